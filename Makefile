@@ -1,0 +1,102 @@
+# Everything that builds, runs, checks and tests Palaver. `make help` lists it.
+# `make run` needs Python 3.11 or newer and make, nothing else; `make test` the same.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# What is built once per machine (test servers, npm modules) lives outside the checkout, keyed by version or lock hash.
+export PALAVER_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/palaver
+
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# A stamp's name carries the checksum of what it was made from: a changed lock means another stamp, hence a new install.
+checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
+RUNTIME := $(VENV)/.runtime-$(call checksum,requirements/runtime.txt requirements/build.txt)
+DEV := $(VENV)/.dev-$(call checksum,requirements/dev.txt)
+PROJECT := $(VENV)/.project-$(call checksum,pyproject.toml)
+
+# uv where the machine has it (seconds), else the pip of the environment itself.
+UV := $(shell command -v uv)
+INSTALL := $(if $(UV),"$(UV)" pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+
+PROTOS := $(wildcard proto/palaver/v1/*.proto)
+PROTOC := $(BIN)/python -m grpc_tools.protoc -I proto
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test test-all lint format types bench proto proto-check lock environment clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Palaver needs Python 3.11 or newer; say PYTHON=... if it is not the first one on PATH")'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): | $(VENV)/bin/python
+	$(INSTALL) --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@rm -f $(VENV)/.runtime-*
+	@touch $@
+
+# The development lock contains the runtime's, so it satisfies that stamp, too.
+$(DEV): | $(VENV)/bin/python
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@rm -f $(VENV)/.dev-* $(VENV)/.runtime-*
+	@touch $@ $(RUNTIME)
+
+# Whoever names it names an installed lock before it.
+$(PROJECT):
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.project-*
+	@touch $@
+
+environment: $(DEV) $(PROJECT) ## Create or update .venv with everything that development needs
+
+run: $(RUNTIME) $(PROJECT) ## Run Palaver, all roles in one process
+	$(BIN)/palaver serve $(ARGS)
+
+test: environment ## Run the tests that need nothing but Python
+	$(BIN)/python -m pytest -m "not needs_servers" $(ARGS)
+
+test-all: test ## Run these, then the tests against real servers and clients (node, npm; go or a wheel; java)
+	$(BIN)/python -m pytest -m needs_servers $(ARGS)
+
+lint: environment proto-check ## Check style, types, the architecture's import rules and the generated code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: environment ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: environment ## Check types only
+	$(BIN)/mypy
+
+bench: environment ## Run the benchmarks
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+proto: environment ## Generate services/palaver/v1 from proto/palaver/v1
+	@mkdir -p services/palaver/v1
+	@rm -f services/palaver/v1/*_pb2.py services/palaver/v1/*_pb2.pyi
+	@test -f services/palaver/v1/__init__.py || echo '"""Generated from proto/palaver/v1 by `make proto`: never edited by hand."""' > services/palaver/v1/__init__.py
+	$(PROTOC) --python_out services --mypy_out quiet:services $(PROTOS)
+
+proto-check: environment
+ifneq ($(PROTOS),)
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && \
+	$(PROTOC) --python_out "$$made" --mypy_out quiet:"$$made" $(PROTOS) && \
+	diff -r -x __init__.py -x __pycache__ "$$made/palaver/v1" services/palaver/v1 || \
+	{ echo "services/palaver/v1 differs from proto/palaver/v1: run 'make proto'"; exit 1; }
+endif
+
+lock: environment ## Lock the requirements anew (ARGS=--upgrade for newer versions)
+	$(LOCK) $(ARGS) requirements/dev.in -o requirements/dev.txt
+	$(LOCK) -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
+	$(LOCK) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+
+clean: ## Remove what was built in the checkout (never ./data)
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find services tests -name __pycache__ -type d -prune -exec rm -rf {} +
