@@ -16,7 +16,7 @@ DEV := $(VENV)/.dev-$(call checksum,requirements/dev.txt)
 PROJECT := $(VENV)/.project-$(call checksum,pyproject.toml)
 
 # uv where the machine has it (seconds), else the pip of the environment itself.
-UV := $(shell command -v uv)
+UV := $(shell command -v uv || command -v ./$(BIN)/uv)
 INSTALL := $(if $(UV),"$(UV)" pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
 PROTOS := $(wildcard proto/palaver/v1/*.proto)
