@@ -1,0 +1,93 @@
+"""The configuration of one process: `PALAVER_*` variables, read once at start into one frozen object."""
+
+import dataclasses
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """A variable is missing or can't be understood. The message names it."""
+
+
+def _option(name: str, default: T, documentation: str) -> T:
+    """A field that knows its variable; typed as its value, as `dataclasses.field` itself is."""
+    return cast(T, field(default=default, metadata={"variable": name, "documentation": documentation}))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What one process needs to know. Every field is one variable; `palaver config` prints this list."""
+
+    host: str = _option("PALAVER_HOST", "127.0.0.1", "address to listen on")
+    port: int = _option("PALAVER_PORT", 3000, "HTTP port of the gateway")
+    data_dir: Path = _option("PALAVER_DATA_DIR", Path("data"), "folder of the embedded database and uploads")
+    site_url: str = _option("PALAVER_SITE_URL", "", "address at which users reach this server; http://host:port when empty")
+    workspace: str = _option("PALAVER_WORKSPACE", "default", "name of the workspace in subjects and keys")
+    node_id: str = _option("PALAVER_NODE_ID", "", "name of this process, unique in the workspace; made up when empty")
+
+    mongodb_url: str = _option("PALAVER_MONGODB_URL", "", "MongoDB instead of the embedded database")
+    nats_url: str = _option("PALAVER_NATS_URL", "", "NATS instead of in-process delivery")
+    grpc_host: str = _option("PALAVER_GRPC_HOST", "127.0.0.1", "address on which roles of this process answer others")
+    grpc_port: int = _option("PALAVER_GRPC_PORT", 0, "its port; 0: the roles of this process answer nobody else")
+    auth_address: str = _option("PALAVER_AUTH_ADDRESS", "", "host:port of the auth service when another process plays it")
+    presence_address: str = _option("PALAVER_PRESENCE_ADDRESS", "", "host:port of the presence service when another process plays it")
+    messaging_address: str = _option("PALAVER_MESSAGING_ADDRESS", "", "host:port of the messaging service when another process plays it")
+
+    admin_id: str = _option("PALAVER_ADMIN_ID", "", "id of the first administrator; made up when empty")
+    admin_username: str = _option("PALAVER_ADMIN_USERNAME", "", "creates the first administrator when there is none")
+    admin_password: str = _option("PALAVER_ADMIN_PASSWORD", "", "their password")
+    admin_email: str = _option("PALAVER_ADMIN_EMAIL", "", "their e-mail address")
+    admin_name: str = _option("PALAVER_ADMIN_NAME", "", "their full name")
+
+    test_mode: bool = _option("PALAVER_TEST_MODE", False, "1: no rate limits, no second factor; never in production")
+    log_level: str = _option("PALAVER_LOG_LEVEL", "info", "debug, info, warning or error")
+    drain_seconds: float = _option("PALAVER_DRAIN_SECONDS", 5.0, "longest time to finish what was accepted when stopping")
+    failpoints: str = _option("PALAVER_FAILPOINTS", "", "for tests: where to kill this process")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Config":
+        """Reads every `PALAVER_*` variable; unknown ones and values of a wrong form raise ConfigError."""
+        environment = os.environ if environment is None else environment
+        values: dict[str, object] = {}
+        known = {f.metadata["variable"]: f for f in dataclasses.fields(cls)}
+        for name, text in environment.items():
+            if not name.startswith("PALAVER_") or name.startswith(("PALAVER_TEST_MONGODB", "PALAVER_CACHE")):
+                continue
+            if name not in known:
+                raise ConfigError(f"{name} is not a setting of Palaver; `palaver config` lists them")
+            values[known[name].name] = _parse(name, text, known[name].default)
+        config = cls(**values)  # type: ignore[arg-type]
+        if not config.node_id:
+            config = dataclasses.replace(config, node_id=f"{socket.gethostname()}-{os.getpid()}")
+        if not config.site_url:
+            config = dataclasses.replace(config, site_url=f"http://{_shown_host(config.host)}:{config.port}")
+        return config
+
+
+def _shown_host(host: str) -> str:
+    return "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else host
+
+
+def _parse(name: str, text: str, default: object) -> object:
+    try:
+        if isinstance(default, bool):
+            if text.lower() in ("1", "true", "yes", "on"):
+                return True
+            if text.lower() in ("", "0", "false", "no", "off"):
+                return False
+            raise ValueError("not a yes or no")
+        if isinstance(default, int):
+            return int(text)
+        if isinstance(default, float):
+            return float(text)
+        if isinstance(default, Path):
+            return Path(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}={text!r}: {error}") from error
+    return text

@@ -1,0 +1,146 @@
+"""Port 1, the database: appends events, projects them onto documents, answers queries.
+
+`commit` is the heart: an event appended to its stream *is* the commit; documents are what follows from it.
+The port speaks a small subset of MongoDB's filter language. Its adapters are `sqlite.py` (embedded) and `mongo.py`
+(cluster); `schema.py` says which fields of each collection can be filtered and sorted by, and both adapters refuse
+any other field, so that no query reads a whole collection by accident. Both pass `tests/database/contract`.
+
+Called by `commit.py` (writes) and by the services' `store.py` (reads). Nobody else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from palaver.v1.event_pb2 import Event
+
+Document = dict[str, Any]
+"""A stored document: JSON values only; a date is {"$date": epoch milliseconds}."""
+
+Filter = Mapping[str, Any]
+"""{"field": value} or {"field": {"$in"|"$nin"|"$ne"|"$gt"|"$gte"|"$lt"|"$lte"|"$exists"|"$contains": …}}, joined by
+"$and"/"$or"; "$contains" is a case-insensitive part of a string; {"$text": "two word"} finds documents in which every
+word occurs, the words' ends may be missing. Dates are compared as {"$date": ms}."""
+
+Sort = Sequence[tuple[str, int]]
+"""[("ts", -1), ("_id", -1)]: 1 ascending, -1 descending."""
+
+
+class Stream(NamedTuple):
+    """The name of one stream: ("room", room id), ("user", user id) or ("workspace", "")."""
+
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.id}"
+
+
+# The collection of each kind of stream's own document, which carries `applied_seq`.
+STREAM_COLLECTIONS = {"room": "rooms", "user": "users", "workspace": "workspace"}
+
+
+def stream_document_id(stream: Stream) -> str:
+    """The `_id` of the stream's own document."""
+    return stream.id or "workspace"
+
+
+@dataclass(slots=True)
+class Put:
+    """What one event does to one document: absolute values of top-level fields, so that twice is once.
+
+    With `insert`, the document is created if there is none with this id (and left alone if there is one).
+    Otherwise `set` and `unset` change the existing document, unless it has seen this event or a later one of its
+    stream already: a document remembers the last event of each kind of stream in `room_seq`, `user_seq` or
+    `workspace_seq`. The stream's own document (rooms/<room id>, …) has `applied_seq` instead, advanced by `commit`.
+    Documents are never removed by a projection: what is gone is marked so.
+    """
+
+    collection: str
+    id: str
+    insert: Document | None = None
+    set: Document = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+
+
+class StreamConflict(Exception):
+    """Somebody else has appended this `seq` (or this `command_id`) to the stream. Nothing of the call is appended
+    from the conflicting event on; `committed` events before it are."""
+
+    def __init__(self, committed: int = 0) -> None:
+        super().__init__(f"stream conflict after {committed} events")
+        self.committed = committed
+
+
+class NewerSchema(Exception):
+    """The database was written by a later version of Palaver than this one."""
+
+
+class Database(Protocol):
+    """Every method may raise `errors.Unavailable`."""
+
+    async def open(self) -> None:
+        """Connects, and migrates the schema to this version. Raises NewerSchema."""
+
+    async def close(self) -> None: ...
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    async def commit(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> None:
+        """Appends `events` (consecutive, the first at head + 1) and applies `puts[i]` for `events[i]`, in order.
+
+        Returns when the events are durable and their projection stands, `applied_seq` included. Raises StreamConflict
+        with nothing lost: events before the conflicting one are appended, and projected by the next `apply`.
+        """
+
+    async def apply(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> bool:
+        """Projects events that are already appended, as `commit` does. The first must be the stream's `applied_seq` + 1.
+
+        False when somebody else has advanced `applied_seq` meanwhile: look again.
+        """
+
+    async def claim(self, key: str, owner: str) -> bool:
+        """Makes `owner` the only holder of a unique name ("username:alice"); True if it is, again or for the first time."""
+
+    async def find_claim(self, key: str) -> str | None:
+        """The owner of a unique name, or None."""
+
+    async def release(self, key: str, owner: str) -> None:
+        """Frees a name, if this owner holds it."""
+
+    async def mark_published(self, events: Sequence[Event]) -> None: ...
+
+    # -- the log as stored -----------------------------------------------------------------------------------------
+
+    async def get_head(self, stream: Stream) -> int:
+        """The last `seq` of the stream; 0 when it has none."""
+
+    async def get_heads(self, streams: Sequence[Stream]) -> list[int]: ...
+
+    async def find_event(self, stream: Stream, command_id: str) -> Event | None: ...
+
+    async def list_events(self, stream: Stream, after: int, limit: int = 1000) -> list[Event]:
+        """Events with a `seq` above `after`, in order."""
+
+    async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
+        """Events appended before `older_than` (epoch ms) that are not marked published, by stream and seq."""
+
+    async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:
+        """Streams whose head, appended before `older_than` (epoch ms), is beyond their `applied_seq`."""
+
+    # -- documents ----------------------------------------------------------------------------------------------------
+
+    async def get(self, collection: str, id: str) -> Document | None:
+        """One document by its id, or None."""
+
+    async def get_many(self, collection: str, ids: Sequence[str]) -> dict[str, Document]:
+        """Documents by their ids; absent ones are left out."""
+
+    async def find_one(self, collection: str, where: Filter) -> Document | None: ...
+
+    async def find(
+        self, collection: str, where: Filter, *, sort: Sort = (), skip: int = 0, limit: int = 0
+    ) -> list[Document]:
+        """Documents that match; `limit` 0 is all of them. Fields must be declared in `schema.py`."""
+
+    async def count(self, collection: str, where: Filter) -> int: ...

@@ -1,0 +1,111 @@
+"""The collections: which fields can be filtered and sorted by, and the indexes that make it cheap.
+
+SQLite extracts the declared fields into real columns (a "list" of strings into a table of its own); MongoDB needs
+only the indexes. A field may be dotted ("u._id"). Comparing a "list" field with one string asks whether it holds it. Changing anything here needs a migration (`migrations.py`).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FieldType = Literal["text", "number", "date", "boolean", "list"]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index over declared fields; ("ts", "_id") sorts by both. `where` limits it to documents that have the field."""
+
+    fields: tuple[str, ...]
+    unique: bool = False
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Declared fields with their types, indexes, and the field that "$text" searches (if any)."""
+
+    fields: dict[str, FieldType]
+    indexes: tuple[Index, ...] = ()
+    text: str = ""
+
+
+COLLECTIONS: dict[str, Collection] = {
+    "rooms": Collection(
+        {
+            "t": "text",
+            "name": "text",
+            "fname": "text",
+            "default": "boolean",
+            "deleted_at": "date",
+            "members_key": "text",
+            "lm": "date",
+            "ts": "date",
+            "msgs": "number",
+            "usersCount": "number",
+            "prid": "text",
+            "teamId": "text",
+            "changed_at": "date",
+        },
+        (Index(("t", "name")), Index(("name",)), Index(("members_key",), where="members_key"), Index(("default",), where="default"), Index(("deleted_at",), where="deleted_at")),
+    ),
+    # `left_at` marks a membership that has ended; a user who comes back has a new subscription.
+    "subscriptions": Collection(
+        {
+            "rid": "text",
+            "u._id": "text",
+            "u.username": "text",
+            "t": "text",
+            "name": "text",
+            "left_at": "date",
+            "ts": "date",
+            "changed_at": "date",
+            "f": "boolean",
+        },
+        (Index(("u._id", "left_at", "rid")), Index(("rid", "left_at", "u.username")), Index(("rid", "u._id", "left_at"))),
+    ),
+    # `_hidden` marks a deleted message (its text is gone) or one that only the history of edits keeps.
+    "messages": Collection(
+        {
+            "rid": "text",
+            "ts": "date",
+            "u._id": "text",
+            "t": "text",
+            "tmid": "text",
+            "tcount": "number",
+            "tlm": "date",
+            "tshow": "boolean",
+            "_hidden": "boolean",
+            "deleted_at": "date",
+            "_updatedAt": "date",
+        },
+        (
+            Index(("rid", "ts", "_id")),
+            Index(("tmid", "ts", "_id"), where="tmid"),
+            Index(("rid", "tlm"), where="tlm"),
+            Index(("rid", "_updatedAt")),
+            Index(("rid", "deleted_at"), where="deleted_at"),
+        ),
+        text="msg",
+    ),
+    # What a user has read of a thread: _id is "<user id>/<thread id>".
+    "thread_reads": Collection({"user_id": "text", "rid": "text", "thread_id": "text"}, (Index(("user_id", "rid")),)),
+    "users": Collection(
+        {
+            "username": "text",
+            "username_lower": "text",
+            "name": "text",
+            "emails_lower": "list",
+            "active": "boolean",
+            "type": "text",
+            "createdAt": "date",
+            "deleted_at": "date",
+            "roles": "list",
+        },
+        (Index(("username",)), Index(("username_lower",)), Index(("name",)), Index(("createdAt",)), Index(("deleted_at",), where="deleted_at")),
+    ),
+    # Login tokens: _id is base64(sha256(token)). `revoked_at` marks one that no longer works.
+    "tokens": Collection({"user_id": "text", "revoked_at": "date", "expires_at": "date"}, (Index(("user_id", "revoked_at")),)),
+    "settings": Collection({"public": "boolean"}),
+    "permissions": Collection({}),
+    "roles": Collection({"scope": "text"}),
+    "workspace": Collection({}),
+}

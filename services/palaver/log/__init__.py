@@ -1,0 +1,44 @@
+"""Port 2, the log: distributes committed events to those who follow them, durably and in order.
+
+The database is the record; the log only carries. A follower must be able to miss events: it keeps the last `seq` of
+each stream, drops lower ones and fetches a gap from the service that owns the stream. Adapters: `embedded.py` (in
+process) and `jetstream.py` (NATS); both pass `tests/log/contract`. Called by `commit.py` (publish), `access.py` and
+the gateway (follow).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from palaver.database import Stream
+from palaver.v1.event_pb2 import Event
+
+OnEvent = Callable[[Event], None]
+"""Must return quickly and not raise; it runs on the event loop, in the stream's order of arrival."""
+
+OnGap = Callable[[], None]
+"""Called when events may have been missed (reconnected, slow consumer): compare heads."""
+
+
+class Follow(Protocol):
+    """One interest in one stream. The follower hears of every event published after `follow` returned."""
+
+    async def stop(self) -> None: ...
+
+
+class Log(Protocol):
+    """Every method may raise `errors.Unavailable`."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Distributes events in the given order; returns when the log has stored them. Publishing one twice is harmless.
+
+        An event reaches the followers of its own stream, and of the user streams in `also_tell`.
+        """
+
+    async def follow(self, stream: Stream, on_event: OnEvent) -> Follow: ...
+
+    def on_gap(self, callback: OnGap) -> None:
+        """Registers who must look for gaps after the log itself may have lost something on the way."""
