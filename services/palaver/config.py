@@ -27,7 +27,9 @@ class Config:
     host: str = _option("PALAVER_HOST", "127.0.0.1", "address to listen on")
     port: int = _option("PALAVER_PORT", 3000, "HTTP port of the gateway")
     data_dir: Path = _option("PALAVER_DATA_DIR", Path("data"), "folder of the embedded database and uploads")
-    site_url: str = _option("PALAVER_SITE_URL", "", "address at which users reach this server; http://host:port when empty")
+    site_url: str = _option(
+        "PALAVER_SITE_URL", "", "address at which users reach this server; http://host:port when empty"
+    )
     workspace: str = _option("PALAVER_WORKSPACE", "default", "name of the workspace in subjects and keys")
     node_id: str = _option("PALAVER_NODE_ID", "", "name of this process, unique in the workspace; made up when empty")
 
@@ -35,9 +37,15 @@ class Config:
     nats_url: str = _option("PALAVER_NATS_URL", "", "NATS instead of in-process delivery")
     grpc_host: str = _option("PALAVER_GRPC_HOST", "127.0.0.1", "address on which roles of this process answer others")
     grpc_port: int = _option("PALAVER_GRPC_PORT", 0, "its port; 0: the roles of this process answer nobody else")
-    auth_address: str = _option("PALAVER_AUTH_ADDRESS", "", "host:port of the auth service when another process plays it")
-    presence_address: str = _option("PALAVER_PRESENCE_ADDRESS", "", "host:port of the presence service when another process plays it")
-    messaging_address: str = _option("PALAVER_MESSAGING_ADDRESS", "", "host:port of the messaging service when another process plays it")
+    auth_address: str = _option(
+        "PALAVER_AUTH_ADDRESS", "", "host:port of the auth service when another process plays it"
+    )
+    presence_address: str = _option(
+        "PALAVER_PRESENCE_ADDRESS", "", "host:port of the presence service when another process plays it"
+    )
+    messaging_address: str = _option(
+        "PALAVER_MESSAGING_ADDRESS", "", "host:port of the messaging service when another process plays it"
+    )
 
     admin_id: str = _option("PALAVER_ADMIN_ID", "", "id of the first administrator; made up when empty")
     admin_username: str = _option("PALAVER_ADMIN_USERNAME", "", "creates the first administrator when there is none")
@@ -47,7 +55,9 @@ class Config:
 
     test_mode: bool = _option("PALAVER_TEST_MODE", False, "1: no rate limits, no second factor; never in production")
     log_level: str = _option("PALAVER_LOG_LEVEL", "info", "debug, info, warning or error")
-    drain_seconds: float = _option("PALAVER_DRAIN_SECONDS", 5.0, "longest time to finish what was accepted when stopping")
+    drain_seconds: float = _option(
+        "PALAVER_DRAIN_SECONDS", 5.0, "longest time to finish what was accepted when stopping"
+    )
     failpoints: str = _option("PALAVER_FAILPOINTS", "", "for tests: where to kill this process")
 
     @classmethod

@@ -396,6 +396,7 @@ class MessageSent(_message.Message):
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
     SENT_AT_FIELD_NUMBER: _builtins.int
     BACKFILLED_FIELD_NUMBER: _builtins.int
+    NEW_FOLLOWERS_FIELD_NUMBER: _builtins.int
     message: _builtins.bytes
     message_id: _builtins.str
     messages: _builtins.int
@@ -417,6 +418,10 @@ class MessageSent(_message.Message):
     """imported or fetched from another server: moves nothing, tells nobody loudly"""
     @_builtins.property
     def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]: ...
+    @_builtins.property
+    def new_followers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """users who follow the thread from this reply on, besides its sender"""
+
     def __init__(
         self,
         *,
@@ -432,10 +437,11 @@ class MessageSent(_message.Message):
         thread_root: _builtins.bytes = ...,
         sent_at: _builtins.int = ...,
         backfilled: _builtins.bool = ...,
+        new_followers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -498,12 +504,20 @@ class MessageChanged(_message.Message):
     CHANGE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     IS_LAST_FIELD_NUMBER: _builtins.int
+    FOLLOWED_FIELD_NUMBER: _builtins.int
+    UNFOLLOWED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     change: Global___MessageChanged.Change.ValueType
     message: _builtins.bytes
     """the whole document, as it is now"""
     is_last: _builtins.bool
     """whether it is the room's `lastMessage`"""
+    @_builtins.property
+    def followed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """users who follow the thread from now on"""
+
+    @_builtins.property
+    def unfollowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -511,10 +525,12 @@ class MessageChanged(_message.Message):
         change: Global___MessageChanged.Change.ValueType = ...,
         message: _builtins.bytes = ...,
         is_last: _builtins.bool = ...,
+        followed: _abc.Iterable[_builtins.str] | None = ...,
+        unfollowed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "is_last", b"is_last", "message", b"message", "message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "followed", b"followed", "is_last", b"is_last", "message", b"message", "message_id", b"message_id", "unfollowed", b"unfollowed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

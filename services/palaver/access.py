@@ -1,0 +1,193 @@
+"""What every role of a node must know at any moment: users' roles, permissions and settings, in memory.
+
+The auth service owns all of it; this is one cached view for the whole process, so that a message needs no call.
+The policy follows the workspace's stream; a cached user is dropped when auth says that they changed. Every service asks
+`Access` whether an actor may; no other code compares roles.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from palaver.api import Auth
+from palaver.database import Document
+from palaver.errors import LoginRequired, NotAllowed
+from palaver.events import WORKSPACE
+from palaver.live import Live
+from palaver.log import Log
+from palaver.v1.auth_pb2 import GetPolicyRequest, GetUsersRequest
+from palaver.v1.event_pb2 import Actor, Event
+
+logger = logging.getLogger(__name__)
+
+USERS_CHANGED = "users"
+"""Live subject: auth publishes the id of each user whose document changed, before it answers."""
+
+_MAX_USERS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The few facts about a user that decisions need."""
+
+    id: str
+    username: str
+    name: str
+    roles: tuple[str, ...]
+    active: bool
+    type: str
+    utc_offset: float
+    language: str
+
+
+class Policy:
+    """Permissions, roles and settings, and how events change them."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.permissions: dict[str, Document] = {}
+        self.roles: dict[str, Document] = {}
+        self.settings: dict[str, Document] = {}
+
+    def setting(self, setting_id: str) -> Any:
+        """The value of a setting. Raises KeyError for a name that does not exist: that is a programming error."""
+        return self.settings[setting_id]["value"]
+
+    def roles_of(self, permission_id: str) -> list[str]:
+        """The roles that a permission is granted to; nobody, for an unknown permission."""
+        permission = self.permissions.get(permission_id)
+        return [] if permission is None else permission["roles"]
+
+    def apply(self, event: Event) -> None:
+        """Takes one event of the workspace's stream."""
+        self.seq = event.seq
+        match event.WhichOneof("fact"):
+            case "setting_changed":
+                self.settings[event.setting_changed.setting_id] = orjson.loads(event.setting_changed.setting)
+            case "permission_changed":
+                fact = event.permission_changed
+                self.permissions[fact.permission_id] = orjson.loads(fact.permission)
+            case "role_saved":
+                self.roles[event.role_saved.role_id] = orjson.loads(event.role_saved.role)
+            case "role_deleted":
+                self.roles.pop(event.role_deleted.role_id, None)
+
+
+class Access:
+    """The node's view of who may do what."""
+
+    def __init__(self, auth: Auth, log: Log, live: Live) -> None:
+        self._auth = auth
+        self._log = log
+        self._live = live
+        self._users: OrderedDict[str, User] = OrderedDict()
+        self.policy = Policy()
+        self._reload_needed = False
+
+    async def open(self) -> None:
+        """Loads the policy and begins to follow it."""
+        await self._log.follow(WORKSPACE, self._on_workspace_event)
+        await self._live.subscribe(USERS_CHANGED, self._on_user_changed)
+        self._log.on_gap(self._on_gap)
+        await self.reload()
+
+    async def reload(self) -> None:
+        """Reads the whole policy from auth, and forgets every cached user."""
+        reply = await self._auth.get_policy(GetPolicyRequest())
+        policy = Policy()
+        policy.seq = reply.seq
+        for kind, documents in (
+            (policy.permissions, reply.permissions),
+            (policy.roles, reply.roles),
+            (policy.settings, reply.settings),
+        ):
+            for data in documents:
+                document = orjson.loads(data)
+                kind[document["_id"]] = document
+        self.policy = policy
+        self._users.clear()
+        self._reload_needed = False
+
+    def setting(self, setting_id: str) -> Any:
+        return self.policy.setting(setting_id)
+
+    async def find_user(self, user_id: str) -> User | None:
+        """The user, or None for an unknown or deleted one."""
+        user = self._users.get(user_id)
+        if user is not None:
+            return user
+        return (await self.find_users([user_id])).get(user_id)
+
+    async def find_users(self, user_ids: Iterable[str]) -> dict[str, User]:
+        """Several users by their ids; unknown ones are left out."""
+        if self._reload_needed:
+            await self.reload()
+        found: dict[str, User] = {}
+        missing: list[str] = []
+        for user_id in user_ids:
+            if (user := self._users.get(user_id)) is not None:
+                found[user_id] = user
+            else:
+                missing.append(user_id)
+        if missing:
+            reply = await self._auth.get_users(GetUsersRequest(user_ids=missing))
+            for data in reply.documents:
+                user = _user_from(orjson.loads(data))
+                found[user.id] = self._users[user.id] = user
+            while len(self._users) > _MAX_USERS:
+                self._users.popitem(last=False)
+        return found
+
+    async def find_users_by_name(self, usernames: Iterable[str]) -> dict[str, User]:
+        """Several users by their usernames (as key); unknown ones are left out."""
+        reply = await self._auth.get_users(GetUsersRequest(usernames=list(usernames)))
+        users = [_user_from(orjson.loads(data)) for data in reply.documents]
+        return {user.username: user for user in users}
+
+    async def get_actor(self, actor: Actor) -> User:
+        """The user who acts. Raises LoginRequired when it is no active user."""
+        user = await self.find_user(actor.id) if actor.kind == Actor.USER and actor.id else None
+        if user is None or not user.active:
+            raise LoginRequired("Invalid user", code="error-invalid-user")
+        return user
+
+    def may(self, user: User, permission_id: str, room_roles: Iterable[str] = ()) -> bool:
+        """Whether one of the user's roles, or of their roles in the room at hand, has the permission."""
+        granted = self.policy.roles_of(permission_id)
+        return any(role in granted for role in user.roles) or any(role in granted for role in room_roles)
+
+    def check(self, user: User, permission_id: str, room_roles: Iterable[str] = ()) -> None:
+        """Raises NotAllowed unless `may`."""
+        if not self.may(user, permission_id, room_roles):
+            raise NotAllowed(details={"permission": permission_id})
+
+    def _on_workspace_event(self, event: Event) -> None:
+        if event.seq <= self.policy.seq:
+            return
+        if event.seq > self.policy.seq + 1:
+            self._reload_needed = True
+        self.policy.apply(event)
+
+    def _on_user_changed(self, message: bytes) -> None:
+        self._users.pop(message.decode(errors="replace"), None)
+
+    def _on_gap(self) -> None:
+        self._users.clear()
+        self._reload_needed = True
+
+
+def _user_from(document: Document) -> User:
+    return User(
+        id=document["_id"],
+        username=document.get("username", ""),
+        name=document.get("name", ""),
+        roles=tuple(document.get("roles", ())),
+        active=bool(document.get("active")),
+        type=document.get("type", "user"),
+        utc_offset=document.get("utcOffset", 0),
+        language=document.get("language", ""),
+    )

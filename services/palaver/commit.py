@@ -1,0 +1,414 @@
+"""The commit protocol: append, project, answer, tell; and catching up with what a crash left behind.
+
+A command is decided against the documents as they stand at its stream's head, and becomes one event at head + 1.
+If somebody else got there first, the database refuses (StreamConflict) and the command is decided again, on what is true by then.
+So a decision is never made on a stale view, however many processes write; sending a room's commands to one process
+only makes conflicts rare.
+
+Commands of one stream that arrive while its last commit runs are committed together. The answer goes out when the
+projection stands, before anybody else is told. Telling (the log) and marking what was told follow in the background;
+the sweeper does both for whatever a crash left.
+
+Called by the services' use cases; nobody else appends events.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from palaver import failpoints
+from palaver.database import STREAM_COLLECTIONS, Database, Document, Put, Stream, StreamConflict, stream_document_id
+from palaver.errors import PalaverError, Unavailable
+from palaver.ids import new_id
+from palaver.live import Live
+from palaver.log import Log
+from palaver.projections import project
+from palaver.v1.event_pb2 import Actor, Event
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+COMMITTED = Counter("palaver_events_committed_total", "Events appended by this process", ["stream_kind"])
+CONFLICTS = Counter("palaver_commit_conflicts_total", "Commits that had to be decided again", ["stream_kind"])
+COMMIT_SECONDS = Histogram(
+    "palaver_commit_seconds",
+    "Time to append and project one batch",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+UNTOLD = Gauge("palaver_events_untold", "Events committed by this process and not yet taken by the log")
+SWEPT = Counter("palaver_events_swept_total", "Events that the sweeper projected or published for somebody", ["what"])
+
+_MAX_BATCH = 256
+_MAX_ATTEMPTS = 50
+_MAX_WRITERS = 4096
+_MAX_CACHED_DOCUMENTS = 4096
+# Documents that are read again for every command of a room, and are written by no other kind of stream where it matters.
+_CACHED_COLLECTIONS = frozenset({"rooms", "subscriptions", "users", "workspace"})
+
+
+class Draft:
+    """What a command sees while it is decided: the documents at the stream's head, and what it wants to append.
+
+    `get` and `find_one` see the events of earlier commands of the same batch. A decision appends at most one event.
+    Only fields that this kind of stream writes are sure to be current; others may lag behind.
+    """
+
+    __slots__ = ("_database", "_documents", "_lookups", "appended", "head", "stream")
+
+    def __init__(self, database: Database, stream: Stream, head: int) -> None:
+        self.stream = stream
+        self.head = head
+        self.appended: Event | None = None
+        self._database = database
+        self._documents: dict[tuple[str, str], Document | None] = {}
+        self._lookups: dict[tuple[Any, ...], str | None] = {}
+
+    async def get(self, collection: str, id: str) -> Document | None:
+        """The document as it stands, or None. The caller must not change it."""
+        key = (collection, id)
+        if key in self._documents:
+            return self._documents[key]
+        document = await self._database.get(collection, id)
+        self._documents[key] = document
+        return document
+
+    async def get_own(self) -> Document | None:
+        """The stream's own document: the room, the user or the workspace."""
+        return await self.get(STREAM_COLLECTIONS[self.stream.kind], stream_document_id(self.stream))
+
+    async def find_one(self, collection: str, **equal: Any) -> Document | None:
+        """The document whose fields equal these (`__` stands for a dot), or None. For fields of this stream only."""
+        where = {name.replace("__", "."): value for name, value in equal.items()}
+        key = (collection, *sorted(where.items(), key=lambda item: item[0]))
+        if key in self._lookups:
+            id = self._lookups[key]
+            return None if id is None else await self.get(collection, id)
+        for (name, id), cached in self._documents.items():
+            if name == collection and cached is not None and _matches(cached, where):
+                self._lookups[key] = id
+                return cached
+        document = await self._database.find_one(collection, where)
+        if document is not None:
+            known = self._documents.get((collection, document["_id"]))
+            if known is not None and not _matches(known, where):
+                document = None  # an event of this batch has changed it
+            else:
+                document = self._documents.setdefault((collection, document["_id"]), document)
+        self._lookups[key] = None if document is None else document["_id"]
+        return document
+
+    async def find_command(self, command_id: str) -> Event | None:
+        """The event that this command has become before, if it is a retry."""
+        return await self._database.find_event(self.stream, command_id)
+
+    def append(self, event: Event, *, actor: Actor, command_id: str = "", at: int = 0) -> Event:
+        """Completes the event (stream, seq, command id, time) and takes it as this command's outcome."""
+        if self.appended is not None:
+            raise RuntimeError("a command is one event")
+        event.stream_kind, event.stream_id = self.stream
+        event.seq = self.head + 1
+        event.command_id = command_id or new_id()
+        event.actor.CopyFrom(actor)
+        event.at = at or now()
+        self.appended = event
+        return event
+
+    def accept(self) -> tuple[Event, list[Put]] | None:
+        """Takes the outcome into the view of the next command. Called by the writer only."""
+        event, self.appended = self.appended, None
+        if event is None:
+            return None
+        puts = project(event)
+        self.head = event.seq
+        for put in puts:
+            key = (put.collection, put.id)
+            if put.insert is not None:
+                if self._documents.get(key) is None:
+                    self._documents[key] = put.insert
+                self._forget_lookups(put.collection, None)
+            else:
+                known = self._documents.get(key)
+                if known is not None:
+                    document = {**known, **put.set}
+                    for name in put.unset:
+                        document.pop(name, None)
+                    self._documents[key] = document
+                self._forget_lookups(put.collection, {*put.set, *put.unset})
+        return event, puts
+
+    def trim(self) -> None:
+        """Forgets what the next batch is unlikely to need."""
+        for key in [key for key in self._documents if key[0] not in _CACHED_COLLECTIONS]:
+            del self._documents[key]
+        if len(self._documents) > _MAX_CACHED_DOCUMENTS:
+            self._documents.clear()
+            self._lookups.clear()
+        self._lookups = {key: id for key, id in self._lookups.items() if key[0] in _CACHED_COLLECTIONS}
+
+    def _forget_lookups(self, collection: str, fields: set[str] | None) -> None:
+        for key in [key for key in self._lookups if key[0] == collection]:
+            if fields is None or any(name.split(".")[0] in fields for name, _ in key[1:]):
+                del self._lookups[key]
+
+
+Decide = Callable[[Draft], Awaitable[T]]
+
+
+class _Command(Generic[T]):
+    __slots__ = ("answer", "decide")
+
+    def __init__(self, decide: Decide[T], answer: "asyncio.Future[T]") -> None:
+        self.decide = decide
+        self.answer = answer
+
+
+class Commits:
+    """The writers of this process, one for each stream in use, and the telling of what they committed."""
+
+    def __init__(self, database: Database, log: Log, live: Live, *, node_id: str) -> None:
+        self.database = database
+        self._log = log
+        self._live = live
+        self._node_id = node_id
+        self._writers: OrderedDict[Stream, _Writer] = OrderedDict()
+        self._untold: list[Event] = []
+        self._unmarked: list[Event] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    async def execute(self, stream: Stream, decide: Decide[T]) -> T:
+        """Decides the command on the stream's documents, commits the event that it appends, and returns its result.
+
+        Raises what `decide` raises (a PalaverError: nothing was appended), or Unavailable: it is unknown whether the event
+        was appended, and a retry with the same command id finds out.
+        """
+        if self._closing:
+            raise Unavailable("This server is stopping")
+        writer = self._writers.get(stream)
+        if writer is None:
+            writer = self._writers[stream] = _Writer(self, stream)
+            if len(self._writers) > _MAX_WRITERS:
+                self._evict()
+        else:
+            self._writers.move_to_end(stream)
+        return await writer.submit(decide)
+
+    async def catch_up(self, stream: Stream) -> int:
+        """Projects what is appended to the stream but not yet projected. Returns the stream's head."""
+        while True:
+            head = await self.database.get_head(stream)
+            document = await self.database.get(STREAM_COLLECTIONS[stream.kind], stream_document_id(stream))
+            applied = 0 if document is None else int(document.get("applied_seq", 0))
+            if applied >= head:
+                return head
+            events = await self.database.list_events(stream, applied, limit=_MAX_BATCH)
+            if await self.database.apply(stream, events, [project(event) for event in events]):
+                SWEPT.labels("projected").inc(len(events))
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Hands committed events to the log, in order; returns at once."""
+        self._untold.extend(events)
+        UNTOLD.set(len(self._untold))
+        self._wake.set()
+
+    async def run_telling(self) -> None:
+        """The background task that publishes what was committed, and marks it. Runs until `close`."""
+        last_mark = time.monotonic()
+        while not (self._closing and not self._untold):
+            if not self._untold:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), 0.1 if self._unmarked else None)
+                except TimeoutError:
+                    pass
+            self._wake.clear()
+            events, self._untold = self._untold, []
+            if events:
+                failpoints.reach("tell.before_publish")
+                try:
+                    await self._log.publish(events)
+                except Unavailable as error:
+                    # The events stay unpublished in the database: the sweeper publishes them when the log is back.
+                    logger.warning("the log did not take %d events: %s", len(events), error)
+                else:
+                    self._unmarked.extend(events)
+                UNTOLD.set(len(self._untold))
+            if self._unmarked and time.monotonic() - last_mark > 0.1:
+                await self._mark()
+                last_mark = time.monotonic()
+        await self._mark()
+
+    async def _mark(self) -> None:
+        events, self._unmarked = self._unmarked, []
+        if not events:
+            return
+        failpoints.reach("tell.before_mark")
+        try:
+            await self.database.mark_published(events)
+        except Unavailable as error:
+            logger.warning("could not mark %d events as published: %s", len(events), error)
+        failpoints.reach("tell.after_mark")
+
+    async def run_sweeping(self, every: float = 5.0) -> None:
+        """The background task that finishes what crashed processes left, under a lease: one process sweeps."""
+        while not self._closing:
+            try:
+                if await self._live.acquire("sweeper", self._node_id, every * 3):
+                    await self.sweep(older_than=now() - 2000)
+            except Unavailable as error:
+                logger.warning("sweeping has to wait: %s", error)
+            await asyncio.sleep(every * random.uniform(0.8, 1.2))
+
+    async def sweep(self, older_than: int) -> None:
+        """Projects and publishes, in order, what was appended before `older_than` (epoch ms) and is not."""
+        for stream in await self.database.list_unapplied(older_than):
+            await self.catch_up(stream)
+        while events := await self.database.list_unpublished(older_than):
+            await self._log.publish(events)
+            failpoints.reach("tell.between_publishes")
+            await self.database.mark_published(events)
+            SWEPT.labels("published").inc(len(events))
+
+    async def close(self) -> None:
+        """Refuses new commands and ends the telling after the last event; what runs is finished first."""
+        self._closing = True
+        while any(writer.busy for writer in self._writers.values()):
+            await asyncio.sleep(0.005)
+        self._wake.set()
+
+    def _evict(self) -> None:
+        for stream in list(self._writers)[: _MAX_WRITERS // 4]:
+            if not self._writers[stream].busy:
+                del self._writers[stream]
+
+
+class _Writer:
+    """Decides and commits the commands of one stream, a batch at a time."""
+
+    __slots__ = ("_commits", "_draft", "_queue", "_task", "stream")
+
+    def __init__(self, commits: Commits, stream: Stream) -> None:
+        self.stream = stream
+        self._commits = commits
+        self._queue: list[_Command[Any]] = []
+        self._draft: Draft | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._task is not None
+
+    async def submit(self, decide: Decide[T]) -> T:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Command(decide, answer))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain(), name=f"writer {self.stream}")
+        return await answer
+
+    async def _drain(self) -> None:
+        try:
+            while self._queue:
+                batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+                try:
+                    await self._commit_batch(batch)
+                except BaseException as error:
+                    self._draft = None
+                    for command in batch:
+                        if not command.answer.done():
+                            command.answer.set_exception(error)
+                    if not isinstance(error, Exception):
+                        raise
+        finally:
+            self._task = None
+
+    async def _commit_batch(self, batch: list[_Command[Any]]) -> None:
+        database = self._commits.database
+        for attempt in range(_MAX_ATTEMPTS):
+            cached = self._draft is not None
+            if self._draft is None:
+                head = await self._commits.catch_up(self.stream)
+                self._draft = Draft(database, self.stream, head)
+            draft = self._draft
+            head = draft.head
+            decided: list[tuple[_Command[Any], Any, Event | None]] = []
+            refused: list[tuple[_Command[Any], PalaverError]] = []
+            events: list[Event] = []
+            puts: list[list[Put]] = []
+            for command in batch:
+                if command.answer.cancelled():
+                    continue
+                try:
+                    result = await command.decide(draft)
+                except PalaverError as error:
+                    draft.appended = None
+                    refused.append((command, error))
+                    continue
+                accepted = draft.accept()
+                if accepted is not None:
+                    events.append(accepted[0])
+                    puts.append(accepted[1])
+                decided.append((command, result, None if accepted is None else accepted[0]))
+            # A refusal may rest on what this process remembers: make sure that nobody else has written meanwhile.
+            if refused and cached and await database.get_head(self.stream) != head:
+                self._draft = None
+                continue
+            if events:
+                try:
+                    started = time.perf_counter()
+                    await database.commit(self.stream, events, puts)
+                    COMMIT_SECONDS.observe(time.perf_counter() - started)
+                except StreamConflict as conflict:
+                    CONFLICTS.labels(self.stream.kind).inc()
+                    self._draft = None
+                    batch = await self._after_conflict(batch, decided, events[: conflict.committed])
+                    await asyncio.sleep(random.uniform(0, 0.002 * min(attempt, 10)))
+                    continue
+            failpoints.reach("commit.before_answer")
+            self._answer(decided, events)
+            for command, error in refused:
+                if not command.answer.done():
+                    command.answer.set_exception(error)
+            draft.trim()
+            return
+        raise Unavailable(f"{self.stream} is too busy")
+
+    async def _after_conflict(
+        self, batch: list[_Command[Any]], decided: list[tuple[_Command[Any], Any, Event | None]], committed: list[Event]
+    ) -> list[_Command[Any]]:
+        """Answers the commands that were committed before the conflict; returns those to decide again."""
+        if not committed:
+            return batch
+        await self._commits.catch_up(self.stream)
+        seqs = {event.seq for event in committed}
+        done = [entry for entry in decided if entry[2] is not None and entry[2].seq in seqs]
+        self._answer(done, committed)
+        finished = {id(entry[0]) for entry in done}
+        return [command for command in batch if id(command) not in finished]
+
+    def _answer(self, decided: list[tuple[_Command[Any], Any, Event | None]], events: list[Event]) -> None:
+        for command, result, _ in decided:
+            if not command.answer.done():
+                command.answer.set_result(result)
+        if events:
+            COMMITTED.labels(self.stream.kind).inc(len(events))
+            self._commits.tell(events)
+
+
+def _matches(document: Document, where: dict[str, Any]) -> bool:
+    for name, value in where.items():
+        found: Any = document
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found != value:
+            return False
+    return True
+
+
+def now() -> int:
+    """The time as epoch milliseconds."""
+    return time.time_ns() // 1_000_000

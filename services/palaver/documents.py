@@ -1,0 +1,200 @@
+"""The stored and public documents, in Rocket.Chat's shapes: the data contract of the whole project.
+
+A date is {"$date": epoch milliseconds} everywhere inside (the form of DDP); only the REST surface writes ISO 8601, and only the
+MongoDB adapter stores real dates. Fields that no client sees are listed with each document and taken out by `public_…`.
+"""
+
+from typing import Any, TypedDict
+
+Date = TypedDict("Date", {"$date": int})
+
+
+class UserReference(TypedDict, total=False):
+    """Who, inside another document."""
+
+    _id: str
+    username: str
+    name: str
+
+
+class Message(TypedDict, total=False):
+    _id: str
+    rid: str
+    msg: str
+    ts: Date
+    u: UserReference
+    _updatedAt: Date
+    t: str  # a system message's type; absent for what somebody wrote
+    md: list[dict[str, Any]]
+    urls: list[dict[str, Any]]
+    mentions: list[dict[str, str]]
+    channels: list[dict[str, str]]
+    attachments: list[dict[str, Any]]
+    reactions: dict[str, dict[str, list[str]]]
+    editedAt: Date
+    editedBy: UserReference
+    alias: str
+    emoji: str
+    avatar: str
+    groupable: bool
+    parseUrls: bool
+    bot: dict[str, Any]
+    customFields: dict[str, Any]
+    tmid: str
+    tshow: bool
+    tcount: int
+    tlm: Date
+    replies: list[str]
+    pinned: bool
+    starred: list[dict[str, str]]
+    role: str  # of subscription-role-added
+    # inside only
+    _hidden: bool
+    deleted_at: Date
+
+
+class Room(TypedDict, total=False):
+    _id: str
+    t: str
+    name: str
+    fname: str
+    topic: str
+    description: str
+    announcement: str
+    msgs: int
+    usersCount: int
+    u: UserReference
+    ts: Date
+    lm: Date
+    lastMessage: Message
+    ro: bool
+    reactWhenReadOnly: bool
+    sysMes: bool | list[str]
+    default: bool
+    archived: bool
+    broadcast: bool
+    encrypted: bool
+    joinCodeRequired: bool
+    uids: list[str]
+    usernames: list[str]
+    muted: list[str]
+    unmuted: list[str]
+    customFields: dict[str, Any]
+    _updatedAt: Date
+    # inside only
+    applied_seq: int
+    counted: int  # messages that can make the room unread
+    group_mentions: int  # messages that mentioned everybody
+    members_key: str  # of a direct room with more than two: its sorted user ids
+    join_code: str
+    changed_at: Date  # last change that `updatedSince` tells of
+    deleted_at: Date
+
+
+class ReadMark(TypedDict):
+    """The ordinals at a moment: a subscription's unread counters are what came after."""
+
+    counted: int
+    own: int
+    mentioned: int
+    group_mentions: int
+
+
+class Subscription(TypedDict, total=False):
+    _id: str
+    rid: str
+    u: UserReference
+    t: str
+    name: str
+    fname: str
+    ts: Date
+    ls: Date
+    lr: Date
+    open: bool
+    alert: bool
+    unread: int
+    userMentions: int
+    groupMentions: int
+    roles: list[str]
+    f: bool
+    _updatedAt: Date
+    # inside only; written by the room's stream …
+    own: int
+    mentioned: int
+    left_at: Date
+    changed_at: Date
+    # … and by the user's
+    read: ReadMark
+    hidden_at_counted: int  # the user hid the room when it had so many counted messages
+    forced_alert: bool  # marked unread by hand
+    read_changed_at: Date
+
+
+class User(TypedDict, total=False):
+    _id: str
+    username: str
+    name: str
+    emails: list[dict[str, Any]]
+    roles: list[str]
+    type: str
+    active: bool
+    status: str
+    statusDefault: str
+    statusConnection: str
+    statusText: str
+    utcOffset: float
+    language: str
+    bio: str
+    nickname: str
+    avatarETag: str
+    createdAt: Date
+    lastLogin: Date
+    settings: dict[str, Any]
+    customFields: dict[str, Any]
+    requirePasswordChange: bool
+    _updatedAt: Date
+    # inside only
+    applied_seq: int
+    services: dict[str, Any]
+    username_lower: str
+    emails_lower: list[str]
+    deleted_at: Date
+
+
+_INSIDE_MESSAGE = ("_hidden", "deleted_at", "parent")
+_INSIDE_ROOM = ("applied_seq", "counted", "group_mentions", "members_key", "join_code", "changed_at", "deleted_at")
+_INSIDE_SUBSCRIPTION = (
+    "own",
+    "mentioned",
+    "left_at",
+    "changed_at",
+    "read",
+    "hidden_at_counted",
+    "forced_alert",
+    "read_changed_at",
+)
+_INSIDE_USER = ("applied_seq", "services", "username_lower", "emails_lower", "deleted_at")
+
+
+def public_message(message: dict[str, Any], user_id: str = "") -> dict[str, Any]:
+    """What the clients see of a message; stars are each user's own."""
+    shown = {name: value for name, value in message.items() if name not in _INSIDE_MESSAGE}
+    if "starred" in shown:
+        shown["starred"] = [star for star in shown["starred"] if star.get("_id") == user_id]
+        if not shown["starred"]:
+            del shown["starred"]
+    return shown
+
+
+def public_room(room: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in room.items() if name not in _INSIDE_ROOM}
+
+
+def public_subscription(subscription: dict[str, Any]) -> dict[str, Any]:
+    """Without the counters: they are computed from the room, by messaging/rules.py."""
+    return {name: value for name, value in subscription.items() if name not in _INSIDE_SUBSCRIPTION}
+
+
+def public_user(user: dict[str, Any]) -> dict[str, Any]:
+    """Everything but secrets; who may see which of it is auth's to say."""
+    return {name: value for name, value in user.items() if name not in _INSIDE_USER}

@@ -1,0 +1,334 @@
+"""What each event does to the documents: pure functions from an event to its writes.
+
+One table for all streams, because whoever finds a stream behind its events must be able to project every one of
+them, whichever service appended it. Values are absolute, so that projecting twice is projecting once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from palaver.database import Document, Put
+from palaver.v1.event_pb2 import Event, MessageSent
+
+# Fields of a message that its later events may set or remove.
+CHANGING_MESSAGE_FIELDS = (
+    "msg",
+    "md",
+    "urls",
+    "mentions",
+    "channels",
+    "attachments",
+    "reactions",
+    "replies",
+    "tcount",
+    "tlm",
+    "editedAt",
+    "editedBy",
+    "pinned",
+    "pinnedAt",
+    "pinnedBy",
+    "starred",
+    "customFields",
+    "blocks",
+    "_updatedAt",
+)
+_CONTENT = tuple(name for name in CHANGING_MESSAGE_FIELDS if name not in ("msg", "_updatedAt"))
+
+
+def project(event: Event) -> list[Put]:
+    """The writes of one event, in the order in which they are applied. Raises KeyError for an unknown fact."""
+    fact = event.WhichOneof("fact")
+    return _TABLE[fact or ""](event)
+
+
+def date(milliseconds: int) -> Document:
+    return {"$date": milliseconds}
+
+
+def _json(data: bytes) -> Any:
+    return orjson.loads(data) if data else {}
+
+
+# -- rooms -------------------------------------------------------------------------------------------------------------
+
+
+def _room_created(event: Event) -> list[Put]:
+    fact = event.room_created
+    puts = [Put("rooms", event.stream_id, insert=_json(fact.room))]
+    for data in fact.subscriptions:
+        subscription = _json(data)
+        puts.append(Put("subscriptions", subscription["_id"], insert=subscription))
+    return puts
+
+
+def _room_changed(event: Event) -> list[Put]:
+    fact = event.room_changed
+    changes = {**_json(fact.set), "changed_at": date(event.at), "_updatedAt": date(event.at)}
+    puts = [Put("rooms", event.stream_id, set=changes, unset=tuple(fact.unset))]
+    return puts + _system_message(event, fact)
+
+
+def _room_deleted(event: Event) -> list[Put]:
+    return [
+        Put("rooms", event.stream_id, set={"deleted_at": date(event.at), "changed_at": date(event.at)}, unset=("name",))
+    ]
+
+
+def _member_joined(event: Event) -> list[Put]:
+    fact = event.member_joined
+    subscription = _json(fact.subscription)
+    puts = [
+        Put("subscriptions", subscription["_id"], insert=subscription),
+        Put(
+            "rooms",
+            event.stream_id,
+            set={"usersCount": fact.members, "changed_at": date(event.at), "_updatedAt": date(event.at)},
+        ),
+    ]
+    return puts + _system_message(event, fact)
+
+
+def _member_left(event: Event) -> list[Put]:
+    fact = event.member_left
+    puts = [
+        Put("subscriptions", fact.subscription_id, set={"left_at": date(event.at), "changed_at": date(event.at)}),
+        Put(
+            "rooms",
+            event.stream_id,
+            set={"usersCount": fact.members, "changed_at": date(event.at), "_updatedAt": date(event.at)},
+        ),
+    ]
+    return puts + _system_message(event, fact)
+
+
+def _member_changed(event: Event) -> list[Put]:
+    fact = event.member_changed
+    changes = {**_json(fact.set), "changed_at": date(event.at)}
+    puts = [Put("subscriptions", fact.subscription_id, set=changes, unset=tuple(fact.unset))]
+    return puts + _system_message(event, fact)
+
+
+# -- messages ------------------------------------------------------------------------------------------------------------
+
+
+def _message_sent(event: Event) -> list[Put]:
+    return _sent(event, event.message_sent)
+
+
+def _system_message(event: Event, fact: Any) -> list[Put]:
+    return _sent(event, fact.message) if fact.HasField("message") else []
+
+
+def _sent(event: Event, fact: MessageSent) -> list[Put]:
+    message = _json(fact.message)
+    puts = [Put("messages", fact.message_id, insert=message)]
+    if fact.sender_subscription_id:
+        puts.append(Put("subscriptions", fact.sender_subscription_id, set={"own": fact.sender_own}))
+    for mention in fact.mentions:
+        puts.append(
+            Put(
+                "subscriptions",
+                mention.subscription_id,
+                set={"mentioned": mention.mentioned, "changed_at": date(event.at)},
+            )
+        )
+    if fact.thread_root:
+        puts += _thread_root(event, fact, _json(fact.thread_root))
+    if not fact.backfilled:
+        room: Document = {
+            "msgs": fact.messages,
+            "counted": fact.counted,
+            "group_mentions": fact.group_mentions,
+        }
+        if not message.get("tmid") or message.get("tshow"):
+            room["lm"] = message["ts"]
+            room["lastMessage"] = message
+        if fact.counts:
+            room["changed_at"] = date(event.at)
+        room["_updatedAt"] = date(event.at)
+        puts.append(Put("rooms", event.stream_id, set=room))
+    else:
+        puts.append(Put("rooms", event.stream_id, set={"msgs": fact.messages}))
+    return puts
+
+
+def _thread_root(event: Event, fact: MessageSent, root: Document) -> list[Put]:
+    """The thread's first message, and one read record for each follower it has gained."""
+    puts = [
+        Put(
+            "messages",
+            root["_id"],
+            set={name: root[name] for name in ("tcount", "tlm", "replies", "_updatedAt") if name in root},
+        )
+    ]
+    for user_id in fact.new_followers:
+        puts.append(_follow(event, user_id, root["_id"], followed_at=0))
+    if event.actor.kind == event.actor.USER:
+        record = f"{event.actor.id}/{root['_id']}"
+        puts.append(_follow(event, event.actor.id, root["_id"], followed_at=0))
+        puts.append(Put("thread_reads", record, set={"replied_at": date(fact.sent_at)}))
+    return puts
+
+
+def _follow(event: Event, user_id: str, thread_id: str, *, followed_at: int) -> Put:
+    return Put(
+        "thread_reads",
+        f"{user_id}/{thread_id}",
+        insert={
+            "_id": f"{user_id}/{thread_id}",
+            "user_id": user_id,
+            "rid": event.stream_id,
+            "thread_id": thread_id,
+            "following": True,
+            "replied_at": date(followed_at),
+        },
+    )
+
+
+def _message_changed(event: Event) -> list[Put]:
+    fact = event.message_changed
+    message = _json(fact.message)
+    puts = [
+        Put(
+            "messages",
+            fact.message_id,
+            set={name: message[name] for name in CHANGING_MESSAGE_FIELDS if name in message},
+            unset=tuple(name for name in CHANGING_MESSAGE_FIELDS if name not in message),
+        )
+    ]
+    for user_id in fact.followed:
+        puts.append(_follow(event, user_id, fact.message_id, followed_at=event.at))
+        puts.append(Put("thread_reads", f"{user_id}/{fact.message_id}", set={"following": True}))
+    for user_id in fact.unfollowed:
+        puts.append(Put("thread_reads", f"{user_id}/{fact.message_id}", set={"following": False}))
+    if fact.is_last:
+        puts.append(Put("rooms", event.stream_id, set={"lastMessage": message, "_updatedAt": date(event.at)}))
+    return puts
+
+
+def _message_deleted(event: Event) -> list[Put]:
+    fact = event.message_deleted
+    gone = {"_hidden": True, "deleted_at": date(event.at), "msg": "", "_updatedAt": date(event.at)}
+    puts = [Put("messages", fact.message_id, set=gone, unset=_CONTENT)]
+    if fact.thread_root:
+        root = _json(fact.thread_root)
+        puts.append(Put("messages", root["_id"], set={"tcount": root["tcount"], "_updatedAt": root["_updatedAt"]}))
+    if fact.room_last_message:
+        last = _json(fact.room_last_message)
+        change = Put("rooms", event.stream_id, set={"_updatedAt": date(event.at)})
+        if last is None:
+            change.unset = ("lastMessage",)
+        else:
+            change.set["lastMessage"] = last
+        puts.append(change)
+    return puts
+
+
+# -- users ---------------------------------------------------------------------------------------------------------------
+
+
+def _user_created(event: Event) -> list[Put]:
+    return [Put("users", event.stream_id, insert=_json(event.user_created.user))]
+
+
+def _user_changed(event: Event) -> list[Put]:
+    fact = event.user_changed
+    changes = {**_json(fact.set), "_updatedAt": date(event.at)}
+    return [Put("users", event.stream_id, set=changes, unset=tuple(fact.unset))]
+
+
+def _user_deleted(event: Event) -> list[Put]:
+    gone = {"deleted_at": date(event.at), "active": False, "emails_lower": [], "_updatedAt": date(event.at)}
+    return [
+        Put("users", event.stream_id, set=gone, unset=("emails", "services", "username_lower", "bio", "customFields"))
+    ]
+
+
+def _token_issued(event: Event) -> list[Put]:
+    fact = event.token_issued
+    token = {**_json(fact.token), "_id": fact.hashed_token, "user_id": event.stream_id, "issued_at": date(event.at)}
+    if fact.expires_at:
+        token["expires_at"] = date(fact.expires_at)
+    return [Put("tokens", fact.hashed_token, insert=token)]
+
+
+def _tokens_revoked(event: Event) -> list[Put]:
+    return [Put("tokens", hashed, set={"revoked_at": date(event.at)}) for hashed in event.tokens_revoked.hashed_tokens]
+
+
+def _room_read(event: Event) -> list[Put]:
+    fact = event.room_read
+    puts = []
+    if not fact.thread_id:
+        read = {
+            "counted": fact.counted,
+            "own": fact.own,
+            "mentioned": fact.mentioned,
+            "group_mentions": fact.group_mentions,
+        }
+        changes = {"read": read, "ls": date(fact.read_at), "read_changed_at": date(event.at)}
+        puts.append(Put("subscriptions", fact.subscription_id, set=changes))
+    for thread_id in [*fact.threads, *filter(None, [fact.thread_id])]:
+        puts.append(Put("thread_reads", f"{event.stream_id}/{thread_id}", set={"read_at": date(fact.read_at)}))
+    return puts
+
+
+def _subscription_preferred(event: Event) -> list[Put]:
+    fact = event.subscription_preferred
+    changes = {**_json(fact.set), "read_changed_at": date(event.at)}
+    return [Put("subscriptions", fact.subscription_id, set=changes, unset=tuple(fact.unset))]
+
+
+# -- the workspace -----------------------------------------------------------------------------------------------------------
+
+
+def _saved(collection: str, document_id: str, data: bytes) -> list[Put]:
+    """Creates the document or replaces its fields: it may have lived only in the defaults until now."""
+    document = _json(data)
+    rest = {name: value for name, value in document.items() if name != "_id"}
+    return [
+        Put(collection, document_id, insert=document),
+        Put(collection, document_id, set=rest, unset=("deleted_at",)),
+    ]
+
+
+def _setting_changed(event: Event) -> list[Put]:
+    return _saved("settings", event.setting_changed.setting_id, event.setting_changed.setting)
+
+
+def _permission_changed(event: Event) -> list[Put]:
+    return _saved("permissions", event.permission_changed.permission_id, event.permission_changed.permission)
+
+
+def _role_saved(event: Event) -> list[Put]:
+    return _saved("roles", event.role_saved.role_id, event.role_saved.role)
+
+
+def _role_deleted(event: Event) -> list[Put]:
+    return [Put("roles", event.role_deleted.role_id, set={"deleted_at": date(event.at)})]
+
+
+_TABLE: dict[str, Callable[[Event], list[Put]]] = {
+    "room_created": _room_created,
+    "room_changed": _room_changed,
+    "room_deleted": _room_deleted,
+    "member_joined": _member_joined,
+    "member_left": _member_left,
+    "member_changed": _member_changed,
+    "message_sent": _message_sent,
+    "message_changed": _message_changed,
+    "message_deleted": _message_deleted,
+    "user_created": _user_created,
+    "user_changed": _user_changed,
+    "user_deleted": _user_deleted,
+    "token_issued": _token_issued,
+    "tokens_revoked": _tokens_revoked,
+    "room_read": _room_read,
+    "subscription_preferred": _subscription_preferred,
+    "setting_changed": _setting_changed,
+    "permission_changed": _permission_changed,
+    "role_saved": _role_saved,
+    "role_deleted": _role_deleted,
+}

@@ -1,0 +1,37 @@
+"""What a process can play. Callee before caller: the architecture as one table.
+
+A role's service is built by `build(node)` of its module, which is imported only when this process plays the role.
+"""
+
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from palaver.v1 import auth_pb2, messaging_pb2, presence_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One line of the table."""
+
+    name: str
+    module: str
+    calls: tuple[str, ...]
+    service: ServiceDescriptor | None  # None: nobody calls it
+    needs_cluster: bool = True  # can't be played apart from the others with the embedded log, live or database
+
+
+ROLES: dict[str, Role] = {
+    role.name: role
+    for role in (
+        Role("auth", "palaver.auth.role", (), auth_pb2.DESCRIPTOR.services_by_name["Auth"]),
+        Role("presence", "palaver.presence.role", ("auth",), presence_pb2.DESCRIPTOR.services_by_name["Presence"]),
+        Role(
+            "messaging",
+            "palaver.messaging.role",
+            ("presence", "auth"),
+            messaging_pb2.DESCRIPTOR.services_by_name["Messaging"],
+        ),
+        Role("gateway", "palaver.gateway.role", ("messaging", "presence", "auth"), None),
+    )
+}

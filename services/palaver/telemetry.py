@@ -1,0 +1,65 @@
+"""Logs as JSON lines, the request id that follows a request through every process, and the loop's own lag."""
+
+import asyncio
+import contextvars
+import logging
+import sys
+import time
+from typing import Any
+
+import orjson
+from prometheus_client import Gauge, Histogram
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
+
+LOOP_LAG = Histogram(
+    "palaver_event_loop_lag_seconds",
+    "How late a timer of the event loop fires",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+)
+LOOP_LAG_NOW = Gauge("palaver_event_loop_lag_last_seconds", "The same, at the last measurement")
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One line of JSON a record; fields given as `extra=` stand beside the message."""
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__()
+        self._node_id = node_id
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "node": self._node_id,
+            "message": record.getMessage(),
+        }
+        if (current := request_id.get()) != "-":
+            line["request_id"] = current
+        line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def configure_logging(level: str, node_id: str) -> None:
+    """Sends everything of at least this level to standard error, as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(node_id))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+
+
+async def measure_loop_lag(every: float = 0.5) -> None:
+    """The background task that watches how late the event loop runs."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + every
+        await asyncio.sleep(every)
+        lag = max(0.0, loop.time() - due)
+        LOOP_LAG.observe(lag)
+        LOOP_LAG_NOW.set(lag)
