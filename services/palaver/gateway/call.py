@@ -1,0 +1,54 @@
+"""One call of a client, whatever surface it came by: who calls, and the way to the services.
+
+An *operation* is what a REST endpoint and its DDP twin share: a function that takes a `Call` and typed parameters.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from palaver.access import Access, User
+from palaver.config import Config
+from palaver.errors import LoginRequired
+from palaver.events import user_actor
+from palaver.node import Services
+from palaver.v1.event_pb2 import Actor
+
+if TYPE_CHECKING:
+    from palaver.gateway.ddp.connection import Connection
+
+
+@dataclass(slots=True)
+class Call:
+    """`user` is None for somebody who is not logged in."""
+
+    services: Services
+    access: Access
+    config: Config
+    user: User | None = None
+    hashed_token: str = ""
+    address: str = ""
+    user_agent: str = ""
+    connection: "Connection | None" = None
+    second_factor_code: str = ""
+    second_factor_method: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """The actor for internal calls. Raises LoginRequired when nobody is logged in."""
+        if self.user is None:
+            raise LoginRequired
+        return user_actor(self.user.id)
+
+    @property
+    def me(self) -> User:
+        """The logged-in user. Raises LoginRequired."""
+        if self.user is None:
+            raise LoginRequired
+        return self.user
+
+    def may(self, permission_id: str) -> bool:
+        """Whether the caller has a permission by their workspace roles."""
+        return self.user is not None and self.access.may(self.user, permission_id)
+
+    def setting(self, setting_id: str) -> Any:
+        return self.access.setting(setting_id)

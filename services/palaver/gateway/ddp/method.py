@@ -1,0 +1,89 @@
+"""The one way to declare a DDP method: its name and the types of its parameters.
+
+    @method("sendMessage", SentMessage, list[str] | None)
+    async def send_message(call: Call, message: SentMessage, preview_urls: list[str] | None) -> Any: ...
+
+Parameters that are absent are None (their type must allow it); surplus ones are ignored, because clients append
+things of their own. The result is any JSON value, a `Fragment` of an encoded document, or None for no result.
+The same methods answer `method.call` over REST.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from palaver.errors import InvalidInput, LoginRequired, NotFound
+from palaver.gateway.call import Call
+
+MethodHandler = Callable[..., Awaitable[Any]]
+M = TypeVar("M", bound=MethodHandler)
+
+
+class MatchFailed(InvalidInput):
+    """An argument is not what the method takes."""
+
+    code = "400"
+    reason = "Match failed"
+
+
+class MethodNotFound(NotFound):
+    code = "404"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A declared method. `anonymous`: it may be called before login."""
+
+    name: str
+    handler: MethodHandler
+    parameters: tuple[Any, ...]
+    anonymous: bool
+    variadic: bool  # the last type is that of all further arguments
+
+
+def method(
+    name: str, *parameters: Any, anonymous: bool = False, variadic: bool = False
+) -> Callable[[M], M]:
+    """Declares `handler` as the method `name`."""
+
+    def declare(handler: M) -> M:
+        declared: list[Method] = getattr(handler, "methods", [])
+        declared.append(Method(name, handler, parameters, anonymous, variadic))
+        handler.methods = declared  # type: ignore[attr-defined]
+        return handler
+
+    return declare
+
+
+def methods_of(*modules: Any) -> dict[str, Method]:
+    """Every method that the modules declare, by name."""
+    found: dict[str, Method] = {}
+    for module in modules:
+        for value in vars(module).values():
+            for declared in getattr(value, "methods", ()):
+                if isinstance(declared, Method) and value.__module__ == module.__name__:
+                    if declared.name in found:
+                        raise ValueError(f"method {declared.name} is declared twice")
+                    found[declared.name] = declared
+    return found
+
+
+async def call_method(methods: dict[str, Method], name: str, call: Call, arguments: list[Any]) -> Any:
+    """Runs a method. Raises MethodNotFound, LoginRequired, MatchFailed, or what the method raises."""
+    declared = methods.get(name)
+    if declared is None:
+        raise MethodNotFound(f"Method '{name[:100]}' not found")
+    if call.user is None and not declared.anonymous:
+        raise LoginRequired("Invalid user", code="error-invalid-user")
+    converted: list[Any] = []
+    try:
+        for index, kind in enumerate(declared.parameters):
+            if declared.variadic and index == len(declared.parameters) - 1:
+                converted.extend(msgspec.convert(argument, kind) for argument in arguments[index:])
+                break
+            converted.append(msgspec.convert(arguments[index] if index < len(arguments) else None, kind))
+    except msgspec.ValidationError as error:
+        raise MatchFailed(details={"argument": str(error)[:200]}) from error
+    return await declared.handler(call, *converted)

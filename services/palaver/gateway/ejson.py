@@ -1,0 +1,67 @@
+"""JSON at the edges. Inside, a date is {"$date": ms}: DDP sends it as it is, REST as ISO 8601.
+
+Both directions work on encoded bytes where they can: in JSON text a quote inside a string is always escaped, so
+`{"$date":1}` can only be a date and never part of somebody's message.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from orjson import Fragment
+
+from palaver.errors import InvalidInput
+
+__all__ = ["Fragment", "dumps", "fragments", "iso", "loads", "parse_iso", "rest_dumps", "to_iso_dates"]
+
+_DATE = re.compile(rb'\{"\$date":(-?\d{1,16})\}')
+
+dumps = orjson.dumps
+
+
+def loads(data: bytes | str) -> Any:
+    """Parses JSON. Raises InvalidInput for anything else, invalid UTF-8 and too deep nesting included."""
+    try:
+        return orjson.loads(data)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise InvalidInput(f"Invalid JSON: {error}", code="error-invalid-json") from error
+
+
+def iso(milliseconds: int) -> str:
+    """1700000000123 → "2023-11-14T22:13:20.123Z"."""
+    seconds, rest = divmod(milliseconds, 1000)
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    except (OverflowError, ValueError, OSError):
+        return "1970-01-01T00:00:00.000Z"
+
+
+def parse_iso(text: str) -> int:
+    """An ISO 8601 date, or epoch milliseconds as a number, to epoch milliseconds. Raises InvalidInput."""
+    try:
+        if text.lstrip("-").isdigit() and len(text) > 8:
+            return int(text)
+        parsed = datetime.fromisoformat(text)
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        return round(parsed.timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"Invalid date: {text[:40]!r}", code="error-invalid-date") from error
+
+
+def to_iso_dates(data: bytes) -> bytes:
+    """Encoded JSON with the inside form of dates, to the same with ISO dates."""
+    if b'{"$date":' not in data:
+        return data
+    return _DATE.sub(lambda match: b'"' + iso(int(match[1])).encode() + b'"', data)
+
+
+def rest_dumps(value: Any) -> bytes:
+    """Encodes an answer of the REST surface. Values may be documents, and `Fragment`s of encoded ones."""
+    return to_iso_dates(orjson.dumps(value))
+
+
+def fragments(documents: Any) -> list[Fragment]:
+    """Encoded documents as parts of an answer, without decoding them."""
+    return [Fragment(document) for document in documents]

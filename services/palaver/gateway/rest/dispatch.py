@@ -1,0 +1,212 @@
+"""From an HTTP request to an endpoint's handler and back: the checks that every endpoint shares, in one order."""
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from prometheus_client import Counter, Histogram
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from palaver.errors import InvalidInput, LoginRequired, PalaverError, TooManyRequests
+from palaver.gateway.call import Call
+from palaver.gateway.ejson import loads, rest_dumps
+from palaver.gateway.rest.endpoint import Endpoint
+from palaver.gateway.rest.errors import LOGIN_MESSAGE, Failure, Unauthorized, answer_for, invalid_params
+from palaver.gateway.rest.limits import RateLimiter
+from palaver.ids import new_id
+from palaver.node import Node
+from palaver.telemetry import request_id
+from palaver.v1.auth_pb2 import AuthenticateRequest
+
+logger = logging.getLogger(__name__)
+
+REQUESTS = Histogram(
+    "palaver_rest_request_seconds",
+    "REST requests",
+    ["endpoint", "method", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+CRASHES = Counter("palaver_rest_errors_total", "REST requests that failed unexpectedly", ["endpoint"])
+
+MAX_BODY_BYTES = 5 * 1024 * 1024
+_HEADERS = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+class BodyTooLarge(InvalidInput):
+    code = "error-body-too-large"
+    reason = "The request body is too large"
+
+
+class RestSurface:
+    """Every endpoint under /api/v1/, by path and method."""
+
+    def __init__(self, node: Node, endpoints: Iterable[Endpoint]) -> None:
+        self._node = node
+        self._limiter = RateLimiter()
+        self._exact: dict[str, dict[str, Endpoint]] = {}
+        self._patterns: dict[str, list[Endpoint]] = {}
+        for declared in endpoints:
+            if declared.parameter_names:
+                self._patterns.setdefault(declared.path.split("/")[0], []).append(declared)
+            else:
+                methods = self._exact.setdefault(declared.path, {})
+                if declared.method in methods:
+                    raise ValueError(f"{declared.method} {declared.path} is declared twice")
+                methods[declared.method] = declared
+
+    async def __call__(self, request: Request) -> Response:
+        """Answers one request: the endpoint of everything under /api/v1/."""
+        started = time.perf_counter()
+        request_id.set(request.headers.get("x-request-id", "")[:64] or new_id())
+        path = request.path_params["path"].rstrip("/")
+        methods, parameters = self._find(path)
+        method = "GET" if request.method == "HEAD" else request.method
+        found = methods.get(method)
+        headers = {**_HEADERS, "X-Request-Id": request_id.get()}
+        if found is None:
+            if methods:
+                headers["Allow"] = ", ".join(sorted(methods))
+                return _json(405, {"status": "error", "message": "API endpoint does not exist"}, headers)
+            return _json(404, {"success": False, "error": "Resource not found"}, headers)
+        try:
+            answer = await self._run(found, request, parameters, headers)
+        except PalaverError as error:
+            status, body = answer_for(error)
+            answer = _json(status, body, headers)
+        except ClientDisconnect:
+            answer = Response(status_code=400)
+        except Exception:
+            CRASHES.labels(found.path).inc()
+            logger.exception("%s %s failed", found.method, found.path)
+            answer = _json(500, {"success": False, "error": "Internal error occured"}, headers)
+        REQUESTS.labels(found.path, found.method, answer.status_code).observe(time.perf_counter() - started)
+        return answer
+
+    def _find(self, path: str) -> tuple[dict[str, Endpoint], dict[str, str]]:
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact, {}
+        parts = path.split("/")
+        methods: dict[str, Endpoint] = {}
+        parameters: dict[str, str] = {}
+        for declared in self._patterns.get(parts[0], ()):
+            pattern = declared.path.split("/")
+            if len(pattern) == len(parts) and all(
+                wanted == part or (wanted.startswith(":") and part) for wanted, part in zip(pattern, parts, strict=True)
+            ):
+                methods[declared.method] = declared
+                parameters = {w[1:]: p for w, p in zip(pattern, parts, strict=True) if w.startswith(":")}
+        return methods, parameters
+
+    async def _run(
+        self, found: Endpoint, request: Request, parameters: dict[str, str], headers: dict[str, str]
+    ) -> Response:
+        call = Call(
+            self._node.services,
+            self._node.access,
+            self._node.config,
+            address=request.client.host if request.client else "",
+            user_agent=request.headers.get("user-agent", "")[:512],
+            second_factor_code=request.headers.get("x-2fa-code", ""),
+            second_factor_method=request.headers.get("x-2fa-method", ""),
+        )
+        if found.login != "none":
+            with suppress(LoginRequired):
+                await self.authenticate(call, request)
+        self._check_rate(found, call, headers)
+        if found.login == "required" and call.user is None:
+            return _json(401, {"status": "error", "message": LOGIN_MESSAGE}, headers)
+        arguments: list[Any] = []
+        if found.query is not None:
+            arguments.append(convert(_query(request), found.query, strict=False))
+        if found.body is not None:
+            arguments.append(await _body(request, found.body))
+        if found.permissions:
+            granted = [call.may(permission) for permission in found.permissions]
+            if not (any(granted) if found.any_permission else all(granted)):
+                raise Unauthorized
+        answer = await found.handler(call, *arguments, **parameters)
+        if isinstance(answer, Response):
+            return answer
+        if "status" not in answer:
+            answer.setdefault("success", True)
+        return _json(200, answer, headers)
+
+    async def authenticate(self, call: Call, request: Request) -> None:
+        """Sets `call.user` from the request's headers, if they name one. Raises LoginRequired for a wrong token."""
+        token = request.headers.get("x-auth-token", "")
+        user_id = request.headers.get("x-user-id", "")
+        if not token or not user_id:
+            return
+        reply = await call.services.auth.authenticate(AuthenticateRequest(token=token, user_id=user_id))
+        call.user = await call.access.find_user(reply.user_id)
+        call.hashed_token = reply.hashed_token
+
+    def _check_rate(self, found: Endpoint, call: Call, headers: dict[str, str]) -> None:
+        if self._node.config.test_mode or not call.setting("API_Enable_Rate_Limiter"):
+            return
+        if found.rate_limit is not None:
+            calls, seconds = found.rate_limit.calls, found.rate_limit.seconds
+        else:
+            calls = int(call.setting("API_Enable_Rate_Limiter_Limit_Calls_Default"))
+            seconds = int(call.setting("API_Enable_Rate_Limiter_Limit_Time_Default")) / 1000
+        if call.may("api-bypass-rate-limit"):
+            return
+        left, reset = self._limiter.count(f"{call.address} {found.method} {found.path}", calls, seconds)
+        headers["X-RateLimit-Limit"] = str(calls)
+        headers["X-RateLimit-Remaining"] = str(max(0, left))
+        headers["X-RateLimit-Reset"] = str(int((time.time() + reset) * 1000))
+        if left < 0:
+            raise TooManyRequests(
+                "Error, too many requests. Please slow down. "
+                f"You must wait {max(1, round(reset))} seconds before trying this endpoint again."
+            )
+
+
+def convert(value: Any, kind: type[Any], *, strict: bool) -> Any:
+    """Values to a declared type. Raises InvalidInput in ajv's words."""
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise invalid_params(error) from error
+
+
+def _query(request: Request) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name.endswith("[]"):
+            values.setdefault(name[:-2], []).append(value)
+        elif name in values:
+            known = values[name]
+            values[name] = [*known, value] if isinstance(known, list) else [known, value]
+        else:
+            values[name] = value
+    return values
+
+
+async def _body(request: Request, kind: type[Any]) -> Any:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "application/x-www-form-urlencoded":
+        try:
+            values: Any = dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=1000))
+        except ValueError as error:
+            raise Failure(f"Invalid form: {error}") from error
+        return convert(values, kind, strict=False)
+    return convert(loads(bytes(data)) if data else {}, kind, strict=True)
+
+
+def _json(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(rest_dumps(body), status, headers=headers, media_type="application/json")

@@ -1,0 +1,126 @@
+"""The one way to declare a REST endpoint: path, methods, typed parameters, permission, second factor, rate limit.
+
+    class Body(Params):
+        name: str
+
+    @endpoint("POST", "channels.create", body=Body, permissions=["create-c"])
+    async def create(call: Call, body: Body) -> Answer: ...
+
+The declaration gives validation, the answer's form, `docs/api-coverage.md` and the tests that every endpoint gets.
+`query=` types come from strings; `body=` from JSON (or a form). Both may be given; the handler's arguments follow in the
+order query, body, then path parameters by name. A handler returns the answer's fields (`success` is added), or a
+Starlette Response for what is not JSON.
+
+Checks run in this order: rate limit, login, parameters, permissions, second factor, handler.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from starlette.responses import Response
+
+Answer: TypeAlias = dict[str, Any] | Response
+Handler = Callable[..., Awaitable[Answer]]
+H = TypeVar("H", bound=Handler)
+
+Login = Literal["required", "optional", "none"]
+
+
+class Params(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Parameters of an endpoint; unknown ones are refused. Use `msgspec.field(name="roomId")` for other names, or
+    `rename="camel"` for a whole class (`room_id` is `roomId` in JSON)."""
+
+
+class LooseParams(msgspec.Struct, omit_defaults=True):
+    """Parameters of an endpoint whose clients also send others."""
+
+
+class Page(LooseParams, rename="camel"):
+    """What every list takes: `offset`, `count`, `sort` as JSON, and the deprecated `fields` and `query`."""
+
+    offset: int = 0
+    count: int | None = None
+    sort: str = ""
+    fields: str = ""
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `calls` within `seconds`, for each address and endpoint."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A declared endpoint. `path` is what follows /api/v1/, with `:name` for parameters in it."""
+
+    method: str
+    path: str
+    handler: Handler
+    query: type[msgspec.Struct] | None
+    body: type[msgspec.Struct] | None
+    login: Login
+    permissions: tuple[str, ...]
+    any_permission: bool
+    second_factor: bool
+    rate_limit: RateLimit | None
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return tuple(part[1:] for part in self.path.split("/") if part.startswith(":"))
+
+
+def endpoint(
+    method: str,
+    *paths: str,
+    query: type[msgspec.Struct] | None = None,
+    body: type[msgspec.Struct] | None = None,
+    login: Login = "required",
+    permissions: Iterable[str] = (),
+    any_permission: bool = False,
+    second_factor: bool = False,
+    rate_limit: RateLimit | None = None,
+) -> Callable[[H], H]:
+    """Declares `handler` as an endpoint under one or more paths (aliases such as `im.` and `dm.`).
+
+    `permissions`: all are needed, or any one with `any_permission`.
+    """
+
+    def declare(handler: H) -> H:
+        declared: list[Endpoint] = getattr(handler, "endpoints", [])
+        for path in paths:
+            declared.append(
+                Endpoint(
+                    method=method,
+                    path=path,
+                    handler=handler,
+                    query=query,
+                    body=body,
+                    login=login,
+                    permissions=tuple(permissions),
+                    any_permission=any_permission,
+                    second_factor=second_factor,
+                    rate_limit=rate_limit,
+                )
+            )
+        handler.endpoints = declared  # type: ignore[attr-defined]
+        return handler
+
+    return declare
+
+
+def endpoints_of(module: Any) -> list[Endpoint]:
+    """Every endpoint that a module declares."""
+    found: list[Endpoint] = []
+    seen: set[int] = set()
+    for value in vars(module).values():
+        for declared in getattr(value, "endpoints", ()):
+            if isinstance(declared, Endpoint) and id(declared) not in seen and value.__module__ == module.__name__:
+                seen.add(id(declared))
+                found.append(declared)
+    return found
