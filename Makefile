@@ -25,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-all lint format types bench proto proto-check lock environment clean
+.PHONY: help run test test-all lint style types imports format bench proto proto-check lock environment clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,18 +62,21 @@ test: environment ## Run the tests that need nothing but Python
 test-all: test ## Run these, then the tests against real servers and clients (node, npm; go or a wheel; java)
 	$(BIN)/python -m pytest -m needs_servers $(ARGS)
 
-lint: environment proto-check ## Check style, types, the architecture's import rules and the generated code
+lint: style types imports proto-check ## Check style, types, the architecture's import rules and the generated code
+
+style: environment
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: environment
 	$(BIN)/mypy
+
+imports: environment
 	$(BIN)/lint-imports
 
 format: environment ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-
-types: environment ## Check types only
-	$(BIN)/mypy
 
 bench: environment ## Run the benchmarks
 	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
