@@ -19,8 +19,10 @@ Document = dict[str, Any]
 
 Filter = Mapping[str, Any]
 """{"field": value} or {"field": {"$in"|"$nin"|"$ne"|"$gt"|"$gte"|"$lt"|"$lte"|"$exists"|"$contains": …}}, joined by
-"$and"/"$or"; "$contains" is a case-insensitive part of a string; {"$text": "two word"} finds documents in which every
-word occurs, the words' ends may be missing. Dates are compared as {"$date": ms}."""
+"$and"/"$or". A value of None matches documents without the field; a field that is null counts as absent everywhere.
+"$contains" is a case-insensitive part of a string; {"$text": "two word"} finds documents in which every word occurs
+(runs of letters and digits; case and accents don't matter), the words' ends may be missing. Dates are compared as
+{"$date": ms}. A field, an operator or a value that does not fit `schema.py` is a ValueError."""
 
 Sort = Sequence[tuple[str, int]]
 """[("ts", -1), ("_id", -1)]: 1 ascending, -1 descending."""
@@ -52,8 +54,12 @@ class Put:
     With `insert`, the document is created if there is none with this id (and left alone if there is one).
     Otherwise `set` and `unset` change the existing document, unless it has seen this event or a later one of its
     stream already: a document remembers the last event of each kind of stream in `room_seq`, `user_seq` or
-    `workspace_seq`. The stream's own document (rooms/<room id>, …) has `applied_seq` instead, advanced by `commit`.
-    Documents are never removed by a projection: what is gone is marked so.
+    `workspace_seq`, which no caller sees. All puts of one event to one document count. The stream's own document
+    (rooms/<room id>, …) has `applied_seq` instead, advanced by `commit`; if the stream's first events don't create it,
+    it comes to be with nothing else in it. Documents are never removed by a projection: what is gone is marked so.
+
+    A field's name has no dot, quotation mark, backslash or control character and does not start with "$"; `_id` and
+    the four `…_seq` are taken: a ValueError before anything is written.
     """
 
     collection: str
@@ -79,6 +85,9 @@ class NewerSchema(Exception):
 class Database(Protocol):
     """Every method may raise `errors.Unavailable`."""
 
+    # Events and documents written through this object so far: what a command costs.
+    documents_written: int
+
     async def open(self) -> None:
         """Connects, and migrates the schema to this version. Raises NewerSchema."""
 
@@ -94,13 +103,13 @@ class Database(Protocol):
         """
 
     async def apply(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> bool:
-        """Projects events that are already appended, as `commit` does. The first must be the stream's `applied_seq` + 1.
+        """Projects events that are already appended, as `commit` does. The first must be at `applied_seq` + 1.
 
-        False when somebody else has advanced `applied_seq` meanwhile: look again.
+        False, and nothing is changed, when somebody else has advanced `applied_seq` meanwhile: look again.
         """
 
     async def claim(self, key: str, owner: str) -> bool:
-        """Makes `owner` the only holder of a unique name ("username:alice"); True if it is, again or for the first time."""
+        """Makes `owner` the only holder of a unique name ("username:alice"). True if it is, again or newly."""
 
     async def find_claim(self, key: str) -> str | None:
         """The owner of a unique name, or None."""
