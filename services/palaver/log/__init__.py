@@ -33,7 +33,7 @@ class Log(Protocol):
     async def close(self) -> None: ...
 
     async def publish(self, events: Sequence[Event]) -> None:
-        """Distributes events in the given order; returns when the log has stored them. Publishing one twice is harmless.
+        """Distributes events in the given order; returns when the log has stored them. Twice is harmless.
 
         An event reaches the followers of its own stream, and of the user streams in `also_tell`.
         """

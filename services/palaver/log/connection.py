@@ -1,0 +1,345 @@
+"""One connection to NATS, as the log and the live port need it: bounded, ordered, and honest about what it missed.
+
+Over nats-py this adds: failure as `errors.Unavailable`, at once while NATS is away (nothing is kept to be sent late);
+subscriptions whose callback runs where the message is read; replies; a new connection when nats-py gives one up.
+Used by `log/jetstream.py` and `live/nats.py` only.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from prometheus_client import Counter
+
+from palaver.config import ConfigError
+from palaver.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+RECONNECTS = Counter("palaver_nats_reconnects_total", "Connections to NATS that were made anew", ["connection"])
+
+# What the adapters declare needs it: older servers drop the options that they don't know without a word.
+MINIMUM_VERSION = (2, 11)
+
+PING_SECONDS = 2.0
+CONNECT_SECONDS = 2.0
+OPEN_SECONDS = 15.0
+REPLY_SECONDS = 5.0
+RETRY_SECONDS = 0.5
+
+_FAILURES = (nats.errors.Error, OSError, TimeoutError)
+
+
+class NoResponders(Unavailable):
+    """Nobody answers on that subject: there is no such stream (any more, or yet)."""
+
+
+class ApiError(Unavailable):
+    """JetStream refuses. `number` is its own error code."""
+
+    def __init__(self, description: str, number: int) -> None:
+        super().__init__(f"NATS: {description}")
+        self.number = number
+
+
+OnRawMessage = Callable[[Msg], None]
+"""Must return quickly and not raise."""
+
+
+class Interest:
+    """One subscription of this connection; it outlives nats-py's own when the connection is made anew."""
+
+    __slots__ = ("on_message", "subject", "subscription")
+
+    def __init__(self, subject: str, on_message: OnRawMessage) -> None:
+        self.subject = subject
+        self.on_message = on_message
+        self.subscription: Subscription | None = None
+
+
+class _Straight:
+    """Stands where nats-py has a subscription's queue, and hands the message on at once.
+
+    A queue and a task for each followed subject would cost 5 µs more a message and 4 kB more a subject. It also keeps
+    the order across subjects: everything that came before a reply has been handled before it.
+    """
+
+    __slots__ = ("_on_message",)
+
+    def __init__(self, on_message: OnRawMessage) -> None:
+        self._on_message = on_message
+
+    def put_nowait(self, message: Msg) -> None:
+        try:
+            self._on_message(message)
+        except Exception:  # it would end nats-py's reading
+            logger.exception("a message of %s could not be handled", message.subject)
+
+
+class Connection:
+    """Connects, and stays connected. Everything that talks to the server raises Unavailable when that fails."""
+
+    def __init__(
+        self, url: str, name: str, *, on_gap: Callable[[], None], on_reconnect: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`on_gap` is called when messages may have been missed, `on_reconnect` after it, to mend what is gone."""
+        self.url = url
+        self.name = name
+        self._on_gap = on_gap
+        self._on_reconnect = on_reconnect
+        self._client = Client()
+        self._closing = False
+        self._reviving: asyncio.Task[None] | None = None
+        self._interests: set[Interest] = set()
+        self._inbox = ""
+        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._last_reply = 0
+        self._round: asyncio.Task[None] | None = None
+
+    # -- coming and going ----------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connects. Raises Unavailable when nothing answers, ConfigError when the server is too old."""
+        self._closing = False
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await self._connect()
+        except _FAILURES as error:
+            await self._client.close()
+            raise Unavailable(f"NATS does not answer at {self.url}: {error}") from error
+        version = self._client.connected_server_version
+        if (version.major, version.minor) < MINIMUM_VERSION:
+            await self.close()
+            wanted = ".".join(map(str, MINIMUM_VERSION))
+            found = f"{version.major}.{version.minor}.{version.patch}"
+            raise ConfigError(f"PALAVER_NATS_URL: nats-server {found} is too old, {wanted} or newer is needed")
+        self._inbox = self._client.new_inbox()
+        await self.subscribe(f"{self._inbox}.*", self._on_reply)
+        await self.settle()
+
+    async def close(self) -> None:
+        """Closes. Subscriptions end with it."""
+        self._closing = True
+        if self._reviving is not None:
+            self._reviving.cancel()
+            await asyncio.gather(self._reviving, return_exceptions=True)
+        self._interests.clear()
+        self._give_up()
+        await self._client.close()
+
+    async def _connect(self) -> None:
+        self._client = Client()
+        try:
+            await self._client.connect(
+                self.url.split(","),
+                name=self.name,
+                ping_interval=cast(int, PING_SECONDS),
+                max_outstanding_pings=2,
+                connect_timeout=cast(int, CONNECT_SECONDS),
+                reconnect_time_wait=cast(int, RETRY_SECONDS),
+                max_reconnect_attempts=-1,
+                flush_timeout=CONNECT_SECONDS,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnected,
+                reconnected_cb=self._on_reconnected,
+                closed_cb=self._on_closed,
+            )
+        except asyncio.CancelledError:
+            await self._client.close()
+            raise
+
+    async def _on_error(self, error: Exception) -> None:
+        if isinstance(error, nats.errors.SlowConsumerError):
+            logger.warning("NATS messages were dropped by %s: %s", self.name, error)
+            self._on_gap()
+        else:
+            # One for each attempt to reconnect; the two lines that matter are written below.
+            logger.debug("NATS connection %s: %s", self.name, error)
+
+    async def _on_disconnected(self) -> None:
+        if not self._closing:
+            logger.warning("the NATS connection %s is lost", self.name)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """No reply will come on a connection that is gone: whoever waits need not wait to the end."""
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            if not answer.done():
+                answer.set_exception(Unavailable("the connection to NATS was lost"))
+                answer.exception()  # a waiter that has left by itself leaves no warning behind
+
+    async def _on_reconnected(self) -> None:
+        logger.warning("the NATS connection %s is back", self.name)
+        RECONNECTS.labels(self.name).inc()
+        self._on_gap()
+        try:
+            await self._on_reconnect()
+        except Unavailable as error:
+            logger.warning("after reconnecting %s: %s", self.name, error)
+
+    async def _on_closed(self) -> None:
+        """nats-py gives up for good after some errors of the server, such as an expired credential."""
+        if not self._closing and self._reviving is None:
+            logger.error("the NATS connection %s was closed: %s", self.name, self._client.last_error)
+            self._reviving = asyncio.create_task(self._revive(), name=f"revive {self.name}")
+
+    async def _revive(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                async with asyncio.timeout(OPEN_SECONDS):
+                    await self._connect()
+                    for interest in list(self._interests):
+                        await self._subscribe(interest)
+                    await self.settle()
+                break
+            except (*_FAILURES, Unavailable) as error:
+                logger.warning("the NATS connection %s can't be made anew yet: %s", self.name, error)
+                await self._client.close()
+        self._reviving = None
+        await self._on_reconnected()
+
+    # -- talking -------------------------------------------------------------------------------------------------------
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message that the server takes, in bytes."""
+        return self._client.max_payload
+
+    def check_connected(self) -> None:
+        """Raises Unavailable while the connection is lost."""
+        if not self._client.is_connected:
+            raise Unavailable("NATS is away")
+
+    async def publish(
+        self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Sends one message; it is not known whether it arrives."""
+        self.check_connected()
+        try:
+            await self._client.publish(subject, payload, reply, headers)
+        except _FAILURES as error:
+            raise Unavailable(f"NATS: {error}") from error
+
+    async def subscribe(self, subject: str, on_message: OnRawMessage) -> Interest:
+        """Subscribes; the server knows of it when a `settle` begun afterwards returns."""
+        self.check_connected()
+        interest = Interest(subject, on_message)
+        await self._subscribe(interest)
+        self._interests.add(interest)
+        return interest
+
+    async def _subscribe(self, interest: Interest) -> None:
+        try:
+            subscription = await self._client.subscribe(interest.subject, pending_bytes_limit=0)
+        except _FAILURES as error:
+            raise Unavailable(f"NATS: {error}") from error
+        queue = subscription._pending_queue
+        subscription._pending_queue = cast("asyncio.Queue[Msg]", _Straight(interest.on_message))
+        subscription._message_iterator = None
+        while not queue.empty():  # what came between the two lines above
+            interest.on_message(queue.get_nowait())
+        interest.subscription = subscription
+
+    async def unsubscribe(self, interest: Interest) -> None:
+        """Ends a subscription. Never fails: without a connection there is nothing left to end."""
+        self._interests.discard(interest)
+        subscription, interest.subscription = interest.subscription, None
+        if subscription is not None:
+            try:
+                await subscription.unsubscribe()
+            except _FAILURES as error:
+                logger.debug("unsubscribing from %s: %s", interest.subject, error)
+
+    async def settle(self) -> None:
+        """Returns when the server has handled everything that was sent before. One round trip serves all who wait."""
+        if self._round is None:
+            self._round = asyncio.create_task(self._settle(), name="settle")
+            self._round.add_done_callback(
+                lambda round: round.cancelled() or round.exception()
+            )  # somebody may have left
+        await asyncio.shield(self._round)
+
+    async def _settle(self) -> None:
+        await asyncio.sleep(0)  # whoever comes within this turn of the loop goes along
+        self._round = None
+        # Not nats-py's flush: its PING overtakes commands that are still waiting in its buffer.
+        token, answer = self.expect()
+        await self.publish(self.reply_to(token), b"")
+        await self.wait([answer])
+
+    def expect(self) -> "tuple[str, asyncio.Future[Msg]]":
+        """A token for a reply subject (`reply_to`), and the future message that comes there."""
+        self._last_reply += 1
+        token = str(self._last_reply)
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = answer
+        return token, answer
+
+    def reply_to(self, token: str) -> str:
+        return f"{self._inbox}.{token}"
+
+    async def wait(self, answers: "Sequence[asyncio.Future[Msg]]") -> list[Msg]:
+        """The messages, when all have come. Raises Unavailable when some don't, and no longer waits for those."""
+        try:
+            await asyncio.wait(answers, timeout=REPLY_SECONDS)
+        finally:
+            late = self.forget(answers)
+        if late:
+            raise Unavailable("NATS does not answer in time")
+        return [answer.result() for answer in answers]
+
+    def forget(self, answers: "Sequence[asyncio.Future[Msg]]") -> int:
+        """No longer waits for those that have not come; how many they are."""
+        late = [answer for answer in answers if not answer.done()]
+        if late:
+            for answer in late:
+                answer.cancel()
+            self._waiting = {token: answer for token, answer in self._waiting.items() if not answer.done()}
+        return len(late)
+
+    async def request(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Msg:
+        """Sends one message and returns the reply. Raises NoResponders when nobody listens there."""
+        token, answer = self.expect()
+        try:
+            await self.publish(subject, payload, self.reply_to(token), headers)
+        except Unavailable:
+            self.forget([answer])
+            raise
+        return answered((await self.wait([answer]))[0])
+
+    async def api(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+        """One request to JetStream's own API. Raises ApiError for what it refuses, NoResponders where it is off."""
+        return parse_reply(await self.request(f"$JS.API.{subject}", orjson.dumps(body)))
+
+    def _on_reply(self, message: Msg) -> None:
+        answer = self._waiting.pop(message.subject.rpartition(".")[2], None)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+
+def answered(message: Msg) -> Msg:
+    """The message itself. Raises NoResponders when it only says that nobody listens."""
+    if not message.data and message.headers and message.headers.get("Status") == "503":
+        raise NoResponders("NATS: nobody answers (is JetStream on?)")
+    return message
+
+
+def parse_reply(message: Msg) -> dict[str, Any]:
+    """The JSON answer of JetStream. Raises ApiError, NoResponders, or Unavailable for what is no answer."""
+    try:
+        reply = orjson.loads(answered(message).data)
+    except orjson.JSONDecodeError as error:
+        raise Unavailable(f"NATS: not an answer: {message.data[:100]!r}") from error
+    if not isinstance(reply, dict):
+        raise Unavailable(f"NATS: not an answer: {message.data[:100]!r}")
+    if "error" in reply:
+        raise ApiError(str(reply["error"].get("description")), int(reply["error"].get("err_code", 0)))
+    return reply
