@@ -1,7 +1,8 @@
 """The commit protocol: append, project, answer, tell; and catching up with what a crash left behind.
 
 A command is decided against the documents as they stand at its stream's head, and becomes one event at head + 1.
-If somebody else got there first, the database refuses (StreamConflict) and the command is decided again, on what is true by then.
+If somebody else got there first, the database refuses (StreamConflict) and the command is decided again, on what is
+true by then.
 So a decision is never made on a stale view, however many processes write; sending a room's commands to one process
 only makes conflicts rare.
 
@@ -13,6 +14,7 @@ Called by the services' use cases; nobody else appends events.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -48,7 +50,8 @@ _MAX_BATCH = 256
 _MAX_ATTEMPTS = 50
 _MAX_WRITERS = 4096
 _MAX_CACHED_DOCUMENTS = 4096
-# Documents that are read again for every command of a room, and are written by no other kind of stream where it matters.
+# Documents that are read again for every command of a room, and are written by no other kind of stream where it
+# matters.
 _CACHED_COLLECTIONS = frozenset({"rooms", "subscriptions", "users", "workspace"})
 
 
@@ -185,8 +188,8 @@ class Commits:
     async def execute(self, stream: Stream, decide: Decide[T]) -> T:
         """Decides the command on the stream's documents, commits the event that it appends, and returns its result.
 
-        Raises what `decide` raises (a PalaverError: nothing was appended), or Unavailable: it is unknown whether the event
-        was appended, and a retry with the same command id finds out.
+        Raises what `decide` raises (a PalaverError: nothing was appended), or Unavailable: it is unknown whether the
+        event was appended, and a retry with the same command id finds out.
         """
         if self._closing:
             raise Unavailable("This server is stopping")
@@ -222,10 +225,8 @@ class Commits:
         last_mark = time.monotonic()
         while not (self._closing and not self._untold):
             if not self._untold:
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), 0.1 if self._unmarked else None)
-                except TimeoutError:
-                    pass
             self._wake.clear()
             events, self._untold = self._untold, []
             if events:
@@ -277,8 +278,9 @@ class Commits:
     async def close(self) -> None:
         """Refuses new commands and ends the telling after the last event; what runs is finished first."""
         self._closing = True
-        while any(writer.busy for writer in self._writers.values()):
-            await asyncio.sleep(0.005)
+        running = [writer.task for writer in self._writers.values() if writer.task is not None]
+        if running:
+            await asyncio.wait(running)
         self._wake.set()
 
     def _evict(self) -> None:
@@ -290,24 +292,24 @@ class Commits:
 class _Writer:
     """Decides and commits the commands of one stream, a batch at a time."""
 
-    __slots__ = ("_commits", "_draft", "_queue", "_task", "stream")
+    __slots__ = ("_commits", "_draft", "_queue", "stream", "task")
 
     def __init__(self, commits: Commits, stream: Stream) -> None:
         self.stream = stream
         self._commits = commits
         self._queue: list[_Command[Any]] = []
         self._draft: Draft | None = None
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
-        return self._task is not None
+        return self.task is not None
 
     async def submit(self, decide: Decide[T]) -> T:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.append(_Command(decide, answer))
-        if self._task is None:
-            self._task = asyncio.create_task(self._drain(), name=f"writer {self.stream}")
+        if self.task is None:
+            self.task = asyncio.create_task(self._drain(), name=f"writer {self.stream}")
         return await answer
 
     async def _drain(self) -> None:
@@ -324,7 +326,7 @@ class _Writer:
                     if not isinstance(error, Exception):
                         raise
         finally:
-            self._task = None
+            self.task = None
 
     async def _commit_batch(self, batch: list[_Command[Any]]) -> None:
         database = self._commits.database
@@ -370,9 +372,9 @@ class _Writer:
                     continue
             failpoints.reach("commit.before_answer")
             self._answer(decided, events)
-            for command, error in refused:
+            for command, refusal in refused:
                 if not command.answer.done():
-                    command.answer.set_exception(error)
+                    command.answer.set_exception(refusal)
             draft.trim()
             return
         raise Unavailable(f"{self.stream} is too busy")

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ class ConfigError(Exception):
 
 def _option(name: str, default: T, documentation: str) -> T:
     """A field that knows its variable; typed as its value, as `dataclasses.field` itself is."""
-    return cast(T, field(default=default, metadata={"variable": name, "documentation": documentation}))
+    return field(default=default, metadata={"variable": name, "documentation": documentation})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The stored and public documents, in Rocket.Chat's shapes: the data contract of the whole project.
 
-A date is {"$date": epoch milliseconds} everywhere inside (the form of DDP); only the REST surface writes ISO 8601, and only the
+A date is {"$date": epoch milliseconds} everywhere inside (the form of DDP); only REST writes ISO 8601, and only the
 MongoDB adapter stores real dates. Fields that no client sees are listed with each document and taken out by `public_…`.
 """
 

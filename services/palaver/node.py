@@ -8,10 +8,9 @@ import asyncio
 import importlib
 import logging
 import signal
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from palaver import failpoints
 from palaver.access import Access
@@ -19,12 +18,14 @@ from palaver.api import Auth, Messaging, Presence
 from palaver.commit import Commits
 from palaver.config import Config, ConfigError
 from palaver.database import Database
+from palaver.health import HttpServer, health_app
 from palaver.live import Live
 from palaver.log import Log
 from palaver.telemetry import measure_loop_lag
 
 if TYPE_CHECKING:
     from palaver.roles import Role
+    from palaver.rpc import RpcServer
 
 logger = logging.getLogger(__name__)
 
@@ -147,3 +148,94 @@ class Node:
 
 def _called_by(roles: Sequence["Role"]) -> list[str]:
     return [name for role in roles for name in role.calls]
+
+
+def build_node(config: Config, roles: Sequence["Role"]) -> Node:
+    """A node with the adapters that the configuration asks for; each is imported only when chosen.
+
+    Raises ConfigError when these roles can't work with these parts.
+    """
+    from palaver.roles import ROLES
+
+    alone = {role.name for role in roles} != set(ROLES)
+    missing = [
+        name
+        for name, value in (("PALAVER_NATS_URL", config.nats_url), ("PALAVER_MONGODB_URL", config.mongodb_url))
+        if not value
+    ]
+    if alone and missing:
+        played = ", ".join(role.name for role in roles)
+        raise ConfigError(
+            f"{' and '.join(missing)} missing: a process that plays only {played} shares its log and database with "
+            "others, which the embedded ones can't do. Set them, or play all roles in one process."
+        )
+    database: Database
+    if config.mongodb_url:
+        from palaver.database.mongo import MongoDatabase
+
+        database = MongoDatabase(config.mongodb_url, f"palaver_{config.workspace}")
+    else:
+        from palaver.database.sqlite import SqliteDatabase
+
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+        database = SqliteDatabase(config.data_dir / "palaver.db")
+    log: Log
+    live: Live
+    if config.nats_url:
+        from palaver.live.nats import NatsLive
+        from palaver.log.jetstream import JetStreamLog
+
+        log = JetStreamLog(config.nats_url, config.workspace)
+        live = NatsLive(config.nats_url, config.workspace)
+    else:
+        from palaver.live.embedded import EmbeddedLive
+        from palaver.log.embedded import EmbeddedLog
+
+        log, live = EmbeddedLog(), EmbeddedLive()
+    return Node(config, database, log, live)
+
+
+async def run(config: Config, roles: Sequence["Role"], on_ready: Callable[[int], None] | None = None) -> None:
+    """Runs one process until SIGTERM or SIGINT. Raises what made it stop otherwise.
+
+    `on_ready` hears the HTTP port when the process can serve.
+    """
+    failpoints.arm_from_environment(config.failpoints)
+    node = build_node(config, roles)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.stopping.set)
+    try:
+        await node.open(roles)
+        app = getattr(node.roles.get("gateway"), "app", None) or health_app(node)
+        http = HttpServer(app, config)
+        port = loop.create_future()
+        serving = node.spawn(http.run(port), "http")
+        await asyncio.wait([port, serving], return_when=asyncio.FIRST_COMPLETED)
+        bound = port.result() if port.done() else serving.result() or 0
+        rpc = await _start_rpc(node, roles)
+        logger.info("ready", extra={"roles": [role.name for role in roles], "port": bound})
+        if on_ready is not None:
+            on_ready(bound)
+        await node.stopping.wait()
+        logger.info("stopping")
+        node.ready = False
+        if rpc is not None:
+            await rpc.stop(config.drain_seconds)
+        http.stop()
+        await asyncio.wait([serving], timeout=config.drain_seconds + 2)
+    finally:
+        await node.close()
+    if node.failure is not None:
+        raise node.failure
+
+
+async def _start_rpc(node: Node, roles: Sequence["Role"]) -> "RpcServer | None":
+    if not node.config.grpc_port:
+        return None
+    from palaver.rpc import RpcServer
+
+    services = {role.service: node.roles[role.name] for role in roles if role.service is not None}
+    server = RpcServer(services, node.config.grpc_host, node.config.grpc_port)
+    await server.__aenter__()
+    return server

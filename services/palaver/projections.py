@@ -57,10 +57,8 @@ def _json(data: bytes) -> Any:
 def _room_created(event: Event) -> list[Put]:
     fact = event.room_created
     puts = [Put("rooms", event.stream_id, insert=_json(fact.room))]
-    for data in fact.subscriptions:
-        subscription = _json(data)
-        puts.append(Put("subscriptions", subscription["_id"], insert=subscription))
-    return puts
+    subscriptions = [_json(data) for data in fact.subscriptions]
+    return puts + [Put("subscriptions", s["_id"], insert=s) for s in subscriptions]
 
 
 def _room_changed(event: Event) -> list[Put]:
@@ -110,7 +108,7 @@ def _member_changed(event: Event) -> list[Put]:
     return puts + _system_message(event, fact)
 
 
-# -- messages ------------------------------------------------------------------------------------------------------------
+# -- messages -------------------------------------------------------------------------------------------------------
 
 
 def _message_sent(event: Event) -> list[Put]:
@@ -127,13 +125,8 @@ def _sent(event: Event, fact: MessageSent) -> list[Put]:
     if fact.sender_subscription_id:
         puts.append(Put("subscriptions", fact.sender_subscription_id, set={"own": fact.sender_own}))
     for mention in fact.mentions:
-        puts.append(
-            Put(
-                "subscriptions",
-                mention.subscription_id,
-                set={"mentioned": mention.mentioned, "changed_at": date(event.at)},
-            )
-        )
+        changes = {"mentioned": mention.mentioned, "changed_at": date(event.at)}
+        puts.append(Put("subscriptions", mention.subscription_id, set=changes))
     if fact.thread_root:
         puts += _thread_root(event, fact, _json(fact.thread_root))
     if not fact.backfilled:
@@ -163,8 +156,7 @@ def _thread_root(event: Event, fact: MessageSent, root: Document) -> list[Put]:
             set={name: root[name] for name in ("tcount", "tlm", "replies", "_updatedAt") if name in root},
         )
     ]
-    for user_id in fact.new_followers:
-        puts.append(_follow(event, user_id, root["_id"], followed_at=0))
+    puts += [_follow(event, user_id, root["_id"], followed_at=0) for user_id in fact.new_followers]
     if event.actor.kind == event.actor.USER:
         record = f"{event.actor.id}/{root['_id']}"
         puts.append(_follow(event, event.actor.id, root["_id"], followed_at=0))
@@ -201,8 +193,7 @@ def _message_changed(event: Event) -> list[Put]:
     for user_id in fact.followed:
         puts.append(_follow(event, user_id, fact.message_id, followed_at=event.at))
         puts.append(Put("thread_reads", f"{user_id}/{fact.message_id}", set={"following": True}))
-    for user_id in fact.unfollowed:
-        puts.append(Put("thread_reads", f"{user_id}/{fact.message_id}", set={"following": False}))
+    puts += [Put("thread_reads", f"{u}/{fact.message_id}", set={"following": False}) for u in fact.unfollowed]
     if fact.is_last:
         puts.append(Put("rooms", event.stream_id, set={"lastMessage": message, "_updatedAt": date(event.at)}))
     return puts
@@ -226,7 +217,7 @@ def _message_deleted(event: Event) -> list[Put]:
     return puts
 
 
-# -- users ---------------------------------------------------------------------------------------------------------------
+# -- users ----------------------------------------------------------------------------------------------------------
 
 
 def _user_created(event: Event) -> list[Put]:
@@ -270,9 +261,9 @@ def _room_read(event: Event) -> list[Put]:
         }
         changes = {"read": read, "ls": date(fact.read_at), "read_changed_at": date(event.at)}
         puts.append(Put("subscriptions", fact.subscription_id, set=changes))
-    for thread_id in [*fact.threads, *filter(None, [fact.thread_id])]:
-        puts.append(Put("thread_reads", f"{event.stream_id}/{thread_id}", set={"read_at": date(fact.read_at)}))
-    return puts
+    threads = [*fact.threads, *filter(None, [fact.thread_id])]
+    read_at = {"read_at": date(fact.read_at)}
+    return puts + [Put("thread_reads", f"{event.stream_id}/{thread_id}", set=read_at) for thread_id in threads]
 
 
 def _subscription_preferred(event: Event) -> list[Put]:
@@ -281,7 +272,7 @@ def _subscription_preferred(event: Event) -> list[Put]:
     return [Put("subscriptions", fact.subscription_id, set=changes, unset=tuple(fact.unset))]
 
 
-# -- the workspace -----------------------------------------------------------------------------------------------------------
+# -- the workspace --------------------------------------------------------------------------------------------------
 
 
 def _saved(collection: str, document_id: str, data: bytes) -> list[Put]:

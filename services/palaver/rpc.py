@@ -11,9 +11,9 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import orjson
@@ -103,7 +103,7 @@ class RemoteService:
             setattr(self, method_name(method), self._make_call(descriptor, method))
 
     async def close(self) -> None:
-        await self._channel.close()
+        await self._channel.close(None)
 
     def _make_call(
         self, service: ServiceDescriptor, method: MethodDescriptor
@@ -136,7 +136,7 @@ class RemoteService:
 
 
 def _error_from(error: grpc.aio.AioRpcError, what: str) -> PalaverError:
-    for key, value in error.trailing_metadata() or ():
+    for key, value in cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ()):
         if key == _ERROR_KEY:
             data = orjson.loads(value)
             cls = error_classes().get(data["class"], PalaverError)

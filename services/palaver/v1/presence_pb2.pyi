@@ -170,6 +170,7 @@ class UserPresence(_message.Message):
     STATUS_TEXT_FIELD_NUMBER: _builtins.int
     UTC_OFFSET_FIELD_NUMBER: _builtins.int
     AVATAR_ETAG_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     username: _builtins.str
     name: _builtins.str
@@ -182,6 +183,8 @@ class UserPresence(_message.Message):
     status_text: _builtins.str
     utc_offset: _builtins.float
     avatar_etag: _builtins.str
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -194,10 +197,11 @@ class UserPresence(_message.Message):
         status_text: _builtins.str = ...,
         utc_offset: _builtins.float = ...,
         avatar_etag: _builtins.str = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_etag", b"avatar_etag", "connection_status", b"connection_status", "name", b"name", "status", b"status", "status_default", b"status_default", "status_text", b"status_text", "user_id", b"user_id", "username", b"username", "utc_offset", b"utc_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_etag", b"avatar_etag", "connection_status", b"connection_status", "name", b"name", "roles", b"roles", "status", b"status", "status_default", b"status_default", "status_text", b"status_text", "user_id", b"user_id", "username", b"username", "utc_offset", b"utc_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,9 +43,7 @@ class Method:
     variadic: bool  # the last type is that of all further arguments
 
 
-def method(
-    name: str, *parameters: Any, anonymous: bool = False, variadic: bool = False
-) -> Callable[[M], M]:
+def method(name: str, *parameters: Any, anonymous: bool = False, variadic: bool = False) -> Callable[[M], M]:
     """Declares `handler` as the method `name`."""
 
     def declare(handler: M) -> M:

@@ -7,8 +7,8 @@
     async def create(call: Call, body: Body) -> Answer: ...
 
 The declaration gives validation, the answer's form, `docs/api-coverage.md` and the tests that every endpoint gets.
-`query=` types come from strings; `body=` from JSON (or a form). Both may be given; the handler's arguments follow in the
-order query, body, then path parameters by name. A handler returns the answer's fields (`success` is added), or a
+`query=` types come from strings; `body=` from JSON (or a form). Both may be given; the handler's arguments follow in
+the order query, body, then path parameters by name. A handler returns the answer's fields (`success` is added), or a
 Starlette Response for what is not JSON.
 
 Checks run in this order: rate limit, login, parameters, permissions, second factor, handler.
@@ -93,21 +93,21 @@ def endpoint(
 
     def declare(handler: H) -> H:
         declared: list[Endpoint] = getattr(handler, "endpoints", [])
-        for path in paths:
-            declared.append(
-                Endpoint(
-                    method=method,
-                    path=path,
-                    handler=handler,
-                    query=query,
-                    body=body,
-                    login=login,
-                    permissions=tuple(permissions),
-                    any_permission=any_permission,
-                    second_factor=second_factor,
-                    rate_limit=rate_limit,
-                )
+        declared += [
+            Endpoint(
+                method=method,
+                path=path,
+                handler=handler,
+                query=query,
+                body=body,
+                login=login,
+                permissions=tuple(permissions),
+                any_permission=any_permission,
+                second_factor=second_factor,
+                rate_limit=rate_limit,
             )
+            for path in paths
+        ]
         handler.endpoints = declared  # type: ignore[attr-defined]
         return handler
 

@@ -1,0 +1,90 @@
+"""The command line: `palaver serve` and what an administrator needs around it."""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import resource
+import sys
+from collections.abc import Sequence
+
+from palaver import __version__
+from palaver.config import Config, ConfigError
+from palaver.database import NewerSchema
+from palaver.errors import Unavailable
+from palaver.roles import ROLES
+from palaver.telemetry import configure_logging
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exits with 0 after an orderly stop, 1 after a failure, 2 for a wrong call or configuration."""
+    parser = argparse.ArgumentParser(prog="palaver", description="Self-hosted team chat.")
+    parser.add_argument("--version", action="version", version=f"palaver {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the server")
+    serve.add_argument(
+        "--role",
+        action="append",
+        choices=list(ROLES),
+        help="play only this role (may be given several times; all of them otherwise)",
+    )
+    commands.add_parser("config", help="list the environment variables")
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "config":
+        _print_config()
+        return
+    try:
+        config = Config.from_environment()
+        configure_logging(config.log_level, config.node_id)
+        roles = [role for role in ROLES.values() if parsed.role is None or role.name in parsed.role]
+        _serve(config, [role.name for role in roles])
+    except (ConfigError, NewerSchema) as error:
+        print(f"palaver: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (OSError, Unavailable) as error:
+        print(f"palaver: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _serve(config: Config, names: list[str]) -> None:
+    import uvloop
+
+    from palaver.node import run
+
+    if config.test_mode:
+        logging.getLogger("palaver").warning(
+            "PALAVER_TEST_MODE is on: no rate limits and no second factor. Never run a real workspace like this."
+        )
+    _raise_file_limit()
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(config, [ROLES[name] for name in names], lambda port: _greet(config, names, port)))
+
+
+def _raise_file_limit() -> None:
+    """One socket is one file: take what the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _greet(config: Config, names: list[str], port: int) -> None:
+    if "gateway" not in names:
+        return
+    address = config.site_url if config.port == port else f"http://localhost:{port}"
+    print(f"\n  Palaver is at {address}\n", flush=True)
+    if not config.admin_username:
+        print(
+            "  The first user to register becomes the administrator:\n\n"
+            f"    curl {address}/api/v1/users.register -H 'Content-Type: application/json' \\\n"
+            '      -d \'{"username":"alice","name":"Alice","email":"alice@example.org","pass":"choose-one"}\'\n\n'
+            "  (or set PALAVER_ADMIN_USERNAME, _PASSWORD and _EMAIL before the first start)\n",
+            flush=True,
+        )
+
+
+def _print_config() -> None:
+    for option in dataclasses.fields(Config):
+        default = option.default if option.default not in ("", None) else "(empty)"
+        print(f"{option.metadata['variable']:<28} {option.metadata['documentation']}; default: {default}")

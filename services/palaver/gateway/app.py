@@ -1,0 +1,49 @@
+"""Every URL of the gateway on one page."""
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from palaver import __version__
+from palaver.gateway.ddp.server import DdpServer
+from palaver.gateway.rest.dispatch import RestSurface
+from palaver.health import health_routes
+from palaver.node import Node
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+
+
+def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
+    """The ASGI application: websockets go straight to DDP, the rest is routed."""
+    page = files("palaver.gateway").joinpath("web/welcome.html").read_text(encoding="utf-8")
+
+    async def welcome(request: Request) -> Response:
+        shown = page.replace("{{site_url}}", node.config.site_url).replace("{{version}}", __version__)
+        return HTMLResponse(shown, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
+
+    web = Starlette(
+        routes=[
+            Route("/", welcome),
+            Route("/api/v1/{path:path}", rest, methods=METHODS),
+            Route("/api/{path:path}", rest, methods=METHODS),
+            *health_routes(node),
+        ]
+    )
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            if scope["path"] == "/websocket":
+                await ddp.serve(scope, receive, send)
+            else:
+                await receive()
+                await send({"type": "websocket.close", "code": 1000})
+            return
+        await web(scope, receive, send)
+
+    return app

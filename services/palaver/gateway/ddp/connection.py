@@ -1,0 +1,108 @@
+"""One socket: who is on it, what it subscribes to, and the cheapest way to write to it."""
+
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+from prometheus_client import Counter
+
+from palaver.access import User
+from palaver.gateway.frames import close_frame
+
+if TYPE_CHECKING:
+    from palaver.gateway.session import Session
+
+DROPPED = Counter("palaver_connections_dropped_total", "Connections that did not read what was sent", [])
+
+WRITE_LIMIT = 4 * 1024 * 1024
+"""Bytes that a slow client may have waiting before it is cut off."""
+
+
+class Transport(Protocol):
+    """What this module needs of an asyncio transport."""
+
+    def write(self, data: bytes) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def get_extra_info(self, name: str) -> Any: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Connection:
+    """A websocket that speaks DDP. Compared by identity."""
+
+    __slots__ = (
+        "_fd",
+        "_waiting",
+        "_write",
+        "address",
+        "hashed_token",
+        "id",
+        "last_input",
+        "notify_events",
+        "open",
+        "pinged",
+        "presence_sub",
+        "session",
+        "subs",
+        "transport",
+        "user",
+        "user_agent",
+        "versioned",
+        "watched",
+    )
+
+    def __init__(self, id: str, transport: Transport, address: str, user_agent: str, now: float) -> None:
+        self.id = id
+        self.transport = transport
+        self.address = address
+        self.user_agent = user_agent
+        self._fd: int = transport.get_extra_info("socket").fileno()
+        self._write = transport.write
+        self._waiting = transport.get_write_buffer_size
+        self.open = True
+        self.versioned = False  # has said `connect`
+        self.last_input = now
+        self.pinged = False
+        self.user: User | None = None
+        self.hashed_token = ""
+        self.session: Session | None = None
+        self.subs: dict[str, tuple[str, str]] = {}  # subscription id → (stream, event name)
+        self.notify_events = 0  # the user's own events that this connection hears, as bits (session.py)
+        self.presence_sub = ""
+        self.watched: set[str] | None = None  # users whose presence it wants to hear of
+
+    def write(self, data: bytes) -> None:
+        """Sends ready frames: by a system call at once if nothing waits, else behind what waits."""
+        if not self.open:
+            return
+        waiting = self._waiting()
+        if waiting == 0:
+            try:
+                sent = os.write(self._fd, data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # the transport notices by itself
+            if sent != len(data):
+                self._write(data[sent:])
+        elif waiting > WRITE_LIMIT:
+            self.drop()
+        else:
+            self._write(data)
+
+    def drop(self) -> None:
+        """Cuts off a client that does not read."""
+        if self.open:
+            self.open = False
+            DROPPED.inc()
+            self.transport.abort()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Says goodbye, sends what waits, and closes."""
+        if self.open:
+            self.write(close_frame(code, reason))
+            self.open = False
+            self.transport.close()
+
+    def subscribes_to(self, stream: str, event_name: str) -> bool:
+        return (stream, event_name) in self.subs.values()

@@ -1,0 +1,283 @@
+"""DDP over websockets: from a socket's first byte to its last.
+
+A connection's frames are answered strictly one after another, in order: what was sent after `login` finds the user.
+Protocol: the facts are those of Meteor's DDP specification, version 1.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from prometheus_client import Counter, Gauge, Histogram
+
+from palaver.errors import LoginFailed, LoginRequired, PalaverError
+from palaver.gateway.call import Call
+from palaver.gateway.ddp.connection import Connection
+from palaver.gateway.ddp.errors import error_object
+from palaver.gateway.ddp.login import login_request, strip_second_factor
+from palaver.gateway.ddp.method import MatchFailed, Method, call_method
+from palaver.gateway.ddp.streams import Streams
+from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
+from palaver.gateway.people import People
+from palaver.ids import new_id
+from palaver.node import Node
+from palaver.telemetry import request_id
+from palaver.v1.auth_pb2 import LoginReply, LogoutRequest
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS = Gauge("palaver_connections", "Open websockets")
+METHOD_SECONDS = Histogram(
+    "palaver_ddp_method_seconds",
+    "DDP methods",
+    ["method"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+CRASHES = Counter("palaver_ddp_errors_total", "DDP methods and subscriptions that failed unexpectedly", ["name"])
+
+VERSIONS = ("1", "pre2", "pre1")
+PING_AFTER = 30.0
+"""Seconds without input before the server asks whether the client is there; as long again, and it is gone."""
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class DdpServer:
+    """Every websocket of this gateway."""
+
+    def __init__(self, node: Node, streams: Streams, people: People, methods: dict[str, Method]) -> None:
+        self._node = node
+        self._streams = streams
+        self._people = people
+        self._methods = methods
+        self._connections: set[Connection] = set()
+        self._draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """One websocket, as an ASGI application."""
+        await receive()  # websocket.connect
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        if self._draining or transport is None:
+            await send({"type": "websocket.close", "code": 1012 if self._draining else 1011})
+            return
+        await send({"type": "websocket.accept"})
+        client = scope.get("client")
+        agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+        connection = Connection(
+            new_id(),
+            transport,
+            client[0] if client else "",
+            agent[:512].decode(errors="replace"),
+            asyncio.get_running_loop().time(),
+        )
+        scope.clear()  # its headers would live as long as the socket
+        self._connections.add(connection)
+        self._empty.clear()
+        CONNECTIONS.set(len(self._connections))
+        connection.write(SERVER_ID)
+        try:
+            while connection.open:
+                event = await receive()
+                if event["type"] != "websocket.receive":
+                    break
+                text = event.get("text")
+                if text is None:
+                    connection.close(1007, "Binary frames are not understood")
+                    break
+                await self._on_frame(connection, text)
+        finally:
+            connection.open = False
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+            CONNECTIONS.set(len(self._connections))
+            await self._streams.leave_all(connection)
+            await self._people.detach(connection)
+
+    async def _on_frame(self, connection: Connection, text: str) -> None:
+        connection.last_input = asyncio.get_running_loop().time()
+        connection.pinged = False
+        try:
+            data = orjson.loads(text)
+        except (orjson.JSONDecodeError, RecursionError):
+            connection.close(1007, "Not JSON")
+            return
+        if not isinstance(data, dict):
+            connection.close(1002, "Not a DDP message")
+            return
+        kind = data.get("msg")
+        if not connection.versioned:
+            self._on_connect(connection, kind, data)
+        elif kind == "method":
+            await self._on_method(connection, data)
+        elif kind == "sub":
+            await self._on_sub(connection, data)
+        elif kind == "unsub":
+            if isinstance(id := data.get("id"), str):
+                await self._streams.unsubscribe(connection, id)
+            else:
+                connection.close(1002, "unsub needs an id")
+        elif kind == "ping":
+            connection.write(frame(msg="pong", id=data["id"]) if isinstance(data.get("id"), str) else PONG)
+
+    def _on_connect(self, connection: Connection, kind: Any, data: dict[str, Any]) -> None:
+        if kind is None and "msg" not in data:
+            return  # old clients greet with {"server_id": …} of their own
+        if kind == "ping":
+            connection.write(PONG)
+            return
+        if kind != "connect":
+            connection.close(1002, "connect must come first")
+            return
+        offered = data.get("support")
+        offers = [data.get("version"), *(offered if isinstance(offered, list) else ())]
+        if not any(version in VERSIONS for version in offers if isinstance(version, str)):
+            connection.write(frame(msg="failed", version=VERSIONS[0]))
+            connection.close(1000, "No common version")
+            return
+        connection.versioned = True
+        connection.write(frame(msg="connected", session=new_id()))
+
+    # -- methods ---------------------------------------------------------------------------------------------------
+
+    async def _on_method(self, connection: Connection, data: dict[str, Any]) -> None:
+        name, id, parameters = data.get("method"), data.get("id"), data.get("params", [])
+        if not isinstance(name, str) or not isinstance(id, str):
+            connection.close(1002, "method needs a method and an id")
+            return
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        request_id.set(f"{connection.id}/{id[:40]}")
+        encoded_id = orjson.dumps(id)
+        try:
+            if not isinstance(parameters, list):
+                raise MatchFailed
+            if name.startswith("stream-"):
+                result = None
+                await self._streams.write(connection, name, parameters)
+            elif name == "login":
+                result = await self._login(connection, parameters)
+            elif name == "logout":
+                result = None
+                await self._logout(connection)
+            else:
+                result = await self._call(connection, name, parameters)
+        except PalaverError as error:
+            connection.write(error_frames(encoded_id, error_object(error)))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            CRASHES.labels(name if name in self._methods else "other").inc()
+            logger.exception("method %s failed", name)
+            connection.write(error_frames(encoded_id, error_object(error)))
+        else:
+            connection.write(result_frames(encoded_id, result))
+        METHOD_SECONDS.labels(name if name in self._methods else "other").observe(loop.time() - started)
+
+    async def _call(self, connection: Connection, name: str, parameters: list[Any]) -> Any:
+        call = Call(
+            self._node.services,
+            self._node.access,
+            self._node.config,
+            hashed_token=connection.hashed_token,
+            address=connection.address,
+            user_agent=connection.user_agent,
+            connection=connection,
+        )
+        if connection.user is not None:
+            call.user = await self._node.access.find_user(connection.user.id)
+            if call.user is None or not call.user.active:
+                raise LoginRequired("Invalid user", code="error-invalid-user")
+        parameters, call.second_factor_code, call.second_factor_method = strip_second_factor(parameters)
+        return await call_method(self._methods, name, call, parameters)
+
+    async def _login(self, connection: Connection, parameters: list[Any]) -> Any:
+        request = login_request(parameters[0] if parameters else None)
+        request.address = connection.address
+        request.user_agent = connection.user_agent
+        try:
+            reply: LoginReply = await self._node.services.auth.login(request)
+        except LoginFailed as error:
+            # One neutral text for an unknown user and a wrong password.
+            if error.details.get("kind") in ("unknown-user", "wrong-password"):
+                raise LoginFailed("User not found or incorrect password", code="403") from None
+            raise
+        user = await self._node.access.find_user(reply.user_id)
+        if user is None:
+            raise LoginRequired("Invalid user", code="error-invalid-user")
+        if connection.session is not None and connection.session.user_id != user.id:
+            await self._streams.leave_all(connection)
+        await self._people.attach(connection, user, reply.hashed_token)
+        own: dict[str, Any] = {"username": user.username, "name": user.name}
+        if emails := orjson.loads(reply.user or b"{}").get("emails"):
+            own["emails"] = emails
+        connection.write(frame(msg="added", collection="users", id=user.id, fields=own))
+        return {
+            "id": user.id,
+            "token": reply.token,
+            "tokenExpires": {"$date": reply.expires_at},
+            "type": reply.type,
+        }
+
+    async def _logout(self, connection: Connection) -> None:
+        if connection.user is not None:
+            call = Call(self._node.services, self._node.access, self._node.config, user=connection.user)
+            # Telling of the revoked token closes this socket, right after the result.
+            await self._node.services.auth.logout(LogoutRequest(actor=call.actor, hashed_token=connection.hashed_token))
+
+    # -- subscriptions -----------------------------------------------------------------------------------------------
+
+    async def _on_sub(self, connection: Connection, data: dict[str, Any]) -> None:
+        name, id, parameters = data.get("name"), data.get("id"), data.get("params", [])
+        if not isinstance(name, str) or not isinstance(id, str):
+            connection.close(1002, "sub needs a name and an id")
+            return
+        try:
+            if not isinstance(parameters, list):
+                raise MatchFailed
+            await self._streams.subscribe(connection, id, name, parameters)
+        except PalaverError as error:
+            connection.write(frame(msg="nosub", id=id, error=error_object(error)))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            CRASHES.labels("sub").inc()
+            logger.exception("subscription to %s failed", name)
+            connection.write(frame(msg="nosub", id=id, error=error_object(error)))
+
+    # -- the life of the sockets ------------------------------------------------------------------------------------
+
+    async def run_heartbeat(self, every: float = 5.0) -> None:
+        """The background task that asks silent clients whether they are there, and lets go of those who are not."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(every)
+            now = loop.time()
+            for index, connection in enumerate(list(self._connections), 1):
+                silent = now - connection.last_input
+                if silent > 2 * PING_AFTER:
+                    connection.close(4000, "Silent for too long")
+                elif silent > PING_AFTER and not connection.pinged:
+                    connection.pinged = True
+                    connection.write(PING)
+                if index % 500 == 0:
+                    await asyncio.sleep(0)
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new sockets, and closes the open ones with 1012 (restarting), spread over most of `seconds`."""
+        self._draining = True
+        connections = list(self._connections)
+        pause = min(0.05, seconds * 0.6 / max(1, len(connections) // 50))
+        for index, connection in enumerate(connections, 1):
+            connection.close(1012, "Restarting")
+            if index % 50 == 0:
+                await asyncio.sleep(pause)
+        await self._empty.wait()

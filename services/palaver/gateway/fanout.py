@@ -1,0 +1,285 @@
+"""Fan-out: from one event of a room to the sockets of everybody who hears it.
+
+A room's messages, edits and deletions go through one ordered queue. The first frame after a pause goes out at once;
+what comes
+within the next few milliseconds is joined into one write per socket, because the cost is the system call and not
+the bytes. A flush to many sockets gives way to the event loop every few hundred writes, and the window grows with
+the time that a flush takes, so that the sender's answer never waits for it.
+
+State (rooms-changed, subscriptions-changed) is `state.py`: there the last value wins.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import orjson
+from prometheus_client import Counter, Gauge, Histogram
+
+from palaver.commit import now
+from palaver.database import Document
+from palaver.events import room_stream
+from palaver.gateway.frames import CHANGED_SUFFIX, changed_frame, changed_prefix, text_frame
+from palaver.gateway.session import MY_MESSAGES, Session
+from palaver.log import Follow
+from palaver.node import Node
+from palaver.v1.event_pb2 import Event
+from palaver.v1.messaging_pb2 import GetRoomHeadsRequest, ListRoomEventsRequest
+
+if TYPE_CHECKING:
+    from palaver.gateway.ddp.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+DELIVERED = Counter("palaver_deliveries_total", "Frames written to sockets for events of rooms")
+FLUSH_SECONDS = Histogram(
+    "palaver_flush_seconds", "Time to write one room's frames", buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+)
+EVENT_AGE = Histogram(
+    "palaver_event_age_seconds",
+    "From an event's time to its fan-out",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5),
+)
+FOLLOWED = Gauge("palaver_rooms_followed", "Rooms that somebody here listens to")
+GAPS = Counter("palaver_event_gaps_total", "Gaps in a room's events that were fetched")
+
+WINDOW = 0.02
+"""Seconds between two flushes of a busy room, at least."""
+SLICE = 500
+"""Writes between two turns of the event loop."""
+
+OnRoomEvent = Callable[["Room", Event], None]
+
+
+class Room:
+    """A room that somebody on this gateway listens to. Compared by identity."""
+
+    __slots__ = (
+        "_armed",
+        "_flush_seconds",
+        "_flushed_at",
+        "_pending",
+        "_prefix",
+        "alerted",
+        "document",
+        "events",
+        "follow",
+        "id",
+        "listeners",
+        "members",
+        "messages",
+        "repairing",
+        "seq",
+        "state_armed",
+        "state_flushed_at",
+        "type",
+    )
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.type = ""
+        self.seq: int | None = None  # the last event seen; None before the first
+        self.follow: Follow | None = None
+        self.listeners = 0  # interests that keep this room followed
+        self.messages: dict[Connection, None] = {}  # who hears stream-room-messages
+        self.events: dict[str, dict[Connection, None]] = {}  # who hears which event of stream-notify-room
+        self.members: set[Session] = set()  # whose room list shows it
+        self.alerted: set[Session] = set()  # of these, whose subscription shows it as unread already
+        self.document: Document | None = None  # the public room, while its state is told
+        self.repairing = False
+        self.state_armed = False
+        self.state_flushed_at = 0.0
+        self._prefix = changed_prefix("stream-room-messages", id)
+        self._pending: list[tuple[dict[Connection, None], bytes]] = []
+        self._armed = False
+        self._flushed_at = 0.0
+        self._flush_seconds = 0.0
+
+    def queue_message(self, message: bytes) -> None:
+        """A message, new or changed, for everybody who hears the room's messages."""
+        if self.messages:
+            self._queue(self.messages, text_frame(self._prefix + message + CHANGED_SUFFIX))
+
+    def queue_event(self, name: str, arguments: bytes) -> None:
+        """An event of stream-notify-room, in order with the messages."""
+        if connections := self.events.get(name):
+            self._queue(connections, changed_frame("stream-notify-room", f"{self.id}/{name}", arguments))
+
+    def _queue(self, connections: "dict[Connection, None]", frame: bytes) -> None:
+        self._pending.append((connections, frame))
+        if not self._armed:
+            self._armed = True
+            loop = asyncio.get_running_loop()
+            wait = self._flushed_at + max(WINDOW, 2 * self._flush_seconds) - loop.time()
+            if wait > 0:
+                loop.call_later(wait, self._flush, loop)
+            else:
+                loop.call_soon(self._flush, loop)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        pending, self._pending = self._pending, []
+        self._flushed_at = loop.time()
+        runs: list[tuple[list[Connection], bytes]] = []
+        start = 0
+        for index in range(1, len(pending) + 1):
+            if index == len(pending) or pending[index][0] is not pending[start][0]:
+                frames = [frame for _, frame in pending[start:index]]
+                runs.append((list(pending[start][0]), frames[0] if len(frames) == 1 else b"".join(frames)))
+                start = index
+        DELIVERED.inc(sum(len(connections) for connections, _ in pending))
+        self._write(loop, runs, 0, 0)
+
+    def _write(
+        self, loop: asyncio.AbstractEventLoop, runs: "list[tuple[list[Connection], bytes]]", run: int, start: int
+    ) -> None:
+        """Writes one slice, and the rest in later turns of the loop."""
+        left = SLICE
+        while run < len(runs):
+            connections, data = runs[run]
+            part = connections if start == 0 and len(connections) <= left else connections[start : start + left]
+            for connection in part:
+                connection.write(data)
+            left -= len(part)
+            if start + len(part) < len(connections):
+                loop.call_soon(self._write, loop, runs, run, start + len(part))
+                return
+            run, start = run + 1, 0
+            if left <= 0 and run < len(runs):
+                loop.call_soon(self._write, loop, runs, run, 0)
+                return
+        self._flush_seconds = loop.time() - self._flushed_at
+        FLUSH_SECONDS.observe(self._flush_seconds)
+        self._armed = False
+        if self._pending:
+            self._armed = True
+            loop.call_later(max(WINDOW, 2 * self._flush_seconds) - self._flush_seconds, self._flush, loop)
+
+
+class Rooms:
+    """The rooms that this gateway follows, and every event of theirs, once and in order."""
+
+    def __init__(self, node: Node, on_event: OnRoomEvent) -> None:
+        self._node = node
+        self._on_event = on_event
+        self._rooms: dict[str, Room] = {}
+        self._opening: dict[str, asyncio.Future[None]] = {}
+
+    def find(self, room_id: str) -> Room | None:
+        return self._rooms.get(room_id)
+
+    async def listen(self, room_ids: Iterable[str]) -> list[Room]:
+        """Follows these rooms, one interest each; returns when every later event will be heard."""
+        rooms: list[Room] = []
+        fresh: list[Room] = []
+        waiting: list[asyncio.Future[None]] = []
+        for room_id in room_ids:
+            room = self._rooms.get(room_id)
+            if room is None:
+                room = self._rooms[room_id] = Room(room_id)
+                fresh.append(room)
+            elif room_id in self._opening:
+                waiting.append(self._opening[room_id])
+            room.listeners += 1
+            rooms.append(room)
+        if fresh:
+            await self._follow(fresh)
+        for future in waiting:
+            await asyncio.shield(future)
+        return rooms
+
+    async def _follow(self, rooms: list[Room]) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._opening.update((room.id, done) for room in rooms)
+        try:
+            for room in rooms:
+                room.follow = await self._node.log.follow(room_stream(room.id), self._on_log_event)
+            reply = await self._node.services.messaging.get_room_heads(
+                GetRoomHeadsRequest(room_ids=[room.id for room in rooms])
+            )
+            for room, head in zip(rooms, reply.heads, strict=True):
+                if room.seq is None or room.seq < head:
+                    room.seq = head
+        finally:
+            for room in rooms:
+                self._opening.pop(room.id, None)
+            done.set_result(None)
+            FOLLOWED.set(len(self._rooms))
+
+    async def unlisten(self, rooms: Iterable[Room]) -> None:
+        """Takes one interest in each of these rooms back; a room without any is followed no longer."""
+        for room in rooms:
+            room.listeners -= 1
+            if room.listeners <= 0 and self._rooms.get(room.id) is room:
+                del self._rooms[room.id]
+                if room.follow is not None:
+                    await room.follow.stop()
+        FOLLOWED.set(len(self._rooms))
+
+    def _on_log_event(self, event: Event) -> None:
+        room = self._rooms.get(event.stream_id)
+        if room is None:
+            return
+        if room.seq is not None:
+            if event.seq <= room.seq:
+                return
+            if event.seq > room.seq + 1 or room.repairing:
+                self._repair(room)
+                return
+        room.seq = event.seq
+        EVENT_AGE.observe((now() - event.at) / 1000)
+        self._on_event(room, event)
+
+    def _repair(self, room: Room) -> None:
+        if not room.repairing:
+            room.repairing = True
+            self._node.spawn(self._fetch_gap(room), f"repair {room.id}")
+
+    async def _fetch_gap(self, room: Room) -> None:
+        """Fetches what is missing, in order, until nothing is."""
+        try:
+            while self._rooms.get(room.id) is room:
+                reply = await self._node.services.messaging.list_room_events(
+                    ListRoomEventsRequest(room_id=room.id, after=room.seq or 0, limit=500)
+                )
+                GAPS.inc()
+                for event in reply.events:
+                    if room.seq is None or event.seq == room.seq + 1:
+                        room.seq = event.seq
+                        self._on_event(room, event)
+                if not reply.events or (room.seq or 0) >= reply.head:
+                    return
+        except Exception:
+            logger.exception("could not fetch the missing events of room %s", room.id)
+        finally:
+            room.repairing = False
+
+    async def compare_heads(self) -> None:
+        """After the log may have lost something: fetches what every followed room is behind by."""
+        rooms = list(self._rooms.values())
+        for start in range(0, len(rooms), 1000):
+            part = rooms[start : start + 1000]
+            reply = await self._node.services.messaging.get_room_heads(
+                GetRoomHeadsRequest(room_ids=[room.id for room in part])
+            )
+            for room, head in zip(part, reply.heads, strict=True):
+                if room.seq is not None and head > room.seq:
+                    self._repair(room)
+
+
+def my_messages_frame(room: Room, message: bytes) -> bytes:
+    """A message for those who hear `__my_messages__`, as a member."""
+    name = (room.document or {}).get("name")
+    about = {"roomParticipant": True, "roomType": room.type, "roomName": name}
+    return changed_frame("stream-room-messages", "__my_messages__", message + b"," + orjson.dumps(about))
+
+
+def tell_my_messages(room: Room, message: bytes) -> None:
+    """Sends a message to the members here that hear all their rooms at once (bots)."""
+    frame = b""
+    for session in room.members:
+        if session.events & MY_MESSAGES:
+            frame = frame or my_messages_frame(room, message)
+            for connection in session.connections:
+                if connection.notify_events & MY_MESSAGES:
+                    connection.write(frame)

@@ -1,0 +1,114 @@
+"""The gateway role: assembles the surfaces over the services, and hands every event to who must hear of it."""
+
+import orjson
+
+from palaver.events import WORKSPACE
+from palaver.gateway import rest
+from palaver.gateway.app import build_app
+from palaver.gateway.ddp import methods
+from palaver.gateway.ddp.method import methods_of
+from palaver.gateway.ddp.server import DdpServer
+from palaver.gateway.ddp.streams import Streams
+from palaver.gateway.fanout import Room, Rooms, tell_my_messages
+from palaver.gateway.people import People
+from palaver.gateway.rest.dispatch import RestSurface
+from palaver.gateway.rest.endpoint import endpoints_of
+from palaver.gateway.state import RoomStates
+from palaver.node import Node
+from palaver.v1.event_pb2 import Event, MessageSent
+
+
+class Gateway:
+    """Nobody calls it: it serves `app` to clients, and follows the log."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.rooms = Rooms(node, self._on_room_event)
+        self.states = RoomStates(node)
+        self.people = People(node, self.rooms, self.states)
+        self.streams = Streams(node, self.rooms, self.people)
+        self.ddp = DdpServer(node, self.streams, self.people, methods_of(*methods.METHOD_MODULES))
+        endpoints = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
+        self.app = build_app(node, RestSurface(node, endpoints), self.ddp)
+
+    async def open(self) -> None:
+        self._node.log.on_gap(self._on_gap)
+        await self._node.log.follow(WORKSPACE, self._on_workspace_event)
+        await self.streams.open()
+        self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
+
+    async def drain(self) -> None:
+        await self.ddp.drain(self._node.config.drain_seconds)
+
+    async def close(self) -> None:
+        return None
+
+    def _on_gap(self) -> None:
+        self._node.spawn(self.rooms.compare_heads(), "compare heads")
+
+    def _on_room_event(self, room: Room, event: Event) -> None:
+        """The table of what each event of a room means to the sockets here. In order, once."""
+        match event.WhichOneof("fact"):
+            case "message_sent":
+                self._on_message(room, event.message_sent)
+            case "message_changed":
+                room.queue_message(event.message_changed.message)
+                tell_my_messages(room, event.message_changed.message)
+            case "message_deleted":
+                room.queue_event("deleteMessage", orjson.dumps({"_id": event.message_deleted.message_id}))
+                if event.message_deleted.thread_root:
+                    room.queue_message(event.message_deleted.thread_root)
+            case "member_joined":
+                self._on_system_message(room, event.member_joined.message)
+            case "member_left":
+                self._on_system_message(room, event.member_left.message)
+                self.people.on_member_left(room, event)
+                if room.type != "c":
+                    user_id = event.member_left.user_id
+                    self._node.spawn(self.streams.end_access(room.id, user_id), f"end access {room.id}")
+            case "member_changed":
+                self._on_system_message(room, event.member_changed.message)
+            case "room_changed":
+                self._on_system_message(room, event.room_changed.message)
+            case "room_deleted":
+                self.people.on_room_deleted(room)
+        self.states.on_event(room, event)
+
+    def _on_message(self, room: Room, fact: MessageSent) -> None:
+        room.queue_message(fact.message)
+        if fact.thread_root:
+            room.queue_message(fact.thread_root)
+        tell_my_messages(room, fact.message)
+        self.states.notify(room, fact)
+
+    def _on_system_message(self, room: Room, fact: MessageSent) -> None:
+        if fact.message:
+            room.queue_message(fact.message)
+            tell_my_messages(room, fact.message)
+
+    def _on_workspace_event(self, event: Event) -> None:
+        match event.WhichOneof("fact"):
+            case "setting_changed":
+                self._on_setting(orjson.loads(event.setting_changed.setting))
+            case "permission_changed":
+                permission = event.permission_changed.permission
+                self.streams.tell("stream-notify-logged", "permissions-changed", b'"updated",' + permission)
+            case "role_saved":
+                role = {"type": "changed", **orjson.loads(event.role_saved.role)}
+                self.streams.tell("stream-roles", "roles", orjson.dumps(role))
+            case "role_deleted":
+                role = {"type": "removed", "_id": event.role_deleted.role_id}
+                self.streams.tell("stream-roles", "roles", orjson.dumps(role))
+
+    def _on_setting(self, setting: dict[str, object]) -> None:
+        if setting.get("public"):
+            shown = {name: setting.get(name) for name in ("_id", "value", "type", "enterprise")}
+            shown["properties"] = {}
+            self.streams.tell("stream-notify-all", "public-settings-changed", b'"updated",' + orjson.dumps(shown))
+        else:
+            # Only those with a settings permission subscribe: see Streams.
+            self.streams.tell("stream-notify-logged", "private-settings-changed", b'"updated",' + orjson.dumps(setting))
+
+
+def build(node: Node) -> Gateway:
+    return Gateway(node)

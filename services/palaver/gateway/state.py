@@ -1,0 +1,229 @@
+"""What a user's room list shows, told as it changes: rooms-changed and subscriptions-changed of stream-notify-user.
+
+State is last-wins: changes of a room within a window become one frame for each user, and a subscription is told only
+when what its user sees of it changes. `inserted` and `removed` go out at once, in between.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+import orjson
+
+from palaver.access import Access
+from palaver.database import Document
+from palaver.documents import public_room
+from palaver.events import SYSTEM
+from palaver.gateway.fanout import Room
+from palaver.gateway.session import NOTIFICATION, ROOMS_CHANGED, SUBSCRIPTIONS_CHANGED, Session
+from palaver.node import Node
+from palaver.projections import project
+from palaver.v1.event_pb2 import Event, MessageSent
+from palaver.v1.messaging_pb2 import GetRoomRequest, ListSubscriptionsRequest
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 0.1
+"""Seconds between two tellings of one room's state, at least."""
+SLICE = 200
+"""Sessions told, or subscriptions asked for, between two turns of the event loop."""
+
+
+class RoomStates:
+    """Tells the members here of each room's changes. Owned by the gateway; fed by its room and user events."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._rooms_due: set[Room] = set()
+        self._subscriptions_due: dict[Room, set[Session]] = {}
+
+    @property
+    def _access(self) -> Access:
+        return self._node.access
+
+    def on_event(self, room: Room, event: Event) -> None:
+        """One event of a room, in order: notes what has to be told of it, and when."""
+        if not room.members:
+            return
+        if room.document is not None:
+            _project(room, event)
+        fact = event.WhichOneof("fact")
+        self._rooms_due.add(room)
+        if fact == "message_sent":
+            self._due(room, self._sessions_moved(room, event.message_sent))
+        elif fact == "room_changed":
+            self._due(room, room.members)
+        elif fact == "member_changed":
+            self._due(room, [s for s in room.members if s.user_id == event.member_changed.user_id])
+        elif fact == "message_changed":
+            if event.message_changed.followed or event.message_changed.unfollowed:
+                changed = {*event.message_changed.followed, *event.message_changed.unfollowed}
+                self._due(room, [s for s in room.members if s.user_id in changed])
+            if not event.message_changed.is_last:
+                self._rooms_due.discard(room)
+        self._arm(room)
+
+    def subscription_due(self, room: Room, session: Session) -> None:
+        """The user changed something of their own about this room (read it, hid it …)."""
+        room.alerted.discard(session)
+        self._due(room, [session])
+        self._arm(room)
+
+    def forget(self, room: Room) -> None:
+        """Nobody's room list here shows this room any more."""
+        self._rooms_due.discard(room)
+        self._subscriptions_due.pop(room, None)
+
+    def _sessions_moved(self, room: Room, fact: MessageSent) -> Iterable[Session]:
+        """Whose subscription may look different after this message."""
+        mentioned = {mention.user_id for mention in fact.mentions}
+        if fact.thread_root:
+            mentioned.update(orjson.loads(fact.thread_root).get("replies", ()))
+        moved = {session for session in room.members if session.user_id in mentioned} if mentioned else set()
+        if not fact.counts:
+            return moved
+        setting = "Unread_Count_DM" if room.type == "d" else "Unread_Count"
+        everyone = self._access.setting(setting) == "all_messages" or _mentions_all(room, fact)
+        return room.members if everyone else moved | (room.members - room.alerted)
+
+    def _due(self, room: Room, sessions: Iterable[Session]) -> None:
+        due = self._subscriptions_due.setdefault(room, set())
+        due.update(session for session in sessions if session.events & SUBSCRIPTIONS_CHANGED)
+
+    def _arm(self, room: Room) -> None:
+        if not room.state_armed:
+            room.state_armed = True
+            loop = asyncio.get_running_loop()
+            wait = max(0.0, room.state_flushed_at + WINDOW - loop.time())
+            loop.call_later(wait, self._start_telling, room)
+
+    def _start_telling(self, room: Room) -> None:
+        self._node.spawn(self._tell(room), f"state of {room.id}")
+
+    async def _tell(self, room: Room) -> None:
+        room.state_flushed_at = asyncio.get_running_loop().time()
+        room.state_armed = False
+        room_due = room in self._rooms_due
+        self._rooms_due.discard(room)
+        sessions_due = [s for s in self._subscriptions_due.pop(room, ()) if s in room.members]
+        try:
+            if room_due:
+                await self._tell_room(room)
+            for start in range(0, len(sessions_due), SLICE):
+                await self.tell_subscriptions(room, sessions_due[start : start + SLICE])
+        except Exception:
+            # Clients repair what they missed of state by their next updatedSince; the node lives on.
+            logger.exception("could not tell the state of room %s", room.id)
+
+    async def _tell_room(self, room: Room) -> None:
+        listeners = [session for session in room.members if session.events & ROOMS_CHANGED]
+        if not listeners:
+            return
+        await self.load(room)
+        if room.document is None:
+            return
+        arguments = b'"updated",' + orjson.dumps(public_room(room.document))
+        for index, session in enumerate(listeners, 1):
+            if room in session.rooms:
+                session.tell(ROOMS_CHANGED, arguments)
+            if index % SLICE == 0:
+                await asyncio.sleep(0)
+
+    async def load(self, room: Room) -> None:
+        """Has the room's document, as of its last event."""
+        if room.document is not None:
+            return
+        seq = room.seq
+        reply = await self._node.services.messaging.get_room(GetRoomRequest(actor=SYSTEM, room_id=room.id))
+        document = orjson.loads(reply.room)
+        room.type = document.get("t", "")
+        # An event that came meanwhile may or may not be in it: then the next telling asks again.
+        if room.seq == seq:
+            room.document = document
+
+    async def tell_subscriptions(self, room: Room, sessions: list[Session], verb: str = "updated") -> None:
+        """Sends these members their subscriptions as they are now."""
+        by_user = {session.user_id: session for session in sessions}
+        reply = await self._node.services.messaging.list_subscriptions(
+            ListSubscriptionsRequest(actor=SYSTEM, updated_since=-1, room_ids=[room.id], user_ids=list(by_user))
+        )
+        for data in reply.subscriptions:
+            subscription = orjson.loads(data)
+            session = by_user.get(subscription["u"]["_id"])
+            if session is None:
+                continue
+            if subscription.get("alert"):
+                room.alerted.add(session)
+            session.tell(SUBSCRIPTIONS_CHANGED, orjson.dumps(verb) + b"," + data)
+
+    async def tell_inserted(self, room: Room, session: Session) -> None:
+        """The user has just become a member."""
+        await self.load(room)
+        await self.tell_subscriptions(room, [session], "inserted")
+        if room.document is not None:
+            session.tell(ROOMS_CHANGED, b'"inserted",' + orjson.dumps(public_room(room.document)))
+
+    def tell_removed(self, room: Room, session: Session, subscription_id: str) -> None:
+        """The user is a member no longer."""
+        subscription = {"_id": subscription_id, "rid": room.id, "u": {"_id": session.user_id}, "t": room.type}
+        session.tell(SUBSCRIPTIONS_CHANGED, b'"removed",' + orjson.dumps(subscription))
+        session.tell(ROOMS_CHANGED, b'"removed",' + orjson.dumps({"_id": room.id, "t": room.type}))
+
+    def notify(self, room: Room, fact: MessageSent) -> None:
+        """Desktop notifications for those whom a message mentions, and for the other side of a direct room."""
+        mentioned = {mention.user_id for mention in fact.mentions}
+        everyone = room.type == "d" or _mentions_all(room, fact)
+        if not (mentioned or everyone) or not fact.counts:
+            return
+        listeners = [
+            session
+            for session in room.members
+            if session.events & NOTIFICATION and (everyone or session.user_id in mentioned)
+        ]
+        if not listeners:
+            return
+        arguments = orjson.dumps(_notification(room, orjson.loads(fact.message)))
+        sender = orjson.loads(fact.message)["u"]["_id"]
+        for session in listeners:
+            if session.user_id != sender:
+                session.tell(NOTIFICATION, arguments)
+
+
+def _notification(room: Room, message: Document) -> Document:
+    sender = message["u"]
+    name = (room.document or {}).get("name")
+    shown = message.get("alias") or sender.get("name") or sender["username"]
+    payload = {
+        "_id": message["_id"],
+        "rid": room.id,
+        "sender": sender,
+        "type": room.type,
+        "message": {"msg": message["msg"]},
+    }
+    if message.get("tmid"):
+        payload["tmid"] = message["tmid"]
+    if name:
+        payload["name"] = name
+    return {
+        "title": f"#{name}" if name else shown,
+        "text": f"{shown}: {message['msg']}" if name else message["msg"],
+        "payload": payload,
+    }
+
+
+def _mentions_all(room: Room, fact: MessageSent) -> bool:
+    """Whether this very message mentions everybody: the room's count of such messages has grown."""
+    text = fact.message
+    return fact.group_mentions > 0 and (b'"_id":"all"' in text or b'"_id":"here"' in text)
+
+
+def _project(room: Room, event: Event) -> None:
+    """Applies what the event does to the room's own document."""
+    document = room.document
+    if document is None:
+        return
+    for put in project(event):
+        if put.collection == "rooms" and put.id == room.id and put.insert is None:
+            document.update(put.set)
+            for name in put.unset:
+                document.pop(name, None)
