@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Call:
-    """`user` is None for somebody who is not logged in."""
+    """`user` is None for somebody who is not logged in; `token` is what a REST request came with."""
 
     services: Services
     access: Access
     config: Config
     user: User | None = None
     hashed_token: str = ""
+    token: str = ""
+    token_expires_at: int = 0  # epoch milliseconds
     address: str = ""
     user_agent: str = ""
     connection: "Connection | None" = None

@@ -4,7 +4,8 @@
     async def send_message(call: Call, message: SentMessage, preview_urls: list[str] | None) -> Any: ...
 
 Parameters that are absent are None (their type must allow it); surplus ones are ignored, because clients append
-things of their own. The result is any JSON value, a `Fragment` of an encoded document, or None for no result.
+things of their own: an empty string at the end that has no place there counts as absent. The result is any JSON
+value, a `Fragment` of an encoded document, or None for no result.
 The same methods answer `method.call` over REST.
 """
 
@@ -30,6 +31,12 @@ class MatchFailed(InvalidInput):
 
 class MethodNotFound(NotFound):
     code = "404"
+
+
+class Date(msgspec.Struct):
+    """A date as a parameter: {"$date": epoch milliseconds}."""
+
+    milliseconds: int = msgspec.field(name="$date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +82,23 @@ async def call_method(methods: dict[str, Method], name: str, call: Call, argumen
         raise MethodNotFound(f"Method '{name[:100]}' not found")
     if call.user is None and not declared.anonymous:
         raise LoginRequired("Invalid user", code="error-invalid-user")
-    converted: list[Any] = []
     try:
-        for index, kind in enumerate(declared.parameters):
-            if declared.variadic and index == len(declared.parameters) - 1:
-                converted.extend(msgspec.convert(argument, kind) for argument in arguments[index:])
-                break
-            converted.append(msgspec.convert(arguments[index] if index < len(arguments) else None, kind))
+        converted = _convert(declared, arguments)
     except msgspec.ValidationError as error:
-        raise MatchFailed(details={"argument": str(error)[:200]}) from error
+        if not arguments or arguments[-1] != "":
+            raise MatchFailed(details={"argument": str(error)[:200]}) from error
+        try:
+            converted = _convert(declared, arguments[:-1])
+        except msgspec.ValidationError:
+            raise MatchFailed(details={"argument": str(error)[:200]}) from error
     return await declared.handler(call, *converted)
+
+
+def _convert(declared: Method, arguments: list[Any]) -> list[Any]:
+    converted: list[Any] = []
+    for index, kind in enumerate(declared.parameters):
+        if declared.variadic and index == len(declared.parameters) - 1:
+            converted.extend(msgspec.convert(argument, kind) for argument in arguments[index:])
+        else:
+            converted.append(msgspec.convert(arguments[index] if index < len(arguments) else None, kind))
+    return converted

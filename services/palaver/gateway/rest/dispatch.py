@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,8 +15,15 @@ from starlette.responses import Response
 from palaver.errors import InvalidInput, LoginRequired, PalaverError, TooManyRequests
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import loads, rest_dumps
-from palaver.gateway.rest.endpoint import Endpoint
-from palaver.gateway.rest.errors import LOGIN_MESSAGE, Failure, Unauthorized, answer_for, invalid_params
+from palaver.gateway.rest.endpoint import UNLIMITED, Endpoint, LooseParams
+from palaver.gateway.rest.errors import (
+    LOGIN_MESSAGE,
+    Failure,
+    Unauthorized,
+    answer_for,
+    invalid_params,
+    match_failure,
+)
 from palaver.gateway.rest.limits import RateLimiter
 from palaver.ids import new_id
 from palaver.node import Node
@@ -118,14 +125,20 @@ class RestSurface:
         if found.login != "none":
             with suppress(LoginRequired):
                 await self.authenticate(call, request)
-        self._check_rate(found, call, headers)
         if found.login == "required" and call.user is None:
             return _json(401, {"status": "error", "message": LOGIN_MESSAGE}, headers)
+        self._check_rate(found, call, headers)
         arguments: list[Any] = []
-        if found.query is not None:
-            arguments.append(convert(_query(request), found.query, strict=False))
-        if found.body is not None:
-            arguments.append(await _body(request, found.body))
+        try:
+            if found.query is not None:
+                arguments.append(convert(_grouped(request.query_params.multi_items()), found.query, strict=False))
+            if found.body is not None:
+                arguments.append(await _body(request, found.body))
+        except InvalidParameters as error:
+            if found.invalid is not None:
+                code, reason = found.invalid
+                raise InvalidInput(reason, code=code) from error
+            raise error.told from error
         if found.permissions:
             granted = [call.may(permission) for permission in found.permissions]
             if not (any(granted) if found.any_permission else all(granted)):
@@ -133,7 +146,7 @@ class RestSurface:
         answer = await found.handler(call, *arguments, **parameters)
         if isinstance(answer, Response):
             return answer
-        if "status" not in answer:
+        if answer.get("status") != "success":
             answer.setdefault("success", True)
         return _json(200, answer, headers)
 
@@ -146,17 +159,20 @@ class RestSurface:
         reply = await call.services.auth.authenticate(AuthenticateRequest(token=token, user_id=user_id))
         call.user = await call.access.find_user(reply.user_id)
         call.hashed_token = reply.hashed_token
+        call.token = token
+        call.token_expires_at = reply.expires_at
 
     def _check_rate(self, found: Endpoint, call: Call, headers: dict[str, str]) -> None:
-        if self._node.config.test_mode or not call.setting("API_Enable_Rate_Limiter"):
+        limit = found.rate_limit
+        if limit is UNLIMITED or self._node.config.test_mode or not call.setting("API_Enable_Rate_Limiter"):
             return
-        if found.rate_limit is not None:
-            calls, seconds = found.rate_limit.calls, found.rate_limit.seconds
+        if call.may("api-bypass-rate-limit"):
+            return
+        if limit is not None:
+            calls, seconds = int(call.setting(limit.setting)) if limit.setting else limit.calls, limit.seconds
         else:
             calls = int(call.setting("API_Enable_Rate_Limiter_Limit_Calls_Default"))
             seconds = int(call.setting("API_Enable_Rate_Limiter_Limit_Time_Default")) / 1000
-        if call.may("api-bypass-rate-limit"):
-            return
         left, reset = self._limiter.count(f"{call.address} {found.method} {found.path}", calls, seconds)
         headers["X-RateLimit-Limit"] = str(calls)
         headers["X-RateLimit-Remaining"] = str(max(0, left))
@@ -168,19 +184,30 @@ class RestSurface:
             )
 
 
+class InvalidParameters(Exception):
+    """Parameters of a wrong form; `told` is the error in the words that the endpoint's clients know."""
+
+    def __init__(self, told: InvalidInput) -> None:
+        super().__init__(str(told))
+        self.told = told
+
+
 def convert(value: Any, kind: type[Any], *, strict: bool) -> Any:
-    """Values to a declared type. Raises InvalidInput in ajv's words."""
+    """Values to a declared type. Raises InvalidParameters."""
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise invalid_params(error) from error
+        told = match_failure(error) if issubclass(kind, LooseParams) else invalid_params(error)
+        raise InvalidParameters(told) from error
 
 
-def _query(request: Request) -> dict[str, Any]:
+def _grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Names with their values; `name[]=` and a name that comes twice make a list."""
     values: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in pairs:
         if name.endswith("[]"):
-            values.setdefault(name[:-2], []).append(value)
+            known = values.setdefault(name[:-2], [])
+            values[name[:-2]] = [*known, value] if isinstance(known, list) else [known, value]
         elif name in values:
             known = values[name]
             values[name] = [*known, value] if isinstance(known, list) else [known, value]
@@ -191,7 +218,7 @@ def _query(request: Request) -> dict[str, Any]:
 
 async def _body(request: Request, kind: type[Any]) -> Any:
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+    if declared.isascii() and declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
         raise BodyTooLarge
     data = bytearray()
     async for chunk in request.stream():
@@ -201,10 +228,10 @@ async def _body(request: Request, kind: type[Any]) -> Any:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/x-www-form-urlencoded":
         try:
-            values: Any = dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=1000))
+            pairs = parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=1000)
         except ValueError as error:
             raise Failure(f"Invalid form: {error}") from error
-        return convert(values, kind, strict=False)
+        return convert(_grouped(pairs), kind, strict=False)
     return convert(loads(bytes(data)) if data else {}, kind, strict=True)
 
 

@@ -30,11 +30,11 @@ Login = Literal["required", "optional", "none"]
 
 class Params(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Parameters of an endpoint; unknown ones are refused. Use `msgspec.field(name="roomId")` for other names, or
-    `rename="camel"` for a whole class (`room_id` is `roomId` in JSON)."""
+    `rename="camel"` for a whole class (`room_id` is `roomId` in JSON). Errors speak as ajv does."""
 
 
 class LooseParams(msgspec.Struct, omit_defaults=True):
-    """Parameters of an endpoint whose clients also send others."""
+    """Parameters of an endpoint whose clients also send others. Errors speak as Meteor's `check` does."""
 
 
 class Page(LooseParams, rename="camel"):
@@ -49,10 +49,15 @@ class Page(LooseParams, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `calls` within `seconds`, for each address and endpoint."""
+    """At most `calls` within `seconds`, for each address and endpoint. `setting` names the one that has the calls."""
 
     calls: int
     seconds: float
+    setting: str = ""
+
+
+UNLIMITED = RateLimit(0, 0)
+"""For an endpoint that counts calls in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Endpoint:
     any_permission: bool
     second_factor: bool
     rate_limit: RateLimit | None
+    invalid: tuple[str, str] | None
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -85,10 +91,12 @@ def endpoint(
     any_permission: bool = False,
     second_factor: bool = False,
     rate_limit: RateLimit | None = None,
+    invalid: tuple[str, str] | None = None,
 ) -> Callable[[H], H]:
     """Declares `handler` as an endpoint under one or more paths (aliases such as `im.` and `dm.`).
 
-    `permissions`: all are needed, or any one with `any_permission`.
+    `permissions`: all are needed, or any one with `any_permission`. `invalid`: code and reason of the error for wrong
+    parameters, where clients know another one than usual.
     """
 
     def declare(handler: H) -> H:
@@ -105,6 +113,7 @@ def endpoint(
                 any_permission=any_permission,
                 second_factor=second_factor,
                 rate_limit=rate_limit,
+                invalid=invalid,
             )
             for path in paths
         ]

@@ -73,20 +73,47 @@ def _login_failed(error: LoginFailed) -> dict[str, Any]:
     return body
 
 
+_AJV_NAMES = {"str": "string", "int": "integer", "bool": "boolean", "float": "number"}
+_JAVASCRIPT_NAMES = {"str": "string", "int": "number", "bool": "boolean", "float": "number", "array": "object"}
+
+
 def invalid_params(error: msgspec.ValidationError) -> InvalidInput:
     """A validation error in the words that clients know from ajv: "must have required property 'x'", …"""
-    text, _, path = str(error).partition(" - at `$")
-    where = path.rstrip("`").replace("[...]", "/0").replace(".", "/")
+    text, path = _parts(error)
+    names = text.split("`")
     if text.startswith("Object missing required field"):
-        said = f"must have required property {text.split('`')[1]!r}"
+        said = f"must have required property '{names[1]}'"
     elif text.startswith("Object contains unknown field"):
         said = "must NOT have additional properties"
-    elif text.startswith("Expected"):
-        expected = text.split("`")[1].split(" | ")[0]
-        names = {"str": "string", "int": "integer", "bool": "boolean", "float": "number", "array": "array"}
-        said = f"{where} must be {names.get(expected, expected)}".lstrip()
+    elif text.startswith("Expected `"):
+        expected = names[1].split(" | ")
+        said = f"must be {','.join(_AJV_NAMES.get(name, name) for name in expected)}"
     elif text.startswith("Invalid enum value"):
-        said = f"{where} must be equal to one of the allowed values".lstrip()
+        said = "must be equal to one of the allowed values"
     else:
-        said = f"{where} {text}".strip()
-    return InvalidInput(said)
+        said = text[:1].lower() + text[1:]
+    return InvalidInput(said, details={"field": path} if path else None)
+
+
+def match_failure(error: msgspec.ValidationError) -> Failure:
+    """The same in the words of Meteor's `check`: "Match error: Missing key 'x'", …"""
+    text, path = _parts(error)
+    names = text.split("`")
+    where = f" in field {path}" if path else ""
+    if text.startswith("Object missing required field"):
+        said = f"Missing key '{names[1]}'{where}"
+    elif text.startswith("Object contains unknown field"):
+        said = f"Unknown key{where}"
+    elif text.startswith("Expected `") and len(names) > 3:
+        expected = names[1].split(" | ")[0]
+        said = f"Expected {'array' if expected == 'array' else _JAVASCRIPT_NAMES.get(expected, expected)}, "
+        said += f"got {_JAVASCRIPT_NAMES.get(names[3], names[3])}{where}"
+    else:
+        said = f"Failed validation{where}"
+    return Failure(f"Match error: {said}")
+
+
+def _parts(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong, and where: "data.name", or nothing for the whole."""
+    text, _, path = str(error).partition(" - at `$")
+    return text, path.rstrip("`").replace("[...]", "[0]").lstrip(".")
