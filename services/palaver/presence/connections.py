@@ -5,6 +5,7 @@ Ten thousand people may be connected, so a person is a few hundred bytes: slots,
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from palaver.database import Document
 from palaver.presence import rules
@@ -57,6 +58,7 @@ class Person:
         "loaded",
         "marks",
         "name",
+        "roles",
         "stale",
         "text",
         "told_status",
@@ -73,6 +75,7 @@ class Person:
         self.stale = True  # whether it must be asked (again)
         self.username = ""
         self.name = ""
+        self.roles: tuple[str, ...] = ()
         self.chosen: Status.ValueType = ONLINE
         self.text = ""
         self.utc_offset = 0.0
@@ -120,6 +123,7 @@ class Person:
         """Takes what auth says. At the first time, that is what others know as well."""
         self.username = document.get("username") or ""
         self.name = document.get("name") or ""
+        self.roles = _shared(tuple(document.get("roles") or ()))
         self.chosen = rules.chosen(document.get("statusDefault"))
         self.text = document.get("statusText") or ""
         self.utc_offset = document.get("utcOffset") or 0.0
@@ -145,6 +149,7 @@ class Person:
             status_text=self.text,
             utc_offset=self.utc_offset,
             avatar_etag=self.avatar_etag,
+            roles=self.roles,
         )
 
 
@@ -234,6 +239,12 @@ class Connections:
             if each.next is gone:
                 each.next = gone.next
                 return
+
+
+@lru_cache(maxsize=1024)
+def _shared(roles: tuple[str, ...]) -> tuple[str, ...]:
+    """The same object for the same roles: most people have the same."""
+    return roles
 
 
 def _find(person: Person, node_id: str, connection_id: str) -> Connection | None:
