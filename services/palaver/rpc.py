@@ -48,17 +48,26 @@ INTERNAL_ERRORS = Counter(
 
 DEFAULT_DEADLINE = 10.0
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_MAX_METADATA_BYTES = 64 * 1024
+_MAX_ERROR_BYTES = 32 * 1024
 _ERROR_KEY = "palaver-error-bin"
 _REQUEST_ID_KEY = "palaver-request-id"
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 ]
-_CLIENT_OPTIONS = [*_OPTIONS, ("grpc.lb_policy_name", "round_robin"), ("grpc.enable_retries", 0)]
+# Retries stay enabled: without a policy for them, gRPC repeats only what no server has seen, and that is what saves the
+# calls which meet the end of an old connection.
+_CLIENT_OPTIONS = [
+    *_OPTIONS,
+    ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.service_config_disable_resolution", 1),
+]
 # Connections end after a while, so that clients find processes that have been added.
 _SERVER_OPTIONS = [
     *_OPTIONS,
@@ -95,9 +104,13 @@ def method_name(descriptor: MethodDescriptor) -> str:
 
 
 class RemoteService:
-    """A service that lives in another process. Its methods are those of the descriptor."""
+    """A service that lives in another process. Its methods are those of the descriptor.
 
-    def __init__(self, descriptor: ServiceDescriptor, address: str) -> None:
+    A call takes `deadline` seconds at most, the wait for a process that is just starting included.
+    """
+
+    def __init__(self, descriptor: ServiceDescriptor, address: str, *, deadline: float = DEFAULT_DEADLINE) -> None:
+        self._deadline = deadline
         self._channel = grpc.aio.insecure_channel(address, options=_CLIENT_OPTIONS)
         for method in descriptor.methods:
             setattr(self, method_name(method), self._make_call(descriptor, method))
@@ -121,11 +134,14 @@ class RemoteService:
             try:
                 reply: Message = await stub(
                     request,
-                    timeout=DEFAULT_DEADLINE,
+                    timeout=self._deadline,
                     metadata=((_REQUEST_ID_KEY, request_id.get()),),
                     wait_for_ready=True,
                 )
                 return reply
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
             except grpc.aio.AioRpcError as error:
                 code = error.code().name
                 raise _error_from(error, f"{service.name}.{method.name}") from error
@@ -139,7 +155,8 @@ def _error_from(error: grpc.aio.AioRpcError, what: str) -> PalaverError:
     for key, value in cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ()):
         if key == _ERROR_KEY:
             data = orjson.loads(value)
-            cls = error_classes().get(data["class"], PalaverError)
+            known = error_classes()
+            cls = next((known[name] for name in data["classes"] if name in known), PalaverError)
             return cls(data["reason"], code=data["code"], details=data["details"])
     if error.code() in _UNREACHABLE:
         return Unavailable(f"{what} does not answer", details={"status": error.code().name})
@@ -179,6 +196,24 @@ class RpcServer:
         await self._server.stop(grace)
 
 
+def _pack(error: PalaverError) -> bytes:
+    """What the other end makes the same error of: its class, or the nearest parent that is known there."""
+    data: dict[str, Any] = {
+        "classes": [cls.__name__ for cls in type(error).__mro__ if issubclass(cls, PalaverError)],
+        "code": error.error_code,
+        "reason": error.error_reason,
+        "details": error.details,
+    }
+    try:
+        packed = orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        packed = b""
+    if not packed or len(packed) > _MAX_ERROR_BYTES:  # more than metadata can carry: the core of it
+        reason = error.error_reason[:1000].encode(errors="replace").decode()
+        packed = orjson.dumps({**data, "reason": reason, "details": {}})
+    return packed
+
+
 def _make_deserializer(cls: type[Message]) -> Callable[[bytes], Message | None]:
     def deserialize(data: bytes) -> Message | None:
         try:
@@ -206,14 +241,8 @@ def _make_answer(
             return await run(request)
         except PalaverError as error:
             code = next(status for cls, status in _STATUS if isinstance(error, cls))
-            data = {
-                "class": type(error).__name__,
-                "code": error.error_code,
-                "reason": error.error_reason,
-                "details": error.details,
-            }
-            context.set_trailing_metadata(((_ERROR_KEY, orjson.dumps(data)),))
-            await context.abort(code, str(error))
+            context.set_trailing_metadata(((_ERROR_KEY, _pack(error)),))
+            await context.abort(code, error.error_code)
             raise AssertionError("abort raises") from error
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
