@@ -1,0 +1,3 @@
+module palaver/benchmarks/loadgen
+
+go 1.21
