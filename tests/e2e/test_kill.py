@@ -73,7 +73,7 @@ async def _check(server: PalaverProcess, headers: dict[str, str], ledger: Ledger
 
 
 async def _crash_round(
-    server: PalaverProcess, headers: dict[str, str], room: str, round: str, kill_after: float
+    server: PalaverProcess, headers: dict[str, str], ledger: Ledger, name: str, kill_after: float
 ) -> None:
     """Several senders until the server dies (by itself, or killed after some seconds); then start again and look."""
     clients = [await _client(server, headers) for _ in range(SENDERS)]

@@ -1,0 +1,55 @@
+"""JSON at the edges."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palaver.errors import InvalidInput
+from palaver.gateway.ejson import dumps, iso, loads, parse_iso, rest_dumps
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def _with_iso(value: object) -> object:
+    if isinstance(value, dict):
+        if list(value) == ["$date"] and type(value["$date"]) is int and abs(value["$date"]) < 10**16:
+            return iso(value["$date"])
+        return {name: _with_iso(part) for name, part in value.items()}
+    return [_with_iso(part) for part in value] if isinstance(value, list) else value
+
+
+@given(_JSON | st.dictionaries(st.text(), st.fixed_dictionaries({"$date": st.integers(0, 4102444800000)})))
+def test_dates_become_iso_and_nothing_else_changes(value: object) -> None:
+    assert json.loads(rest_dumps(value)) == _with_iso(value)
+
+
+def test_text_that_looks_like_a_date_stays_text() -> None:
+    text = '{"$date":1}'
+    assert json.loads(rest_dumps({"msg": text, "ts": {"$date": 1}})) == {"msg": text, "ts": "1970-01-01T00:00:00.001Z"}
+
+
+@given(st.integers(0, 4102444800000))
+def test_iso_dates_are_read_again(milliseconds: int) -> None:
+    assert parse_iso(iso(milliseconds)) == milliseconds
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "9" * 400, '{"$gt":""}'])
+def test_what_is_no_date_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_iso(text)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000, b"NaN", b'{"a":1,}'])
+def test_what_is_no_json_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        loads(data)
+
+
+def test_fragments_are_passed_on() -> None:
+    assert dumps({"a": 1}) == b'{"a":1}'

@@ -1,0 +1,34 @@
+"""The configuration: read once, typed, and refused with the variable's name."""
+
+from pathlib import Path
+
+import pytest
+
+from palaver.config import Config, ConfigError
+
+
+def test_defaults_need_no_environment() -> None:
+    config = Config.from_environment({})
+    assert (config.host, config.port, config.data_dir) == ("127.0.0.1", 3000, Path("data"))
+    assert config.site_url == "http://localhost:3000"
+    assert config.node_id
+
+
+def test_values_are_typed() -> None:
+    config = Config.from_environment(
+        {"PALAVER_PORT": "8080", "PALAVER_DATA_DIR": "/srv/x", "PALAVER_TEST_MODE": "1", "PALAVER_DRAIN_SECONDS": "2.5"}
+    )
+    assert (config.port, config.data_dir, config.test_mode, config.drain_seconds) == (8080, Path("/srv/x"), True, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PALAVER_PORT", "http"), ("PALAVER_TEST_MODE", "perhaps"), ("PALAVER_NO_SUCH_THING", "1")],
+)
+def test_what_can_not_be_understood_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Config.from_environment({name: value})
+
+
+def test_other_variables_are_nobodys_business() -> None:
+    assert Config.from_environment({"HOME": "/root", "PATH": "x"}).port == 3000
