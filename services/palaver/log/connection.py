@@ -286,6 +286,10 @@ class Connection:
     def reply_to(self, token: str) -> str:
         return f"{self._inbox}.{token}"
 
+    def new_inbox(self) -> str:
+        """A subject of one's own, for several replies: subscribe to it."""
+        return self._client.new_inbox()
+
     async def wait(self, answers: "Sequence[asyncio.Future[Msg]]") -> list[Msg]:
         """The messages, when all have come. Raises Unavailable when some don't, and no longer waits for those."""
         try:
