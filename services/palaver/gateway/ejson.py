@@ -40,7 +40,7 @@ def iso(milliseconds: int) -> str:
 def parse_iso(text: str) -> int:
     """An ISO 8601 date, or epoch milliseconds as a number, to epoch milliseconds. Raises InvalidInput."""
     try:
-        if text.lstrip("-").isdigit() and len(text) > 8:
+        if text.lstrip("-").isdigit() and 8 < len(text) <= 16:
             return int(text)
         parsed = datetime.fromisoformat(text)
         if parsed.tzinfo is None:
