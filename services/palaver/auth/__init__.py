@@ -1,0 +1,1 @@
+"""The auth service: users, logins, tokens, permissions, roles and settings. `role.py` is its face."""

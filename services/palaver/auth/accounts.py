@@ -1,0 +1,242 @@
+"""The writes of users' documents: creating one, changing one, and telling every node that it changed.
+
+Called by the use cases of this service; nobody else writes a user.
+"""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+
+from palaver.access import USERS_CHANGED
+from palaver.auth import rules
+from palaver.auth.names import FIRST_ADMIN, Names, email_key, holds, username_key
+from palaver.auth.store import Store
+from palaver.commit import Draft, now
+from palaver.database import Document
+from palaver.errors import Conflict, InvalidInput, PalaverError, Unavailable, UserNotFound
+from palaver.events import user_stream
+from palaver.node import Node
+from palaver.v1.event_pb2 import Actor, Event, UserChanged, UserCreated
+
+T = TypeVar("T")
+
+_GUARD = "auth-admins"
+_GUARD_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Change:
+    """What a command does to a user's document: top-level fields."""
+
+    set: Document = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+
+
+DecideChange = Callable[[Document], Awaitable[Change]]
+"""From the user as they stand to the change. Raises a PalaverError to refuse."""
+
+
+Claims = Mapping[str, Callable[[], Conflict]]
+"""The names that a command needs, and what to raise when one is another user's."""
+
+
+class UserExists(Conflict):
+    code = "error-user-already-exists"
+    reason = "There is a user with this id already"
+
+
+class AdminExists(Conflict):
+    code = "error-admin-already-exists"
+    reason = "There is an administrator already"
+
+
+def name_taken(username: str) -> Conflict:
+    return Conflict(f"{username} is already in use :(", code="error-field-unavailable", details={"field": "username"})
+
+
+def email_taken(email: str) -> Conflict:
+    return Conflict(f"{email} is already in use :(", code="error-field-unavailable", details={"field": "email"})
+
+
+def new_user(user_id: str, username: str, **fields: Any) -> Document:
+    """A user's document as everybody begins; `fields` that are empty are left out."""
+    at = {"$date": now()}
+    user: Document = {
+        "_id": user_id,
+        "username": username,
+        "username_lower": rules.fold(username),
+        "emails_lower": [],
+        "type": "user",
+        "active": True,
+        "roles": ["user"],
+        "status": "offline",
+        "statusDefault": "online",
+        "utcOffset": 0,
+        "createdAt": at,
+        "_updatedAt": at,
+    }
+    user.update({name: value for name, value in fields.items() if value is not None and value != ""})
+    return user
+
+
+def email_fields(address: str, verified: bool) -> Document:
+    return {"emails": [{"address": address, "verified": verified}], "emails_lower": [rules.fold(address)]}
+
+
+def _claims(username: str, *emails: str) -> dict[str, Callable[[], Conflict]]:
+    claims: dict[str, Callable[[], Conflict]] = {}
+    if username:
+        claims[username_key(username)] = functools.partial(name_taken, username)
+    for email in filter(None, emails):
+        claims[email_key(email)] = functools.partial(email_taken, email)
+    return claims
+
+
+class Accounts:
+    """Creates and changes users."""
+
+    def __init__(self, node: Node, store: Store) -> None:
+        self._node = node
+        self._store = store
+        self._names = Names(node)
+        self._admins = asyncio.Lock()
+        self._has_admin = False
+
+    async def create(self, user: Document, actor: Actor, *, first_admin: bool = False) -> Document:
+        """Appends the user's creation. Raises Conflict when the id, the username or an address is taken.
+
+        With `first_admin`, raises AdminExists when somebody else is the first administrator.
+        """
+        user_id = user["_id"]
+        claims = _claims(user["username"], *(email["address"] for email in user.get("emails", ())))
+        if first_admin:
+            claims[FIRST_ADMIN] = AdminExists
+
+        async def decide(draft: Draft) -> Document:
+            if draft.head or await draft.get_own() is not None:
+                raise UserExists()
+            for key, taken in claims.items():
+                await self._names.check(key, user_id, taken)
+            event = Event(user_created=UserCreated(user=orjson.dumps(user)))
+            draft.append(event, actor=actor, at=user["createdAt"]["$date"])
+            return user
+
+        created = await self._claiming(user_id, claims, decide)
+        await self.tell(user_id)
+        return created
+
+    async def change(self, user_id: str, actor: Actor, decide: DecideChange) -> Document:
+        """Decides a change on the user as they stand, and returns them changed. Raises UserNotFound."""
+        return await self._change(user_id, actor, decide, {})
+
+    async def rename(
+        self, user_id: str, actor: Actor, decide: DecideChange, *, username: str = "", email: str = ""
+    ) -> Document:
+        """The same for a change that brings a new username or address: claims it before, frees the old one after."""
+        before = await self._store.find_user(user_id)
+        if before is None:
+            raise UserNotFound()
+        after = await self._change(user_id, actor, decide, _claims(username, email))
+        old = [username_key(before["username"])] if before.get("username") else []
+        old += [f"email:{address}" for address in before.get("emails_lower", ())]
+        for key in old:
+            if not holds(after, key):
+                await self._names.release(key, user_id)
+        return after
+
+    async def _change(self, user_id: str, actor: Actor, decide: DecideChange, claims: Claims) -> Document:
+        async def decide_event(draft: Draft) -> tuple[Document, bool]:
+            user = await draft.get_own()
+            if user is None or "deleted_at" in user:
+                raise UserNotFound()
+            for key, taken in claims.items():
+                await self._names.check(key, user_id, taken)
+            change = await decide(user)
+            changed = {name: value for name, value in change.set.items() if user.get(name, _ABSENT) != value}
+            unset = tuple(name for name in change.unset if name in user)
+            if not changed and not unset:
+                return user, False
+            event = Event(user_changed=UserChanged(set=orjson.dumps(changed), unset=unset))
+            at = draft.append(event, actor=actor).at
+            kept = {name: value for name, value in user.items() if name not in unset}
+            return {**kept, **changed, "_updatedAt": {"$date": at}}, True
+
+        user, is_changed = await self._claiming(user_id, claims, decide_event)
+        if is_changed:
+            await self.tell(user_id)
+        return user
+
+    async def _claiming(
+        self,
+        user_id: str,
+        claims: Claims,
+        decide: Callable[[Draft], Awaitable[T]],
+    ) -> T:
+        """Claims, executes, and frees the claims if the command was refused. An unknown outcome keeps them."""
+        taken: list[str] = []
+        try:
+            for key, error in claims.items():
+                await self._names.take(key, user_id, error)
+                taken.append(key)
+            return await self._node.commits.execute(user_stream(user_id), decide)
+        except PalaverError as error:
+            if taken and not isinstance(error, Unavailable):
+                user = await self._node.database.get("users", user_id)
+                for key in taken:
+                    if not holds(user, key):
+                        await self._names.release(key, user_id)
+            raise
+
+    async def tell(self, user_id: str) -> None:
+        """Makes every node forget what it remembers of the user."""
+        await self._node.live.publish(USERS_CHANGED, user_id.encode())
+
+    # -- administrators ----------------------------------------------------------------------------------------------
+
+    async def has_admin(self) -> bool:
+        """Whether there is an administrator; once there is one, there always is."""
+        if not self._has_admin:
+            self._has_admin = await self._store.count_admins() > 0
+        return self._has_admin
+
+    @asynccontextmanager
+    async def keeping_an_admin(self, user_id: str, refusal: PalaverError) -> AsyncIterator[None]:
+        """For a command that takes this user from the administrators, if they are one.
+
+        One at a time in the whole workspace, or two could take each other away. Raises `refusal` for the last one.
+        """
+        async with self._admins:
+            holder = self._node.config.node_id
+            for _ in range(70):
+                if await self._node.live.acquire(_GUARD, holder, _GUARD_SECONDS):
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                raise Unavailable("Another change of the administrators is under way; try again")
+            try:
+                user = await self._store.find_user(user_id)
+                is_admin = user is not None and "admin" in user.get("roles", ()) and user.get("active")
+                if is_admin and await self._store.count_admins() < 2:
+                    raise refusal
+                yield
+            finally:
+                await self._node.live.release(_GUARD, holder)
+
+
+_ABSENT = object()
+
+
+def check_known_roles(roles: list[str], known: Mapping[str, Document]) -> None:
+    """Raises InvalidInput when one of the roles doesn't exist or is one that only rooms give."""
+    for role in roles:
+        if role not in known or known[role].get("scope") == "Subscriptions":
+            raise InvalidInput(
+                "The field Roles consist invalid role name",
+                code="error-action-not-allowed",
+                details={"action": "Assign_role"},
+            )

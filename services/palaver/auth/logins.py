@@ -1,0 +1,196 @@
+"""Use cases: logging in and out, and recognizing a token. One way in for every surface. Called by role.py."""
+
+import orjson
+from prometheus_client import Counter
+
+from palaver.auth import rules
+from palaver.auth.attempts import Attempts
+from palaver.auth.passwords import Passwords, stored_hash
+from palaver.auth.store import Store
+from palaver.auth.tokens import LOGGED_OUT, Tokens
+from palaver.database import Document
+from palaver.documents import public_user
+from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, PalaverError, UserNotFound
+from palaver.events import user_actor
+from palaver.node import Node
+from palaver.v1.auth_pb2 import (
+    AuthenticateReply,
+    AuthenticateRequest,
+    Empty,
+    LoginReply,
+    LoginRequest,
+    LogoutRequest,
+)
+
+LOGINS = Counter("palaver_logins_attempted_total", "Attempts to log in", ["type", "outcome"])
+
+_DEFAULT_DAYS = 90
+_MAX_DAYS = 3650
+_MAX_ABOUT = 500
+
+
+class Logins:
+    """Logs users in and out."""
+
+    def __init__(self, node: Node, store: Store, passwords: Passwords, tokens: Tokens) -> None:
+        self._node = node
+        self._store = store
+        self._passwords = passwords
+        self._tokens = tokens
+        self._attempts = Attempts(lambda: node.access)
+
+    async def login(self, request: LoginRequest) -> LoginReply:
+        """A password or a token to a login. Raises LoginFailed."""
+        type = request.WhichOneof("credential") or "none"
+        try:
+            match type:
+                case "password":
+                    reply = await self._login_by_password(request)
+                case "resume":
+                    reply = await self._login_by_token(request.resume)
+                case _:
+                    raise InvalidInput("Unrecognized options for login request", code="400")
+        except LoginFailed as error:
+            LOGINS.labels(type, "blocked" if "blocked" in error.error_code else "refused").inc()
+            raise
+        except PalaverError:
+            LOGINS.labels(type, "failed").inc()
+            raise
+        LOGINS.labels(type, "succeeded").inc()
+        return reply
+
+    async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
+        """Whose token this is, if it works and they may be here. Raises LoginRequired."""
+        try:
+            known = await self._tokens.recognize(request.token)
+        except LoginFailed as error:
+            raise LoginRequired(error.error_reason, code=error.error_code) from None
+        if request.user_id and request.user_id != known.user_id:
+            raise LoginRequired(LOGGED_OUT, code="403")
+        user = await self._node.access.find_user(known.user_id)
+        if user is None or not user.active:
+            raise LoginRequired("User is not activated", code="error-user-is-not-activated")
+        return AuthenticateReply(user_id=known.user_id, hashed_token=known.hashed_token, expires_at=known.expires_at)
+
+    async def logout(self, request: LogoutRequest) -> Empty:
+        """Ends one login, or several, of the actor; or with logout-other-user all of somebody else's."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        by = user_actor(actor.id)
+        if request.user_id and request.user_id != actor.id:
+            if not access.may(actor, "logout-other-user"):
+                raise NotAllowed(code="unauthorized")
+            if await self._store.find_user(request.user_id) is None:
+                raise UserNotFound()
+            await self._tokens.revoke(request.user_id, by)
+        elif request.all or (request.user_id and not request.hashed_token):
+            await self._tokens.revoke(actor.id, by)
+        elif request.others:
+            await self._tokens.revoke(actor.id, by, keep=request.hashed_token)
+        elif request.hashed_token:
+            await self._tokens.revoke(actor.id, by, only=request.hashed_token)
+        else:
+            raise InvalidInput("Nothing says which login should end")
+        return Empty()
+
+    async def _login_by_password(self, request: LoginRequest) -> LoginReply:
+        given = request.password
+        user = await self._find(given)
+        name = rules.fold(user.get("username", "")) if user is not None else _typed(given)
+        self._attempts.check(name, request.address)
+        digest = _digest(given)
+        # What can't be a password is verified all the same: a refusal takes the same time, whatever it is for.
+        right = await self._passwords.verify(user, digest or "")
+        if not right or digest is None:
+            self._attempts.failed(name, request.address)
+            kind = "unknown-user" if user is None else "wrong-password"
+            raise LoginFailed(details={"kind": kind})
+        assert user is not None
+        self._attempts.succeeded(name)
+        verified = stored_hash(user)
+
+        async def check(current: Document) -> None:
+            self._check_may_login(current)
+            if stored_hash(current) != verified:  # changed while this login was under way
+                raise LoginFailed(details={"kind": "wrong-password"})
+
+        about = {"address": request.address[:_MAX_ABOUT], "user_agent": request.user_agent[:_MAX_ABOUT]}
+        token, hashed, expires_at = await self._tokens.issue(
+            user["_id"], type="password", days=self._days(), about=about, check=check
+        )
+        return LoginReply(
+            user_id=user["_id"],
+            token=token,
+            hashed_token=hashed,
+            expires_at=expires_at,
+            type="password",
+            user=await self._own_document(user["_id"]),
+        )
+
+    async def _login_by_token(self, token: str) -> LoginReply:
+        known = await self._tokens.recognize(token)
+        user = await self._node.access.find_user(known.user_id)
+        if user is None:
+            raise LoginFailed(LOGGED_OUT)
+        if not user.active:
+            raise _not_activated()
+        return LoginReply(
+            user_id=known.user_id,
+            token=token,
+            hashed_token=known.hashed_token,
+            expires_at=known.expires_at,
+            type="resume",
+            user=await self._own_document(known.user_id),
+        )
+
+    async def _find(self, given: LoginRequest.Password) -> Document | None:
+        match given.WhichOneof("user"):
+            case "username":
+                return await self._store.find_user_by_name(given.username)
+            case "email":
+                return await self._store.find_user_by_email(given.email)
+            case "user_id":
+                return await self._store.find_user(given.user_id)
+            case "name_or_email" if "@" in given.name_or_email:
+                return await self._store.find_user_by_email(given.name_or_email)
+            case "name_or_email":
+                return await self._store.find_user_by_name(given.name_or_email)
+        raise InvalidInput("A login needs a user", code="400")
+
+    async def _own_document(self, user_id: str) -> bytes:
+        user = await self._store.find_user(user_id)
+        if user is None:
+            raise LoginFailed(LOGGED_OUT)
+        return orjson.dumps(public_user(user))
+
+    def _check_may_login(self, user: Document) -> None:
+        """Raises LoginFailed for somebody whose password is right and who may not come in all the same."""
+        if not user.get("active"):
+            raise _not_activated()
+        if user.get("type") == "app":
+            raise LoginFailed("App user is not allowed to login", code="error-app-user-is-not-allowed-to-login")
+        if self._node.access.setting("Accounts_EmailVerification") and "admin" not in user.get("roles", ()):
+            emails = user.get("emails", ())
+            if not any(email.get("verified") for email in emails):
+                shown = emails[0]["address"] if emails else ""
+                raise LoginFailed(f"Invalid email {shown}".strip(), code="error-invalid-email")
+
+    def _days(self) -> int:
+        days = int(self._node.access.setting("Accounts_LoginExpiration"))
+        return min(days, _MAX_DAYS) if days > 0 else _DEFAULT_DAYS
+
+
+def _not_activated() -> LoginFailed:
+    return LoginFailed("User is not activated", code="error-user-is-not-activated")
+
+
+def _digest(given: LoginRequest.Password) -> str | None:
+    """The SHA-256 of the password, in whichever form it came; None when it can't be one."""
+    if given.WhichOneof("secret") == "sha256":
+        return rules.normal_digest(given.sha256)
+    return rules.digest_of(given.plain) if 0 < len(given.plain) <= rules.MAX_PASSWORD else None
+
+
+def _typed(given: LoginRequest.Password) -> str:
+    """What somebody typed as their name, when there is no such user."""
+    return rules.fold((given.username or given.email or given.user_id or given.name_or_email)[:_MAX_ABOUT])

@@ -1,0 +1,74 @@
+"""Password hashes: argon2id over the SHA-256 of the password, so that a client may send either.
+
+One hash at a time in the process, in a thread of its own: each costs 19 MiB and, on a small computer, a good part of a
+second; a crowd that logs in waits in line instead of exhausting the memory. Called by logins and users only.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+from prometheus_client import Histogram
+
+from palaver.database import Document
+from palaver.errors import Unavailable
+
+HASH_SECONDS = Histogram(
+    "palaver_password_hash_seconds",
+    "Time to make or verify one password hash, waiting in line included",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+_MAX_WAITING = 300
+T = TypeVar("T")
+
+
+class Passwords:
+    """Makes and verifies hashes. What goes in is the hexadecimal SHA-256 of a password (`rules.digest_of`)."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="password")
+        self._waiting = 0
+        # Somebody who doesn't exist is refused in the time that a wrong password takes.
+        self._nobody = self._hasher.hash("nobody")
+
+    async def make(self, digest: str) -> Document:
+        """What is stored as `services.password`."""
+        return {"argon2": await self._run(self._hasher.hash, digest)}
+
+    async def verify(self, user: Document | None, digest: str) -> bool:
+        """Whether this is the user's password. Costs the same for nobody and for a user without a password."""
+        stored = stored_hash(user) if user is not None else None
+        right = await self._run(self._verify, stored or self._nobody, digest)
+        return right and stored is not None
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _verify(self, stored: str, digest: str) -> bool:
+        try:
+            return self._hasher.verify(stored, digest)
+        except (Argon2Error, InvalidHashError):
+            return False
+
+    async def _run(self, work: Callable[..., T], *arguments: str) -> T:
+        if self._waiting >= _MAX_WAITING:
+            raise Unavailable("Too many people are logging in; try again")
+        self._waiting += 1
+        started = time.perf_counter()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        finally:
+            self._waiting -= 1
+            HASH_SECONDS.observe(time.perf_counter() - started)
+
+
+def stored_hash(user: Document) -> str | None:
+    """The hash of the user's password, or None if they have none that this server knows to verify."""
+    stored = user.get("services", {}).get("password", {}).get("argon2")
+    return stored if isinstance(stored, str) else None

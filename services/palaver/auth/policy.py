@@ -1,0 +1,162 @@
+"""Use cases: permissions and settings. Defaults are data of this package; the database holds only what differs.
+
+What a node decides by is its `Access`; this is where a change is checked, committed, and taken over at once by the
+node that made it. Called by role.py.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+import orjson
+
+from palaver.access import User
+from palaver.auth.defaults import Defaults, merged_permission, merged_role, merged_setting
+from palaver.auth.store import Store
+from palaver.auth.values import check_value
+from palaver.commit import Draft, now
+from palaver.database import Document
+from palaver.errors import InvalidInput, NotAllowed
+from palaver.events import WORKSPACE, user_actor
+from palaver.node import Node
+from palaver.v1.auth_pb2 import (
+    DocumentsReply,
+    Empty,
+    GetPolicyReply,
+    GetPolicyRequest,
+    UpdatePermissionsRequest,
+    UpdateSettingRequest,
+)
+from palaver.v1.event_pb2 import Actor, Event, PermissionChanged, SettingChanged
+
+_MAX_ROLES = 200
+
+
+class Policies:
+    """Reads and changes the workspace's policy."""
+
+    def __init__(self, node: Node, store: Store, defaults: Defaults) -> None:
+        self._node = node
+        self._store = store
+        self._defaults = defaults
+
+    async def get(self, _: GetPolicyRequest) -> GetPolicyReply:
+        """All of it: the defaults, and what the database holds instead."""
+        seq = await self._node.commits.catch_up(WORKSPACE)
+        return GetPolicyReply(
+            permissions=_encoded(await self.list_permissions()),
+            roles=_encoded((await self.list_roles()).values()),
+            settings=_encoded(await self._list_settings()),
+            seq=seq,
+        )
+
+    async def list_permissions(self) -> list[Document]:
+        stored = await self._store.list_stored("permissions")
+        defaults = self._defaults.permissions
+        return [merged_permission(defaults.get(id), stored.get(id)) for id in {**defaults, **stored}]
+
+    async def list_roles(self) -> dict[str, Document]:
+        """By id; deleted ones are left out."""
+        stored = await self._store.list_stored("roles")
+        found = {
+            id: merged_role(self._defaults.roles.get(id), stored.get(id)) for id in {**self._defaults.roles, **stored}
+        }
+        return {id: role for id, role in found.items() if role is not None}
+
+    async def _list_settings(self) -> list[Document]:
+        stored = await self._store.list_stored("settings")
+        defaults = self._defaults.settings
+        return [merged_setting(defaults.get(id), stored.get(id)) for id in {**defaults, **stored}]
+
+    async def update_permissions(self, request: UpdatePermissionsRequest) -> DocumentsReply:
+        """Says which roles have which permissions: all are checked before the first is changed."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        if not access.may(actor, "access-permissions"):
+            raise NotAllowed(code="unauthorized")
+        if not request.permissions:
+            raise InvalidInput("Invalid body params", code="error-invalid-params")
+        policy = access.policy
+        for wanted in request.permissions:
+            if wanted.permission_id not in policy.permissions:
+                raise InvalidInput("Invalid permission", code="error-invalid-permission")
+            if len(wanted.roles) > _MAX_ROLES or not all(role in policy.roles for role in wanted.roles):
+                raise InvalidInput("Invalid role", code="error-invalid-role")
+        for wanted in request.permissions:
+            await self._grant(wanted.permission_id, list(dict.fromkeys(wanted.roles)), user_actor(actor.id))
+        documents = await self.list_permissions()
+        return DocumentsReply(documents=_encoded(documents), total=len(documents))
+
+    async def _grant(self, permission_id: str, roles: list[str], actor: Actor) -> None:
+        async def decide(draft: Draft) -> None:
+            stored = await draft.get("permissions", permission_id)
+            permission = merged_permission(self._defaults.permissions.get(permission_id), stored)
+            if permission["roles"] == roles:
+                return
+            at = now()
+            changed = {**permission, "roles": roles, "_updatedAt": {"$date": at}}
+            fact = PermissionChanged(permission_id=permission_id, permission=orjson.dumps(changed))
+            draft.append(Event(permission_changed=fact), actor=actor, at=at)
+
+        await self._execute(decide)
+
+    async def update_setting(self, request: UpdateSettingRequest) -> Empty:
+        """Changes one setting's value."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        if not self._may_edit(actor, request.setting_id):
+            raise NotAllowed("Editing settings is not allowed", code="unauthorized")
+        setting = access.policy.settings.get(request.setting_id)
+        if setting is None:
+            raise InvalidInput(f"There is no setting {request.setting_id[:100]}", code="error-invalid-setting")
+        if setting.get("readonly"):
+            raise InvalidInput(f"The setting {request.setting_id} can't be changed", code="error-setting-readonly")
+        try:
+            value = msgspec.json.decode(request.value)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise InvalidInput("The value is no JSON", code="error-invalid-setting-value") from error
+        await self.store_value(setting["_id"], check_value(setting, value), user_actor(actor.id))
+        return Empty()
+
+    def _may_edit(self, actor: User, setting_id: str) -> bool:
+        access = self._node.access
+        if access.may(actor, "edit-privileged-setting"):
+            return True
+        return access.may(actor, "manage-selected-settings") and access.may(actor, f"change-setting-{setting_id}")
+
+    async def store_value(self, setting_id: str, value: Any, actor: Actor, *, only_if_absent: bool = False) -> None:
+        """Commits a value that is right already; with `only_if_absent`, unless somebody has stored one."""
+
+        async def decide(draft: Draft) -> None:
+            stored = await draft.get("settings", setting_id)
+            setting = merged_setting(self._defaults.settings.get(setting_id), stored)
+            if (stored is not None and only_if_absent) or (stored is not None and setting["value"] == value):
+                return
+            at = now()
+            changed = {**setting, "value": value, "_updatedAt": {"$date": at}}
+            fact = SettingChanged(setting_id=setting_id, setting=orjson.dumps(changed))
+            draft.append(Event(setting_changed=fact), actor=actor, at=at)
+
+        await self._execute(decide)
+
+    async def _execute(self, decide: Callable[[Draft], Awaitable[None]]) -> None:
+        """Commits to the workspace's stream; this node obeys before the answer goes out."""
+        events: list[Event] = []
+
+        async def decide_and_keep(draft: Draft) -> None:
+            await decide(draft)
+            events[:] = [] if draft.appended is None else [draft.appended]
+
+        await self._node.commits.execute(WORKSPACE, decide_and_keep)
+        self.take(events)
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Lets this node's own view follow at once; the log brings the events to all others, and to it again."""
+        policy = self._node.access.policy
+        for event in events:
+            if event.seq == policy.seq + 1:
+                policy.apply(event)
+
+
+def _encoded(documents: Iterable[Document]) -> list[bytes]:
+    return [orjson.dumps(document) for document in documents]

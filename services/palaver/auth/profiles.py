@@ -1,0 +1,331 @@
+"""Use cases: changing users, their status, and whether they are active. Called by role.py."""
+
+import re
+from typing import Any
+
+import msgspec
+import orjson
+from msgspec import UNSET, UnsetType
+
+from palaver.access import User
+from palaver.auth import rules
+from palaver.auth.accounts import Accounts, Change, check_known_roles
+from palaver.auth.passwords import Passwords, stored_hash
+from palaver.auth.preferences import check_preferences
+from palaver.auth.store import Store
+from palaver.auth.tokens import Tokens
+from palaver.auth.users import Users
+from palaver.database import Document
+from palaver.documents import public_user
+from palaver.errors import InvalidInput, NotAllowed, SecondFactorRequired, UserNotFound
+from palaver.events import user_actor
+from palaver.node import Node
+from palaver.v1.auth_pb2 import SetUserActiveRequest, SetUserStatusRequest, UpdateUserRequest, UserReply
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
+
+
+class Changes(msgspec.Struct, forbid_unknown_fields=True):
+    """What `UpdateUserRequest.set` may hold."""
+
+    name: str | UnsetType = UNSET
+    username: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    password: str | UnsetType = UNSET
+    roles: list[str] | UnsetType = UNSET
+    bio: str | UnsetType = UNSET
+    nickname: str | UnsetType = UNSET
+    statusText: str | UnsetType = UNSET
+    customFields: dict[str, Any] | UnsetType = UNSET
+    verified: bool | UnsetType = UNSET
+    requirePasswordChange: bool | UnsetType = UNSET
+    preferences: dict[str, Any] | UnsetType = UNSET
+    language: str | UnsetType = UNSET
+    utcOffset: float | UnsetType = UNSET
+    avatarETag: str | UnsetType | None = UNSET
+    avatarOrigin: str | UnsetType | None = UNSET
+
+    def given(self) -> set[str]:
+        return {name for name in self.__struct_fields__ if getattr(self, name) is not UNSET}
+
+
+# What a user may change of themself, and the settings that must allow it.
+_OWN: dict[str, tuple[str, ...]] = {
+    "name": ("Accounts_AllowUserProfileChange", "Accounts_AllowRealNameChange"),
+    "username": ("Accounts_AllowUserProfileChange", "Accounts_AllowUsernameChange"),
+    "email": ("Accounts_AllowUserProfileChange", "Accounts_AllowEmailChange"),
+    "password": ("Accounts_AllowPasswordChange",),
+    "bio": ("Accounts_AllowUserProfileChange",),
+    "nickname": ("Accounts_AllowUserProfileChange",),
+    "statusText": ("Accounts_AllowUserProfileChange", "Accounts_AllowUserStatusMessageChange"),
+    "customFields": ("Accounts_AllowUserProfileChange",),
+    "preferences": (),
+    "language": (),
+    "utcOffset": (),
+    "avatarETag": ("Accounts_AllowUserAvatarChange",),
+    "avatarOrigin": ("Accounts_AllowUserAvatarChange",),
+}
+# What needs another permission than edit-other-user-info when it is somebody else's.
+_OTHERS: dict[str, str] = {
+    "password": "edit-other-user-password",
+    "avatarETag": "edit-other-user-avatar",
+    "avatarOrigin": "edit-other-user-avatar",
+    "roles": "assign-roles",
+}
+
+
+class Profiles:
+    """Changes what a user's document says."""
+
+    def __init__(
+        self, node: Node, store: Store, accounts: Accounts, passwords: Passwords, tokens: Tokens, users: Users
+    ) -> None:
+        self._node = node
+        self._store = store
+        self._accounts = accounts
+        self._passwords = passwords
+        self._tokens = tokens
+        self._users = users
+
+    async def update(self, request: UpdateUserRequest) -> UserReply:
+        """Changes fields of a user: their own, or with permissions somebody else's."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        user_id = request.user_id or actor.id
+        changes = _decoded(request.set)
+        given = changes.given()
+        if request.own:
+            if user_id != actor.id:
+                raise NotAllowed("Only one's own data can be changed so")
+            self._check_own(given)
+        else:
+            self._check_others(actor, given)
+        target = await self._store.find_user(user_id)
+        if target is None:
+            raise UserNotFound()
+        if request.own and isinstance(changes.username, str):
+            self._users.check_not_blocked(changes.username)
+        if request.own and given & {"email", "password"}:
+            await self._check_current_password(target, request.current_password)
+        password = None
+        if changes.password is not UNSET:
+            self._users.check_password(changes.password)
+            password = await self._passwords.make(rules.digest_of(changes.password))
+        self._check_fields(changes, target)
+
+        async def decide(user: Document) -> Change:
+            return self._decide(user, changes, password, own=request.own)
+
+        renamed = changes.username if isinstance(changes.username, str) else ""
+        email = changes.email if isinstance(changes.email, str) else ""
+        by = user_actor(actor.id)
+        if changes.roles is not UNSET:
+            self._check_may_assign(actor, target, changes.roles)
+        if changes.roles is not UNSET and "admin" not in changes.roles:
+            refusal = InvalidInput("You need to have at least one admin", code="error-admin-required")
+            async with self._accounts.keeping_an_admin(user_id, refusal):
+                user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email)
+        else:
+            user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email)
+        if password is not None and not request.own:
+            await self._tokens.revoke(user_id, by)
+        return UserReply(user=orjson.dumps(public_user(user)))
+
+    def _check_own(self, given: set[str]) -> None:
+        for name in sorted(given):
+            settings = _OWN.get(name)
+            if settings is None or not all(self._node.access.setting(setting) for setting in settings):
+                raise NotAllowed(f"Changing {name} is not allowed", details={"field": name})
+
+    def _check_others(self, actor: User, given: set[str]) -> None:
+        access = self._node.access
+        plain = given - _OTHERS.keys()
+        if (plain or not given) and not access.may(actor, "edit-other-user-info"):
+            raise NotAllowed(
+                "Editing user is not allowed", code="error-action-not-allowed", details={"action": "Editing_user"}
+            )
+        for name in sorted(given & _OTHERS.keys()):
+            if not access.may(actor, _OTHERS[name]):
+                raise NotAllowed(
+                    f"Changing {name} is not allowed", code="error-action-not-allowed", details={"field": name}
+                )
+
+    def _check_may_assign(self, actor: User, target: Document, roles: list[str]) -> None:
+        access = self._node.access
+        check_known_roles(roles, access.policy.roles)
+        changes_admin = ("admin" in roles) != ("admin" in target.get("roles", ()))
+        if changes_admin and not access.may(actor, "assign-admin-role"):
+            raise NotAllowed(
+                "Assigning admin is not allowed", code="error-action-not-allowed", details={"action": "Assign_admin"}
+            )
+
+    async def _check_current_password(self, user: Document, current: str) -> None:
+        """Asks for the password again before what would let somebody else keep the account."""
+        if stored_hash(user) is None or (not current and self._node.config.test_mode):
+            return
+        if not current:
+            raise SecondFactorRequired(details={"method": "password", "availableMethods": []})
+        digest = rules.normal_digest(current)
+        if digest is not None and await self._passwords.verify(user, digest):
+            return
+        if not await self._passwords.verify(user, rules.digest_of(current)):
+            raise NotAllowed("Invalid password", code="error-invalid-password")
+
+    def _check_fields(self, changes: Changes, user: Document) -> None:
+        """Raises InvalidInput when a value can't be."""
+        setting = self._node.access.setting
+        if isinstance(changes.username, str) and changes.username != user.get("username"):
+            rules.check_username(changes.username, setting("UTF8_User_Names_Validation"))
+        if changes.email:
+            self._users.check_email(changes.email)
+        limits = (
+            ("Name", changes.name, rules.MAX_NAME, "error-name-size-exceeded"),
+            ("Bio", changes.bio, rules.MAX_BIO, "error-bio-size-exceeded"),
+            ("Nickname", changes.nickname, rules.MAX_NICKNAME, "error-nickname-size-exceeded"),
+            ("Status text", changes.statusText, rules.MAX_STATUS_TEXT, "error-status-text-size-exceeded"),
+            ("Avatar", changes.avatarETag or "", 200, "error-avatar-invalid"),
+            ("Avatar", changes.avatarOrigin or "", 200, "error-avatar-invalid"),
+        )
+        for field, text, longest, code in limits:
+            if isinstance(text, str):
+                rules.check_length(field, text, longest, code)
+        if changes.language and not _LANGUAGE.fullmatch(changes.language):
+            raise InvalidInput("Invalid language", code="error-invalid-language")
+        if isinstance(changes.utcOffset, float) and not -14 <= changes.utcOffset <= 14:
+            raise InvalidInput("Invalid offset", code="error-invalid-utc-offset")
+
+    def _decide(self, user: Document, changes: Changes, password: Document | None, *, own: bool) -> Change:
+        """The change of the document as it stands."""
+        found = Change()
+        unset: list[str] = []
+        for name in ("name", "bio", "nickname", "statusText", "avatarETag", "avatarOrigin"):
+            value = getattr(changes, name)
+            if value is UNSET:
+                continue
+            if value or name == "statusText":
+                found.set[name] = value
+            else:
+                unset.append(name)
+        if changes.username is not UNSET:
+            found.set |= {"username": changes.username, "username_lower": rules.fold(changes.username)}
+        if changes.roles is not UNSET:
+            found.set["roles"] = list(dict.fromkeys(changes.roles))
+        if isinstance(changes.language, str):
+            found.set["language"] = changes.language
+        if isinstance(changes.utcOffset, float):
+            found.set["utcOffset"] = changes.utcOffset
+        if changes.customFields is not UNSET:
+            declared = rules.declared_custom_fields(self._node.access.setting("Accounts_CustomFields"))
+            merged = {**user.get("customFields", {}), **changes.customFields}
+            found.set["customFields"] = rules.check_custom_fields(merged, declared)
+        if changes.preferences is not UNSET:
+            checked = check_preferences(changes.preferences, self._node.access.policy.settings)
+            own_settings = user.get("settings", {})
+            preferences = {**own_settings.get("preferences", {}), **checked}
+            found.set["settings"] = {**own_settings, "preferences": preferences}
+            if checked.get("language"):
+                found.set["language"] = checked["language"]
+        emails = _emails(user, changes)
+        if emails is not None:
+            found.set |= {"emails": emails, "emails_lower": [rules.fold(email["address"]) for email in emails]}
+        if password is not None:
+            found.set["services"] = {**user.get("services", {}), "password": password}
+        if changes.requirePasswordChange is True:
+            found.set["requirePasswordChange"] = True
+        elif changes.requirePasswordChange is False or (password is not None and own):
+            unset += ["requirePasswordChange", "requirePasswordChangeReason"]
+        found.unset = tuple(unset)
+        return found
+
+    # -- status ------------------------------------------------------------------------------------------------------
+
+    async def set_status(self, request: SetUserStatusRequest) -> UserReply:
+        """What a user chooses to show: stored here, made into what others see by presence."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        user_id = request.user_id or actor.id
+        if user_id != actor.id and not access.may(actor, "edit-other-user-info"):
+            raise NotAllowed(code="unauthorized")
+        change = Change()
+        if request.HasField("status"):
+            if request.status not in rules.STATUSES:
+                raise InvalidInput(
+                    "Valid status types include online, away, offline, and busy.", code="error-invalid-status"
+                )
+            if request.status == "offline" and not access.setting("Accounts_AllowInvisibleStatusOption"):
+                raise NotAllowed("Invisible status is disabled", code="error-status-not-allowed")
+            change.set["statusDefault"] = request.status
+        if request.HasField("status_text"):
+            if not access.setting("Accounts_AllowUserStatusMessageChange"):
+                raise NotAllowed("Change status is not allowed", code="error-not-allowed")
+            rules.check_length(
+                "Status text", request.status_text, rules.MAX_STATUS_TEXT, "error-status-text-size-exceeded"
+            )
+            change.set["statusText"] = request.status_text
+
+        async def decide(_: Document) -> Change:
+            return change
+
+        user = await self._accounts.change(user_id, user_actor(actor.id), decide)
+        return UserReply(user=orjson.dumps(public_user(user)))
+
+    # -- active ------------------------------------------------------------------------------------------------------
+
+    async def set_active(self, request: SetUserActiveRequest) -> UserReply:
+        """Lets a user in, or keeps them out: a deactivated user's tokens stop working at once."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        if not access.may(actor, "edit-other-user-active-status") and not access.may(
+            actor, "manage-moderation-actions"
+        ):
+            raise NotAllowed(code="unauthorized")
+        by = user_actor(actor.id)
+
+        async def decide(_: Document) -> Change:
+            return Change({"active": request.active}, ("reason",) if request.active else ())
+
+        if request.active:
+            if await self._store.find_user(request.user_id) is None:
+                raise UserNotFound()
+            # A crash between the two events of a deactivation may have left some.
+            before = await self._store.find_user(request.user_id)
+            if before is not None and not before.get("active"):
+                await self._tokens.revoke(request.user_id, by)
+            user = await self._accounts.change(request.user_id, by, decide)
+        else:
+            refusal = NotAllowed(
+                "Leaving the app without an active admin is not allowed",
+                code="error-action-not-allowed",
+                details={"action": "Remove_last_admin"},
+            )
+            async with self._accounts.keeping_an_admin(request.user_id, refusal):
+                user = await self._accounts.change(request.user_id, by, decide)
+            await self._tokens.revoke(request.user_id, by)
+        return UserReply(user=orjson.dumps(public_user(user)))
+
+
+def _decoded(data: bytes) -> Changes:
+    try:
+        changes = msgspec.json.decode(data or b"{}", type=Changes)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidInput(f"Invalid user data: {error}") from error
+    if changes.username == "":
+        raise InvalidInput(
+            "The field Username is required", code="error-the-field-is-required", details={"field": "Username"}
+        )
+    return changes
+
+
+def _emails(user: Document, changes: Changes) -> list[Document] | None:
+    """The addresses as they will be, or None when they stay. The first one is the one that is changed."""
+    emails: list[Document] = list(user.get("emails", ()))
+    if changes.email is not UNSET:
+        if not changes.email:
+            return emails[1:]
+        if not emails or emails[0]["address"] != changes.email:
+            emails = [{"address": changes.email, "verified": False}, *emails[1:]]
+    elif changes.verified is UNSET:
+        return None
+    if changes.verified is not UNSET and emails:
+        emails = [{**emails[0], "verified": changes.verified}, *emails[1:]]
+    return emails

@@ -1,0 +1,161 @@
+"""The auth service: who somebody is and what they may do. One policy for every way in.
+
+`build` assembles it; each method of `api.Auth` delegates to the use case of its noun. Built by node.py, when this
+process plays the role.
+"""
+
+from palaver.access import USERS_CHANGED
+from palaver.auth.accounts import Accounts
+from palaver.auth.bootstrap import Bootstrap
+from palaver.auth.defaults import Defaults
+from palaver.auth.logins import Logins
+from palaver.auth.passwords import Passwords
+from palaver.auth.policy import Policies
+from palaver.auth.profiles import Profiles
+from palaver.auth.roles import Roles
+from palaver.auth.store import Store
+from palaver.auth.tokens import Tokens
+from palaver.auth.users import Users
+from palaver.node import Node
+from palaver.v1.auth_pb2 import (
+    AuthenticateReply,
+    AuthenticateRequest,
+    CreateUserRequest,
+    DeleteRoleRequest,
+    DocumentsReply,
+    Empty,
+    GetPolicyReply,
+    GetPolicyRequest,
+    GetUserRequest,
+    GetUsersRequest,
+    ListUsersRequest,
+    LoginReply,
+    LoginRequest,
+    LogoutRequest,
+    RegisterUserRequest,
+    RoleReply,
+    SaveRoleRequest,
+    SetUserActiveRequest,
+    SetUserStatusRequest,
+    UpdatePermissionsRequest,
+    UpdateSettingRequest,
+    UpdateUserRequest,
+    UserReply,
+    UserRoleRequest,
+)
+
+
+def build(node: Node) -> "AuthService":
+    """The service of this node; nothing happens before `open`."""
+    store = Store(node.database)
+    accounts = Accounts(node, store)
+    passwords = Passwords()
+    tokens = Tokens(node, store, accounts)
+    defaults = Defaults(node.config)
+    policies = Policies(node, store, defaults)
+    bootstrap = Bootstrap(node, accounts, passwords, policies, defaults)
+    users = Users(node, store, accounts, passwords, bootstrap)
+    return AuthService(
+        node,
+        passwords=passwords,
+        tokens=tokens,
+        bootstrap=bootstrap,
+        users=users,
+        profiles=Profiles(node, store, accounts, passwords, tokens, users),
+        logins=Logins(node, store, passwords, tokens),
+        policies=policies,
+        roles=Roles(node, store, accounts, policies),
+    )
+
+
+class AuthService:
+    """`api.Auth`, and the life of a service."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        passwords: Passwords,
+        tokens: Tokens,
+        bootstrap: Bootstrap,
+        users: Users,
+        profiles: Profiles,
+        logins: Logins,
+        policies: Policies,
+        roles: Roles,
+    ) -> None:
+        self._node = node
+        self._passwords = passwords
+        self._tokens = tokens
+        self._bootstrap = bootstrap
+        self._users = users
+        self._profiles = profiles
+        self._logins = logins
+        self._policies = policies
+        self._roles = roles
+
+    async def open(self) -> None:
+        """Makes what a new workspace lacks, and begins to hear of changed users."""
+        await self._node.live.subscribe(USERS_CHANGED, self._tokens.on_user_changed)
+        self._node.log.on_gap(self._tokens.forget_all)
+        await self._bootstrap.run()
+
+    async def drain(self) -> None:
+        """Every call is short, and the node's commits finish what they accepted."""
+
+    async def close(self) -> None:
+        self._passwords.close()
+
+    async def login(self, request: LoginRequest) -> LoginReply:
+        return await self._logins.login(request)
+
+    async def authenticate(self, request: AuthenticateRequest) -> AuthenticateReply:
+        return await self._logins.authenticate(request)
+
+    async def logout(self, request: LogoutRequest) -> Empty:
+        return await self._logins.logout(request)
+
+    async def register_user(self, request: RegisterUserRequest) -> UserReply:
+        return await self._users.register(request)
+
+    async def create_user(self, request: CreateUserRequest) -> UserReply:
+        return await self._users.create(request)
+
+    async def update_user(self, request: UpdateUserRequest) -> UserReply:
+        return await self._profiles.update(request)
+
+    async def set_user_active(self, request: SetUserActiveRequest) -> UserReply:
+        return await self._profiles.set_active(request)
+
+    async def set_user_status(self, request: SetUserStatusRequest) -> UserReply:
+        return await self._profiles.set_status(request)
+
+    async def get_user(self, request: GetUserRequest) -> UserReply:
+        return await self._users.get(request)
+
+    async def list_users(self, request: ListUsersRequest) -> DocumentsReply:
+        return await self._users.list_some(request)
+
+    async def get_users(self, request: GetUsersRequest) -> DocumentsReply:
+        return await self._users.get_many(request)
+
+    async def get_policy(self, request: GetPolicyRequest) -> GetPolicyReply:
+        return await self._policies.get(request)
+
+    async def update_permissions(self, request: UpdatePermissionsRequest) -> DocumentsReply:
+        return await self._policies.update_permissions(request)
+
+    async def update_setting(self, request: UpdateSettingRequest) -> Empty:
+        return await self._policies.update_setting(request)
+
+    async def save_role(self, request: SaveRoleRequest) -> RoleReply:
+        return await self._roles.save(request)
+
+    async def delete_role(self, request: DeleteRoleRequest) -> Empty:
+        return await self._roles.delete(request)
+
+    async def add_user_to_role(self, request: UserRoleRequest) -> RoleReply:
+        return await self._roles.add_user(request)
+
+    async def remove_user_from_role(self, request: UserRoleRequest) -> RoleReply:
+        return await self._roles.remove_user(request)

@@ -1,0 +1,307 @@
+"""Use cases: creating users, registering oneself, and looking users up. Called by role.py."""
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from palaver.access import User
+from palaver.auth import rules
+from palaver.auth.accounts import Accounts, AdminExists, check_known_roles, email_fields, name_taken, new_user
+from palaver.auth.bootstrap import Bootstrap
+from palaver.auth.listing import checked_filter, checked_sort
+from palaver.auth.passwords import Passwords
+from palaver.auth.store import Store
+from palaver.database import Document, Filter
+from palaver.documents import public_user
+from palaver.errors import InvalidInput, NotAllowed, UserNotFound
+from palaver.events import user_actor
+from palaver.ids import new_id
+from palaver.node import Node
+from palaver.v1.auth_pb2 import (
+    CreateUserRequest,
+    DocumentsReply,
+    GetUserRequest,
+    GetUsersRequest,
+    ListUsersRequest,
+    RegisterUserRequest,
+    UserReply,
+)
+
+# What anybody may see of anybody; everything else needs view-full-other-user-info.
+_SMALL = frozenset(
+    {
+        "_id",
+        "_updatedAt",
+        "active",
+        "avatarETag",
+        "avatarOrigin",
+        "bio",
+        "customFields",
+        "federated",
+        "name",
+        "nickname",
+        "status",
+        "statusConnection",
+        "statusDefault",
+        "statusText",
+        "type",
+        "username",
+        "utcOffset",
+    }
+)
+_TYPES = ("user", "bot", "app")
+_POLICY = "Accounts_Password_Policy_"
+
+
+class Users:
+    """Creates users and finds them."""
+
+    def __init__(
+        self, node: Node, store: Store, accounts: Accounts, passwords: Passwords, bootstrap: Bootstrap
+    ) -> None:
+        self._node = node
+        self._store = store
+        self._accounts = accounts
+        self._passwords = passwords
+        self._bootstrap = bootstrap
+
+    # -- creating ----------------------------------------------------------------------------------------------------
+
+    async def create(self, request: CreateUserRequest) -> UserReply:
+        """An administrator creates a user."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        if not access.may(actor, "create-user"):
+            raise NotAllowed(
+                "Adding user is not allowed", code="error-action-not-allowed", details={"action": "Adding_user"}
+            )
+        roles = list(dict.fromkeys(request.roles)) or self._default_roles()
+        if request.roles:
+            self._check_may_assign(actor, roles)
+        if request.user_id:
+            rules.check_user_id(request.user_id)
+        type = request.type or "user"
+        if type not in _TYPES:
+            raise InvalidInput("Invalid user type", code="error-invalid-user-type")
+        if not request.password and type == "user":
+            raise _missing("Password")
+        user = await self._checked_user(
+            request.user_id or new_id(),
+            username=request.username,
+            email=request.email,
+            name=request.name,
+            password=request.password,
+            verified=request.verified,
+            custom_fields=request.custom_fields,
+        )
+        rules.check_length("Bio", request.bio, rules.MAX_BIO, "error-bio-size-exceeded")
+        rules.check_length("Nickname", request.nickname, rules.MAX_NICKNAME, "error-nickname-size-exceeded")
+        rules.check_length("Status text", request.status_text, rules.MAX_STATUS_TEXT, "error-status-text-size-exceeded")
+        user.update({"roles": roles, "type": type, "active": not request.inactive})
+        optional = {"bio": request.bio, "nickname": request.nickname, "statusText": request.status_text}
+        user.update({name: value for name, value in optional.items() if value})
+        if request.require_password_change:
+            user["requirePasswordChange"] = True
+        created = await self._accounts.create(user, user_actor(actor.id))
+        return UserReply(user=orjson.dumps(public_user(created)))
+
+    async def register(self, request: RegisterUserRequest) -> UserReply:
+        """Somebody registers themself. The first one of a workspace without administrator becomes it."""
+        setting = self._node.access.setting
+        is_first = not await self._accounts.has_admin()
+        form = setting("Accounts_RegistrationForm")
+        if not is_first and form == "Disabled":
+            raise InvalidInput("User registration is disabled", code="error-user-registration-disabled")
+        secret = setting("Accounts_RegistrationForm_SecretURL")
+        if not is_first and form == "Secret URL" and (not secret or request.secret != secret):
+            raise InvalidInput(
+                "User registration is only allowed via Secret URL", code="error-user-registration-secret"
+            )
+        if not request.password:
+            raise _missing("Password")
+        if not request.email:
+            raise _missing("Email")
+        if not is_first:
+            self.check_not_blocked(request.username)
+        user = await self._checked_user(
+            new_id(),
+            username=request.username,
+            email=request.email,
+            name=request.name,
+            password=request.password,
+            verified=False,
+            custom_fields=request.custom_fields,
+        )
+        user["roles"] = self._default_roles()
+        if is_first:
+            try:
+                reply = await self._register({**user, "roles": ["user", "admin"]}, first_admin=True)
+            except AdminExists:
+                pass  # somebody else was faster
+            else:
+                await self._bootstrap.complete_setup()
+                return reply
+        if setting("Accounts_ManuallyApproveNewUsers"):
+            user["active"] = False
+            if request.reason:
+                user["reason"] = request.reason[:1000]
+        return await self._register(user, first_admin=False)
+
+    async def _register(self, user: Document, *, first_admin: bool) -> UserReply:
+        created = await self._accounts.create(user, user_actor(user["_id"]), first_admin=first_admin)
+        return UserReply(user=orjson.dumps(public_user(created)))
+
+    async def _checked_user(
+        self,
+        user_id: str,
+        *,
+        username: str,
+        email: str,
+        name: str,
+        password: str,
+        verified: bool,
+        custom_fields: bytes,
+    ) -> Document:
+        """The document of a new user from what somebody typed. Raises InvalidInput or Conflict."""
+        setting = self._node.access.setting
+        if not username:
+            raise _missing("Username")
+        rules.check_username(username, setting("UTF8_User_Names_Validation"))
+        rules.check_length("Name", name, rules.MAX_NAME, "error-name-size-exceeded")
+        user = new_user(user_id, username, name=name.strip())
+        if email:
+            self.check_email(email)
+            user.update(email_fields(email, verified))
+        fields = rules.check_custom_fields(
+            decoded_object(custom_fields), rules.declared_custom_fields(setting("Accounts_CustomFields"))
+        )
+        if fields:
+            user["customFields"] = fields
+        # The quick look saves a hash; the claim decides.
+        if await self._store.find_user_by_name(username) is not None:
+            raise name_taken(username)
+        if password:
+            self.check_password(password)
+            user["services"] = {"password": await self._passwords.make(rules.digest_of(password))}
+        return user
+
+    def check_not_blocked(self, username: str) -> None:
+        """Raises Conflict for a username that nobody may choose for themself."""
+        setting = self._node.access.setting
+        lists = (setting("Accounts_BlockedUsernameList"), setting("Accounts_SystemBlockedUsernameList"))
+        if rules.is_blocked(username, *lists):
+            raise name_taken(username)
+
+    def check_email(self, email: str) -> None:
+        """Raises InvalidInput unless the settings let this address in."""
+        setting = self._node.access.setting
+        rules.check_email(
+            email,
+            allowed_domains=setting("Accounts_AllowedDomainsList"),
+            blocked_domains=setting("Accounts_BlockedDomainsList"),
+        )
+
+    def check_password(self, password: str) -> None:
+        """Raises InvalidInput unless the settings let this password be one."""
+        settings = self._node.access.policy.settings
+        policy = {key[len(_POLICY) :]: settings[key]["value"] for key in settings if key.startswith(_POLICY)}
+        rules.check_password(password, policy)
+
+    def _default_roles(self) -> list[str]:
+        access = self._node.access
+        roles = [id for id, role in access.policy.roles.items() if role.get("scope") != "Subscriptions"]
+        return rules.default_roles(access.setting("Accounts_Registration_Users_Default_Roles"), roles)
+
+    def _check_may_assign(self, actor: User, roles: list[str]) -> None:
+        access = self._node.access
+        if roles != self._default_roles() and not access.may(actor, "assign-roles"):
+            raise NotAllowed(
+                "Assign roles is not allowed", code="error-action-not-allowed", details={"action": "Assign_role"}
+            )
+        check_known_roles(roles, access.policy.roles)
+        if "admin" in roles and not access.may(actor, "assign-admin-role"):
+            raise NotAllowed(
+                "Assigning admin is not allowed", code="error-action-not-allowed", details={"action": "Assign_admin"}
+            )
+
+    # -- looking up --------------------------------------------------------------------------------------------------
+
+    async def get(self, request: GetUserRequest) -> UserReply:
+        """One user: everything for themself and for those who may see it, the small public set for others."""
+        which = request.WhichOneof("which")
+        user = None
+        if which == "user_id":
+            user = await self._store.find_user(request.user_id)
+        elif which == "username":
+            user = await self._store.find_user_by_name(request.username)
+        elif which is None:
+            raise InvalidInput(
+                'The required "userId" or "username" param was not provided', code="error-user-param-not-provided"
+            )
+        if request.internal:
+            if user is None:
+                raise UserNotFound()
+            return UserReply(user=orjson.dumps(public_user(user)))
+        actor = await self._node.access.get_actor(request.actor)
+        if user is None:
+            raise UserNotFound()
+        return UserReply(user=orjson.dumps(self._visible(user, actor)))
+
+    async def get_many(self, request: GetUsersRequest) -> DocumentsReply:
+        """For another service: users by id and by name; unknown ones are left out."""
+        users = await self._store.list_users(request.user_ids, request.usernames)
+        return DocumentsReply(documents=[orjson.dumps(public_user(user)) for user in users], total=len(users))
+
+    async def list_some(self, request: ListUsersRequest) -> DocumentsReply:
+        """A page of the users that match, each as far as the actor may see them."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        outside = access.setting("API_Apply_permission_view-outside-room_on_users-list")
+        if not access.may(actor, "view-d-room") or (outside and not access.may(actor, "view-outside-room")):
+            raise NotAllowed(code="unauthorized")
+        if request.offset < 0 or request.count < 0:
+            raise InvalidInput("offset and count can't be negative")
+        full = access.may(actor, "view-full-other-user-info")
+        conditions: list[Filter] = [{"deleted_at": None}]
+        if request.filter:
+            conditions.append(checked_filter(request.filter, may_see_emails=full))
+        if request.term:
+            conditions.append({"$or": [{name: {"$contains": request.term}} for name in ("username", "name")]})
+        if request.exceptions:
+            conditions.append({"username_lower": {"$nin": [rules.fold(name) for name in request.exceptions]}})
+        if request.role:
+            conditions.append({"roles": request.role})
+        users, total = await self._store.find_users(
+            {"$and": conditions}, checked_sort(request.sort), request.offset, request.count
+        )
+        return DocumentsReply(documents=[orjson.dumps(self._visible(user, actor)) for user in users], total=total)
+
+    def _visible(self, user: Document, actor: User) -> Document:
+        """What the actor may see of the user."""
+        shown = public_user(user)
+        if user["_id"] == actor.id or self._node.access.may(actor, "view-full-other-user-info"):
+            return shown
+        shown = {name: value for name, value in shown.items() if name in _SMALL}
+        if "customFields" in shown:
+            declared = rules.declared_custom_fields(self._node.access.setting("Accounts_CustomFields"))
+            shown["customFields"] = {
+                name: value
+                for name, value in shown["customFields"].items()
+                if name in declared and declared[name].public
+            }
+        return shown
+
+
+def decoded_object(data: bytes) -> dict[str, Any]:
+    """A JSON object from a request's blob; nothing for no bytes. Raises InvalidInput for anything else."""
+    if not data:
+        return {}
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidInput("must be object") from error
+
+
+def _missing(field: str) -> InvalidInput:
+    return InvalidInput(f"The field {field} is required", code="error-the-field-is-required", details={"field": field})
