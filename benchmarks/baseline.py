@@ -140,8 +140,10 @@ class Baseline:
         if scope["type"] == "lifespan":
             self._writer = Writer(self._path, asyncio.get_running_loop())
             self._writer.start()
+            # Otherwise every few hundred new sockets cost a walk over all that is there.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(100_000, 20, 50)
         elif scope["type"] == "websocket":
             scope["transport"] = send.__self__.transport
         await self._web(scope, receive, send)
@@ -173,8 +175,7 @@ class Baseline:
                     case "method" if data["method"] == "login":
                         client.write(self._login(client, data))
                     case "method":
-                        # Not awaited: a client may send the next message before this one is answered.
-                        asyncio.ensure_future(self._send(client, data))
+                        await self._send(client, data)
                     case "sub":
                         if data["name"] == "stream-room-messages":
                             room = self._rooms.setdefault(data["params"][0], Room())
