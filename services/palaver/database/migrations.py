@@ -45,9 +45,9 @@ def list_pending(version: int, migrations: Sequence[Migration]) -> Sequence[Migr
 
 
 def _create_in_sqlite(connection: sqlite3.Connection) -> None:
-    from palaver.database import sqlite_schema
+    from palaver.database.sqlite_schema import create_everything
 
-    sqlite_schema.create_everything(connection)
+    create_everything(connection)
 
 
 async def _create_in_mongo(database: Any) -> None:

@@ -1,0 +1,353 @@
+"""The embedded database: one SQLite file in WAL mode, one thread that writes it in groups (`sqlite_writer.py`).
+
+A commit is one savepoint: its event, its documents and `applied_seq` stand together or not at all. Short reads run
+on the event loop, where they take microseconds; whatever may look at many rows runs in a few threads with
+connections of their own. Every read sees what an awaited write wrote.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orjson import loads
+
+from palaver import failpoints
+from palaver.database import STREAM_COLLECTIONS, Document, Filter, Put, Sort, Stream, sqlite_filters
+from palaver.database.migrations import MIGRATIONS, Migration, list_pending
+from palaver.database.sqlite_filters import Query, placeholders
+from palaver.database.sqlite_puts import Commit
+from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed, quote
+from palaver.database.sqlite_writer import Writer, translate
+from palaver.v1.event_pb2 import Event
+
+T = TypeVar("T")
+
+# Up to here a read is short enough for the event loop: documents, events or heads.
+_SHORT = 100
+_READERS = 4
+# New texts are indexed at the latest when there are so many: a few milliseconds of the writer's time.
+_MAX_UNINDEXED = 250
+_HEADS_AT_ONCE = 128
+
+_HEAD = "SELECT max(seq) FROM events WHERE stream_kind = ? AND stream_id = ?"
+_EVENT = "SELECT blob FROM events WHERE stream_kind = ? AND stream_id = ? AND command_id = ?"
+_EVENTS = "SELECT blob FROM events WHERE stream_kind = ? AND stream_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+_UNPUBLISHED = "SELECT blob FROM events WHERE published = 0 AND at < ? ORDER BY stream_kind, stream_id, seq LIMIT ?"
+# What is not applied is not published either, so the few unpublished events are all there is to look at.
+_UNAPPLIED = (
+    "SELECT stream_kind, stream_id FROM"
+    " (SELECT stream_kind, stream_id, max(seq) AS head, at FROM events WHERE published = 0 GROUP BY 1, 2)"
+    " WHERE at < ? AND head > coalesce(CASE stream_kind {cases} END, 0) LIMIT ?"
+).format(
+    cases=" ".join(
+        f"WHEN '{kind}' THEN (SELECT applied_seq FROM {quote(collection)}"
+        " WHERE _id = iif(stream_id = '', 'workspace', stream_id))"
+        for kind, collection in STREAM_COLLECTIONS.items()
+    )
+)
+_MARK = "UPDATE events SET published = 1 WHERE stream_kind = ? AND stream_id = ? AND seq = ?"
+_CLAIM = "INSERT INTO claims (key, owner) VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
+_OWNER = "SELECT owner FROM claims WHERE key = ?"
+_RELEASE = "DELETE FROM claims WHERE key = ? AND owner = ?"
+
+
+class SqliteDatabase:
+    """The port's SQLite adapter. One event loop opens, uses and closes it."""
+
+    def __init__(self, path: Path, *, migrations: Sequence[Migration] = MIGRATIONS, busy_timeout: float = 5.0) -> None:
+        self.documents_written = 0
+        self._path = path
+        self._migrations = migrations
+        self._busy_timeout = busy_timeout
+        self._unindexed = 0
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._quick: dict[str, bool] = {}
+        self._reader: sqlite3.Connection
+        self._pool: ThreadPoolExecutor
+        self._writer: Writer
+
+    async def open(self) -> None:
+        """Makes or migrates the file, and starts the writer."""
+        try:
+            self._reader = await asyncio.to_thread(self._prepare)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        self._connections.append(self._reader)
+        self._pool = ThreadPoolExecutor(_READERS, "palaver sqlite reader")
+        self._writer = Writer(self._path, busy_timeout=self._busy_timeout)
+
+    @property
+    def failed(self) -> "asyncio.Future[None]":
+        """Done with an exception if the writer's thread has died: this process can't write any more."""
+        return self._writer.failed
+
+    async def close(self) -> None:
+        """Finishes what is queued."""
+        await self._writer.close()
+        await asyncio.to_thread(self._pool.shutdown)
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def _prepare(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # It holds password hashes: nobody else's to read. SQLite gives its other files the same mode.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = connect(self._path, busy_timeout=self._busy_timeout)
+        try:
+            self._migrate(connection)
+        finally:
+            connection.close()
+        return connect(self._path, busy_timeout=self._busy_timeout, read_only=True)
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        while True:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                pending = list_pending(version, self._migrations)
+                if pending:
+                    pending[0].sqlite(connection)
+                    connection.execute(f"PRAGMA user_version = {pending[0].number}")
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            if not pending:
+                return
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    async def commit(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> None:
+        """One savepoint within the next group: all of it, or StreamConflict and nothing."""
+        failpoints.reach("commit.before_append")
+        commit = Commit(stream, events, puts, append=True)
+        await self._writer.submit(commit)
+        self._count(commit)
+        failpoints.reach("commit.after_advance")
+
+    async def apply(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> bool:
+        """The same for events that somebody else has appended."""
+        commit = Commit(stream, events, puts, append=False)
+        if not await self._writer.submit(commit):
+            return False
+        self._count(commit)
+        failpoints.reach("commit.after_advance")
+        return True
+
+    def _count(self, commit: Commit) -> None:
+        self.documents_written += commit.documents
+        if commit.texts:
+            self._unindexed += commit.texts
+            if self._unindexed >= _MAX_UNINDEXED:
+                self._index_texts().add_done_callback(_look_at)
+
+    def _index_texts(self) -> "asyncio.Future[Any]":
+        self._unindexed = 0
+        tables = [table for table in TABLES.values() if table.text]
+        return self._submit(lambda connection: index_text(connection, tables))
+
+    def _submit(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        future: asyncio.Future[T] = self._writer.submit(None, function)
+        return future
+
+    async def claim(self, key: str, owner: str) -> bool:
+        """Whoever comes first."""
+
+        def work(connection: sqlite3.Connection) -> tuple[bool, bool]:
+            is_new = connection.execute(_CLAIM, (key, owner)).rowcount == 1
+            return is_new, is_new or connection.execute(_OWNER, (key,)).fetchone()[0] == owner
+
+        is_new, is_owner = await self._submit(work)
+        self.documents_written += is_new
+        return is_owner
+
+    async def find_claim(self, key: str) -> str | None:
+        """The owner of a unique name, or None."""
+        row = self._read(_OWNER, (key,))
+        return None if row is None else str(row[0])
+
+    async def release(self, key: str, owner: str) -> None:
+        """Frees a name, if this owner holds it."""
+        self.documents_written += await self._submit(lambda c: c.execute(_RELEASE, (key, owner)).rowcount)
+
+    async def mark_published(self, events: Sequence[Event]) -> None:
+        """Takes the events out of `list_unpublished`."""
+        if events:
+            rows = [(event.stream_kind, event.stream_id, event.seq) for event in events]
+            await self._submit(lambda connection: connection.executemany(_MARK, rows))
+            self.documents_written += len(rows)
+
+    # -- the log as stored -----------------------------------------------------------------------------------------
+
+    async def get_head(self, stream: Stream) -> int:
+        """The last `seq` of the stream; 0 when it has none."""
+        row = self._read(_HEAD, stream)
+        return 0 if row is None or row[0] is None else int(row[0])
+
+    async def get_heads(self, streams: Sequence[Stream]) -> list[int]:
+        """The heads in the order asked for."""
+        if len(streams) <= _SHORT:
+            return [await self.get_head(stream) for stream in streams]
+        heads: list[int] = []
+        for start in range(0, len(streams), _HEADS_AT_ONCE):
+            heads += await self._in_pool(_read_heads, streams[start : start + _HEADS_AT_ONCE])
+        return heads
+
+    async def find_event(self, stream: Stream, command_id: str) -> Event | None:
+        """The event that the command has become."""
+        row = self._read(_EVENT, (*stream, command_id))
+        return None if row is None else Event.FromString(row[0])
+
+    async def list_events(self, stream: Stream, after: int, limit: int = 1000) -> list[Event]:
+        """Events with a `seq` above `after`, in order."""
+        return await self._list_events(_EVENTS, (*stream, after, limit), limit <= _SHORT)
+
+    async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
+        """Events that nobody has marked, by stream and seq."""
+        return await self._list_events(_UNPUBLISHED, (older_than, limit), False)
+
+    async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:
+        """Streams whose document lags behind their head. There are none, unless events came in from outside."""
+        rows = await self._in_pool(lambda c: c.execute(_UNAPPLIED, (older_than, limit)).fetchall())
+        return [Stream(*row) for row in rows]
+
+    async def _list_events(self, sql: str, parameters: tuple[Any, ...], is_short: bool) -> list[Event]:
+        def work(connection: sqlite3.Connection) -> list[Event]:
+            parse = Event.FromString
+            return [parse(row[0]) for row in connection.execute(sql, parameters).fetchall()]
+
+        return self._on_loop(work) if is_short else await self._in_pool(work)
+
+    # -- documents -------------------------------------------------------------------------------------------------
+
+    async def get(self, collection: str, id: str) -> Document | None:
+        """One document by its id, or None."""
+        table = get_table(collection)
+        row = self._read(table.get, (id,))
+        return None if row is None else _decode(table, row)
+
+    async def get_many(self, collection: str, ids: Sequence[str]) -> dict[str, Document]:
+        """Documents by their ids; absent ones are left out."""
+        table = get_table(collection)
+        found: dict[str, Document] = {}
+        for start in range(0, len(ids), _SHORT):
+            wanted = list(ids[start : start + _SHORT])
+            sql = f"SELECT {table.selected} FROM {quote(table.name)} WHERE _id IN {placeholders(wanted)}"
+            query = Query(sql, wanted, False)
+            documents = await self._query(table, query, is_short=len(ids) <= _SHORT)
+            found.update((document["_id"], document) for document in documents)
+        return found
+
+    async def find_one(self, collection: str, where: Filter) -> Document | None:
+        """Any document that matches, or None."""
+        found = await self.find(collection, where, limit=1)
+        return found[0] if found else None
+
+    async def find(
+        self, collection: str, where: Filter, *, sort: Sort = (), skip: int = 0, limit: int = 0
+    ) -> list[Document]:
+        """Documents that match."""
+        table = get_table(collection)
+        query = sqlite_filters.find(table, where, sort, skip, limit)
+        return await self._query(table, query, is_short=0 < limit <= _SHORT and skip <= _SHORT)
+
+    async def count(self, collection: str, where: Filter) -> int:
+        """How many documents match."""
+        table = get_table(collection)
+        query = sqlite_filters.count(table, where)
+        await self._index_for(table, query)
+        return int(await self._in_pool(lambda c: c.execute(query.sql, query.parameters).fetchone()[0]))
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def _query(self, table: Table, query: Query, *, is_short: bool) -> list[Document]:
+        def work(connection: sqlite3.Connection) -> list[Document]:
+            rows = connection.execute(query.sql, query.parameters).fetchall()
+            if table.has_stream:
+                return [_decode(table, row) for row in rows]
+            return [loads(row[0]) for row in rows]
+
+        if is_short and not query.is_search and self._is_quick(query):
+            return self._on_loop(work)
+        await self._index_for(table, query)
+        return await self._in_pool(work)
+
+    async def _index_for(self, table: Table, query: Query) -> None:
+        """Before a search, makes sure that it finds everything."""
+        if query.is_search and table.text and not self._on_loop(lambda c: is_text_indexed(c, table)):
+            await self._index_texts()
+
+    def _is_quick(self, query: Query) -> bool:
+        """Whether the statement finds its rows by an index, and in order, so that its limit is a limit of its time."""
+        sql = query.sql
+        quick = self._quick.get(sql)
+        if quick is None:
+            if len(self._quick) > 1000:
+                self._quick.clear()
+            explain = f"EXPLAIN QUERY PLAN {sql}"
+            plan = self._on_loop(lambda c: [row[3] for row in c.execute(explain, query.parameters)])
+            filters = " WHERE " in sql
+            quick = not any("TEMP B-TREE" in step or (filters and step.startswith("SCAN")) for step in plan)
+            self._quick[sql] = quick
+        return quick
+
+    def _read(self, sql: str, parameters: Sequence[Any]) -> Any:
+        """The first row, read on the event loop."""
+        try:
+            return self._reader.execute(sql, parameters).fetchone()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def _on_loop(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._reader)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    async def _in_pool(self, work: Callable[..., T], *arguments: Any) -> T:
+        def run() -> T:
+            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = connect(self._path, busy_timeout=self._busy_timeout, read_only=True)
+                self._local.connection = connection
+                self._connections.append(connection)
+            return work(connection, *arguments)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+
+def _decode(table: Table, row: Any) -> Document:
+    document: Document = loads(row[0])
+    if table.has_stream:
+        document["applied_seq"] = row[1]
+    return document
+
+
+def _read_heads(connection: sqlite3.Connection, streams: Sequence[Stream]) -> list[int]:
+    values = [part for stream in streams for part in stream]
+    values += values[-2:] * (_HEADS_AT_ONCE - len(streams))
+    listed = ", ".join(f"({index}, ?, ?)" for index in range(_HEADS_AT_ONCE))
+    rows = connection.execute(
+        f"WITH wanted (place, kind, id) AS (VALUES {listed}) SELECT place, (SELECT max(seq) FROM events"
+        " WHERE stream_kind = kind AND stream_id = id) FROM wanted",
+        values,
+    )
+    heads = dict(rows.fetchall())
+    return [heads[index] or 0 for index in range(len(streams))]
+
+
+def _look_at(future: "asyncio.Future[Any]") -> None:
+    """An error here is met again by whoever searches."""
+    if not future.cancelled():
+        future.exception()
