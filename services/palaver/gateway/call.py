@@ -3,7 +3,8 @@
 An *operation* is what a REST endpoint and its DDP twin share: a function that takes a `Call` and typed parameters.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from palaver.access import Access, User
@@ -15,6 +16,7 @@ from palaver.v1.event_pb2 import Actor
 
 if TYPE_CHECKING:
     from palaver.gateway.ddp.connection import Connection
+    from palaver.gateway.ddp.method import Method
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Call:
     address: str = ""
     user_agent: str = ""
     connection: "Connection | None" = None
+    methods: "Mapping[str, Method]" = field(default_factory=dict)  # those that `method.call` may name
     second_factor_code: str = ""
     second_factor_method: str = ""
 

@@ -27,9 +27,10 @@ class Gateway:
         self.states = RoomStates(node)
         self.people = People(node, self.rooms, self.states)
         self.streams = Streams(node, self.rooms, self.people)
-        self.ddp = DdpServer(node, self.streams, self.people, methods_of(*methods.METHOD_MODULES))
+        known_methods = methods_of(*methods.METHOD_MODULES)
+        self.ddp = DdpServer(node, self.streams, self.people, known_methods)
         endpoints = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
-        self.app = build_app(node, RestSurface(node, endpoints), self.ddp)
+        self.app = build_app(node, RestSurface(node, endpoints, known_methods), self.ddp)
 
     async def open(self) -> None:
         self._node.log.on_gap(self._on_gap)

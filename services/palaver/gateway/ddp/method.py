@@ -9,7 +9,7 @@ value, a `Fragment` of an encoded document, or None for no result.
 The same methods answer `method.call` over REST.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -75,7 +75,7 @@ def methods_of(*modules: Any) -> dict[str, Method]:
     return found
 
 
-async def call_method(methods: dict[str, Method], name: str, call: Call, arguments: list[Any]) -> Any:
+async def call_method(methods: Mapping[str, Method], name: str, call: Call, arguments: list[Any]) -> Any:
     """Runs a method. Raises MethodNotFound, LoginRequired, MatchFailed, or what the method raises."""
     declared = methods.get(name)
     if declared is None:

@@ -16,7 +16,7 @@ from palaver.errors import LoginFailed, LoginRequired, PalaverError
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.errors import error_object
-from palaver.gateway.ddp.login import login_request, strip_second_factor
+from palaver.gateway.ddp.login import login_request, neutral, strip_second_factor
 from palaver.gateway.ddp.method import MatchFailed, Method, call_method
 from palaver.gateway.ddp.streams import Streams
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
@@ -206,10 +206,7 @@ class DdpServer:
         try:
             reply: LoginReply = await self._node.services.auth.login(request)
         except LoginFailed as error:
-            # One neutral text for an unknown user and a wrong password.
-            if error.details.get("kind") in ("unknown-user", "wrong-password"):
-                raise LoginFailed("User not found or incorrect password", code="403") from None
-            raise
+            raise neutral(error) from None
         user = await self._node.access.find_user(reply.user_id)
         if user is None:
             raise LoginRequired("Invalid user", code="error-invalid-user")

@@ -2,4 +2,26 @@
 
 from types import ModuleType
 
-ENDPOINT_MODULES: tuple[ModuleType, ...] = ()
+from palaver.gateway.rest import (
+    authentication,
+    info,
+    licenses,
+    method_call,
+    permissions,
+    presence,
+    roles,
+    settings,
+    users,
+)
+
+ENDPOINT_MODULES: tuple[ModuleType, ...] = (
+    authentication,
+    info,
+    licenses,
+    method_call,
+    permissions,
+    presence,
+    roles,
+    settings,
+    users,
+)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from palaver.errors import InvalidInput, LoginRequired, PalaverError, TooManyRequests
 from palaver.gateway.call import Call
+from palaver.gateway.ddp.method import Method
 from palaver.gateway.ejson import loads, rest_dumps
-from palaver.gateway.rest.endpoint import UNLIMITED, Endpoint, LooseParams
+from palaver.gateway.rest.endpoint import Endpoint, LooseParams
 from palaver.gateway.rest.errors import (
     LOGIN_MESSAGE,
     Failure,
@@ -50,10 +51,13 @@ class BodyTooLarge(InvalidInput):
 
 
 class RestSurface:
-    """Every endpoint under /api/v1/, by path and method."""
+    """Every endpoint under /api/v1/, by path and method. `ddp_methods` are what `method.call` may name."""
 
-    def __init__(self, node: Node, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(
+        self, node: Node, endpoints: Iterable[Endpoint], ddp_methods: Mapping[str, Method] | None = None
+    ) -> None:
         self._node = node
+        self._ddp_methods = ddp_methods or {}
         self._limiter = RateLimiter()
         self._exact: dict[str, dict[str, Endpoint]] = {}
         self._patterns: dict[str, list[Endpoint]] = {}
@@ -83,7 +87,7 @@ class RestSurface:
         try:
             answer = await self._run(found, request, parameters, headers)
         except PalaverError as error:
-            status, body = answer_for(error)
+            status, body = answer_for(error, at_login=found.path == "login")
             answer = _json(status, body, headers)
         except ClientDisconnect:
             answer = Response(status_code=400)
@@ -121,6 +125,7 @@ class RestSurface:
             user_agent=request.headers.get("user-agent", "")[:512],
             second_factor_code=request.headers.get("x-2fa-code", ""),
             second_factor_method=request.headers.get("x-2fa-method", ""),
+            methods=self._ddp_methods,
         )
         if found.login != "none":
             with suppress(LoginRequired):
@@ -164,7 +169,7 @@ class RestSurface:
 
     def _check_rate(self, found: Endpoint, call: Call, headers: dict[str, str]) -> None:
         limit = found.rate_limit
-        if limit is UNLIMITED or self._node.config.test_mode or not call.setting("API_Enable_Rate_Limiter"):
+        if self._node.config.test_mode or not call.setting("API_Enable_Rate_Limiter"):
             return
         if call.may("api-bypass-rate-limit"):
             return
@@ -173,7 +178,8 @@ class RestSurface:
         else:
             calls = int(call.setting("API_Enable_Rate_Limiter_Limit_Calls_Default"))
             seconds = int(call.setting("API_Enable_Rate_Limiter_Limit_Time_Default")) / 1000
-        left, reset = self._limiter.count(f"{call.address} {found.method} {found.path}", calls, seconds)
+        caller = call.user.id if limit is not None and limit.per_user and call.user is not None else call.address
+        left, reset = self._limiter.count(f"{caller} {found.method} {found.path}", calls, seconds)
         headers["X-RateLimit-Limit"] = str(calls)
         headers["X-RateLimit-Remaining"] = str(max(0, left))
         headers["X-RateLimit-Reset"] = str(int((time.time() + reset) * 1000))

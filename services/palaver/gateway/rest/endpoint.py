@@ -49,15 +49,15 @@ class Page(LooseParams, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `calls` within `seconds`, for each address and endpoint. `setting` names the one that has the calls."""
+    """At most `calls` within `seconds`, for each endpoint and address, or user where they are logged in.
+
+    `setting` names the one that has the number of calls.
+    """
 
     calls: int
     seconds: float
     setting: str = ""
-
-
-UNLIMITED = RateLimit(0, 0)
-"""For an endpoint that counts calls in its own way."""
+    per_user: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from palaver.errors import (
     NotBuilt,
     NotFound,
     PalaverError,
+    SecondFactorRequired,
     TooManyRequests,
     Unavailable,
 )
@@ -26,21 +27,30 @@ class Unauthorized(NotAllowed):
     reason = "User does not have the permissions required for this action"
 
 
+class Forbidden(NotAllowed):
+    """A permission that the handler itself looks for is missing."""
+
+    code = "unauthorized"
+    reason = "unauthorized"
+
+
 class Failure(InvalidInput):
-    """Answers 400 with just this text, as many of the endpoints do."""
+    """Answers 400 with just this text (or none), as many of the endpoints do."""
 
     code = ""
 
 
-def answer_for(error: PalaverError) -> tuple[int, dict[str, Any]]:
-    """The status and body for an error of the tree."""
+def answer_for(error: PalaverError, *, at_login: bool = False) -> tuple[int, dict[str, Any]]:
+    """The status and body for an error of the tree. Only a login itself says why it failed."""
     text = f"{error.error_reason} [{error.error_code}]" if error.error_reason else f"[{error.error_code}]"
     body: dict[str, Any] = {"success": False, "error": text, "errorType": error.error_code}
     if error.details:
         body["details"] = error.details
     match error:
-        case LoginFailed():
+        case LoginFailed() if at_login:
             return 401, _login_failed(error)
+        case SecondFactorRequired():
+            return 400, body
         case LoginRequired():
             return 401, {"status": "error", "message": LOGIN_MESSAGE}
         case Unauthorized():
@@ -48,7 +58,7 @@ def answer_for(error: PalaverError) -> tuple[int, dict[str, Any]]:
         case NotAllowed() if error.error_code == "unauthorized":
             return 403, {"success": False, "error": "unauthorized"}
         case Failure():
-            return 400, {"success": False, "error": error.error_reason}
+            return 400, {"success": False, **({"error": error.error_reason} if error.error_reason else {})}
         case NotFound() if error.error_code == NotFound.code:
             return 404, {"success": False, "error": "Resource not found"}
         case TooManyRequests():
@@ -71,6 +81,16 @@ def _login_failed(error: LoginFailed) -> dict[str, Any]:
     elif error.details:
         body["details"] = error.details
     return body
+
+
+def check_one_given(**values: object) -> None:
+    """For alternatives: raises InvalidInput, in ajv's words, unless exactly one of these is given (not None)."""
+    given = sum(value is not None for value in values.values())
+    if given == 1:
+        return
+    wrong = "must NOT have additional properties" if given else "must have required property '{}'"
+    lines = [wrong.format(name) for name in values]
+    raise InvalidInput("\n ".join([*lines, "must match exactly one schema in oneOf"]))
 
 
 _AJV_NAMES = {"str": "string", "int": "integer", "bool": "boolean", "float": "number"}

@@ -6,7 +6,8 @@ forms that clients send are translated (`abc`: contains, in either case; `^abc`:
 `^abc$`: is), others are refused.
 """
 
-from collections.abc import Collection, Mapping
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,6 +62,14 @@ def parse_sort(text: str, allowed: Collection[str]) -> list[tuple[str, int]]:
     return [(name, int(direction)) for name, direction in sort.items() if name in allowed]
 
 
+def sorted_by(documents: Sequence[dict[str, Any]], sort: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Documents in memory in a parsed order. What has no such field comes first."""
+    found = list(documents)
+    for name, direction in reversed(sort):
+        found.sort(key=lambda document: str(document.get(name, "")), reverse=direction < 0)
+    return found
+
+
 def parse_fields(text: str) -> dict[str, bool]:
     """`{"name": 1}` (only these) or `{"name": 0}` (all but these). For `select`. Raises InvalidFields."""
     fields = _object(text, InvalidFields, "fields")
@@ -81,6 +90,53 @@ def select(document: Mapping[str, Any], fields: Mapping[str, bool]) -> dict[str,
 def parse_query(text: str, allowed: Collection[str]) -> Filter:
     """A client's filter as the internal one, over allowed fields only. Raises InvalidQuery."""
     return _Parser(allowed).conditions(_object(text, InvalidQuery, "query"), 0)
+
+
+def matches(document: Mapping[str, Any], where: Filter) -> bool:
+    """Whether a document in memory is what a parsed filter asks for."""
+    for name, wanted in where.items():
+        if name == "$or":
+            fits = any(matches(document, part) for part in wanted)
+        elif name == "$and":
+            fits = all(matches(document, part) for part in wanted)
+        else:
+            fits = _fits(document.get(name), wanted)
+        if not fits:
+            return False
+    return True
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    if not isinstance(wanted, dict) or "$date" in wanted:
+        return bool(value == wanted or (isinstance(value, list) and wanted in value))
+    return all(_TESTS[operator](value, operand) for operator, operand in wanted.items())
+
+
+def _compared(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """A comparison of two values of one kind; a date is compared by its milliseconds."""
+
+    def compare(value: Any, operand: Any) -> bool:
+        if isinstance(value, dict) and isinstance(operand, dict):
+            value, operand = value.get("$date"), operand.get("$date")
+        try:
+            return test(value, operand)
+        except TypeError:
+            return False
+
+    return compare
+
+
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "$in": lambda value, operand: any(_fits(value, one) for one in operand),
+    "$nin": lambda value, operand: not any(_fits(value, one) for one in operand),
+    "$ne": lambda value, operand: not _fits(value, operand),
+    "$gt": _compared(operator.gt),
+    "$gte": _compared(operator.ge),
+    "$lt": _compared(operator.lt),
+    "$lte": _compared(operator.le),
+    "$exists": lambda value, operand: (value is not None) == operand,
+    "$contains": lambda value, operand: isinstance(value, str) and operand.casefold() in value.casefold(),
+}
 
 
 def _object(text: str, error: type[InvalidInput], name: str) -> dict[str, Any]:
@@ -132,23 +188,23 @@ def _condition(value: Any) -> Any:
     if not isinstance(value, dict) or "$date" in value:
         return _plain(value)
     operators: Filter = {}
-    for operator, operand in value.items():
-        if operator in _COMPARISONS:
-            operators[operator] = _plain(operand)
-        elif operator == "$eq":
+    for name, operand in value.items():
+        if name in _COMPARISONS:
+            operators[name] = _plain(operand)
+        elif name == "$eq":
             operators["$in"] = [_plain(operand)]
-        elif operator in _LISTS:
+        elif name in _LISTS:
             if not isinstance(operand, list) or len(operand) > _MAX_VALUES:
-                raise InvalidQuery(f"{operator} needs a list of at most {_MAX_VALUES} values")
-            operators[operator] = [_plain(item) for item in operand]
-        elif operator == "$exists":
+                raise InvalidQuery(f"{name} needs a list of at most {_MAX_VALUES} values")
+            operators[name] = [_plain(item) for item in operand]
+        elif name == "$exists":
             if not isinstance(operand, bool):
                 raise InvalidQuery("$exists needs true or false")
-            operators[operator] = operand
-        elif operator == "$regex":
+            operators[name] = operand
+        elif name == "$regex":
             operators.update(_translate(operand, value.get("$options", "")))
-        elif operator != "$options" or "$regex" not in value:
-            raise InvalidQuery(f"Invalid operation: {operator[:50]}")
+        elif name != "$options" or "$regex" not in value:
+            raise InvalidQuery(f"Invalid operation: {name[:50]}")
     if not operators:
         raise InvalidQuery("An empty condition")
     return operators

@@ -2,4 +2,18 @@
 
 from types import ModuleType
 
-METHOD_MODULES: tuple[ModuleType, ...] = ()
+from palaver.gateway.ddp.methods import (
+    license,
+    permissions,
+    presence,
+    settings,
+    users,
+)
+
+METHOD_MODULES: tuple[ModuleType, ...] = (
+    license,
+    permissions,
+    presence,
+    settings,
+    users,
+)

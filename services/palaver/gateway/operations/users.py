@@ -1,0 +1,280 @@
+"""Accounts: finding, creating and changing them. Shared by `rest/users*.py` and `ddp/methods/users.py`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import orjson
+from msgspec import UNSET, UnsetType
+
+from palaver.access import User
+from palaver.errors import InvalidInput, UserNotFound
+from palaver.events import user_actor
+from palaver.gateway.call import Call
+from palaver.gateway.operations.presence import join_status, set_status
+from palaver.ids import new_token
+from palaver.v1.auth_pb2 import (
+    CreateUserRequest,
+    GetUserRequest,
+    ListUsersRequest,
+    LogoutRequest,
+    RegisterUserRequest,
+    SetUserActiveRequest,
+    UpdateUserRequest,
+)
+from palaver.v1.messaging_pb2 import JoinDefaultRoomsRequest
+
+Document = dict[str, Any]
+
+QUERY_FIELDS = ("_id", "username", "name", "active", "type", "roles", "createdAt", "emails.address")
+SORT_FIELDS = ("username", "name", "active", "type", "createdAt")
+
+
+async def get_user(call: Call, user_id: str | None, username: str | None) -> User:
+    """A user by id, else by name. Raises InvalidInput when neither is given, UserNotFound for an unknown one."""
+    if user_id:
+        found = await call.access.find_user(user_id)
+    elif username:
+        found = next(iter((await call.access.find_users_by_name([username])).values()), None)
+    else:
+        raise InvalidInput(
+            'The required "userId" or "username" param was not provided', code="error-user-param-not-provided"
+        )
+    if found is None:
+        raise UserNotFound
+    return found
+
+
+def is_myself(call: Call, user_id: str | None, username: str | None) -> bool:
+    """Whether this is the caller; nobody named is the caller, too."""
+    return user_id == call.me.id if user_id else (username or call.me.username) == call.me.username
+
+
+async def get_document(call: Call, user_id: str = "", *, username: str = "", import_id: str = "") -> Document:
+    """What the caller may see of a user, with the status of now. Raises UserNotFound."""
+    request = GetUserRequest(actor=call.actor)
+    if user_id:
+        request.user_id = user_id
+    elif username:
+        request.username = username
+    else:
+        request.import_id = import_id
+    reply = await call.services.auth.get_user(request)
+    user: Document = orjson.loads(reply.user)
+    await join_status(call, [user])
+    return user
+
+
+async def list_users(
+    call: Call,
+    *,
+    where: Document | None = None,
+    sort: Sequence[tuple[str, int]] = (),
+    offset: int = 0,
+    count: int = 0,
+    term: str = "",
+    exceptions: Sequence[str] = (),
+    role: str = "",
+) -> tuple[list[Document], int]:
+    """Users that match, with the status of now, and how many there are in all. A count of 0 is everybody."""
+    reply = await call.services.auth.list_users(
+        ListUsersRequest(
+            actor=call.actor,
+            filter=orjson.dumps(where) if where else b"",
+            sort=orjson.dumps(sort) if sort else b"",
+            offset=offset,
+            count=count,
+            term=term,
+            exceptions=exceptions,
+            role=role,
+        )
+    )
+    users: list[Document] = [orjson.loads(document) for document in reply.documents]
+    await join_status(call, users)
+    return users, reply.total
+
+
+class NewUser(msgspec.Struct, kw_only=True, rename="camel"):
+    """A user that an administrator makes."""
+
+    email: str
+    name: str
+    password: str
+    username: str
+    active: bool = True
+    bio: str = ""
+    nickname: str = ""
+    status_text: str = ""
+    roles: list[str] = []
+    join_default_channels: bool = True
+    require_password_change: bool = False
+    set_random_password: bool = False
+    verified: bool = False
+    custom_fields: Document | None = None
+
+
+async def create_user(call: Call, new: NewUser) -> Document:
+    """Makes a user, who enters the default rooms unless it is said otherwise."""
+    reply = await call.services.auth.create_user(
+        CreateUserRequest(
+            actor=call.actor,
+            username=new.username,
+            email=new.email,
+            password=new_token() if new.set_random_password else new.password,
+            name=new.name,
+            roles=new.roles,
+            inactive=not new.active,
+            verified=new.verified,
+            require_password_change=new.require_password_change,
+            custom_fields=_custom_fields(new.custom_fields),
+            bio=new.bio,
+            nickname=new.nickname,
+            status_text=new.status_text,
+            skip_default_rooms=not new.join_default_channels,
+        )
+    )
+    user: Document = orjson.loads(reply.user)
+    if new.join_default_channels:
+        await _join_default_rooms(call, user["_id"])
+    await join_status(call, [user])
+    return user
+
+
+class Registration(msgspec.Struct, kw_only=True, rename="camel"):
+    """What somebody says who registers themself."""
+
+    username: str
+    email: str
+    password: str = msgspec.field(name="pass")
+    name: str = ""
+    secret: str = ""
+    reason: str = ""
+    custom_fields: Document | None = None
+
+
+async def register_user(call: Call, form: Registration) -> Document:
+    """Makes an account for whoever asks, as far as the settings allow."""
+    reply = await call.services.auth.register_user(
+        RegisterUserRequest(
+            username=form.username,
+            email=form.email,
+            password=form.password,
+            name=form.name,
+            secret=form.secret,
+            reason=form.reason,
+            custom_fields=_custom_fields(form.custom_fields),
+            address=call.address,
+        )
+    )
+    user: Document = orjson.loads(reply.user)
+    if user.get("active", True):
+        await _join_default_rooms(call, user["_id"])
+    return user
+
+
+class UserChanges(msgspec.Struct, kw_only=True, rename="camel"):
+    """What an administrator changes of a user."""
+
+    email: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    password: str | UnsetType = UNSET
+    username: str | UnsetType = UNSET
+    bio: str | UnsetType = UNSET
+    nickname: str | UnsetType = UNSET
+    status_text: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    active: bool | UnsetType = UNSET
+    roles: list[str] | UnsetType = UNSET
+    verified: bool | UnsetType = UNSET
+    require_password_change: bool | UnsetType = UNSET
+    set_random_password: bool | UnsetType = UNSET
+    custom_fields: Document | UnsetType = UNSET
+    join_default_channels: bool | UnsetType = UNSET
+    send_welcome_email: bool | UnsetType = UNSET
+
+
+_SET_ELSEWHERE = ("active", "status", "statusText", "setRandomPassword", "joinDefaultChannels", "sendWelcomeEmail")
+
+
+async def update_user(call: Call, user_id: str, changes: UserChanges) -> None:
+    """Changes somebody else's data."""
+    given: Document = msgspec.to_builtins(changes)
+    fields = {name: value for name, value in given.items() if name not in _SET_ELSEWHERE}
+    if given.get("setRandomPassword"):
+        fields["password"] = new_token()
+    active, status, text = (given.get(name) for name in ("active", "status", "statusText"))
+    if fields or (active is None and status is None and text is None):
+        await call.services.auth.update_user(
+            UpdateUserRequest(actor=call.actor, user_id=user_id, set=orjson.dumps(fields))
+        )
+    if active is not None:
+        await set_active(call, user_id, active)
+    if status is not None or text is not None:
+        await set_status(call, user_id, status=status, text=text)
+
+
+async def update_own(
+    call: Call,
+    changes: Document,
+    *,
+    status: str | None = None,
+    status_text: str | None = None,
+    current_password: str = "",
+) -> None:
+    """Changes the caller's own data. The password may also come as the call's second factor."""
+    if not current_password and call.second_factor_method == "password":
+        current_password = call.second_factor_code
+    if changes:
+        await call.services.auth.update_user(
+            UpdateUserRequest(
+                actor=call.actor,
+                user_id=call.me.id,
+                set=orjson.dumps(changes),
+                own=True,
+                current_password=current_password,
+            )
+        )
+    if status is not None or status_text is not None:
+        await set_status(call, status=status, text=status_text)
+
+
+async def set_preferences(call: Call, user_id: str, preferences: Document) -> Document:
+    """Changes preferences; returns the user's document afterwards."""
+    own = user_id == call.me.id
+    changes: Document = {"preferences": {name: value for name, value in preferences.items() if name != "language"}}
+    if "language" in preferences:
+        changes["language"] = preferences["language"]
+    reply = await call.services.auth.update_user(
+        UpdateUserRequest(actor=call.actor, user_id=user_id, set=orjson.dumps(changes), own=own)
+    )
+    user: Document = orjson.loads(reply.user)
+    return user
+
+
+async def set_active(call: Call, user_id: str, active: bool) -> None:
+    """Activates or deactivates a user, which ends all their logins."""
+    await call.services.auth.set_user_active(SetUserActiveRequest(actor=call.actor, user_id=user_id, active=active))
+
+
+async def logout_user(call: Call, user_id: str) -> None:
+    """Ends every login of a user; somebody else's, with the permission."""
+    await call.services.auth.logout(LogoutRequest(actor=call.actor, user_id=user_id, all=True))
+
+
+async def is_username_free(call: Call, username: str) -> bool:
+    """Whether nobody else has a username, whatever its case."""
+    if username == call.me.username:
+        return True
+    try:
+        await call.services.auth.get_user(GetUserRequest(actor=call.actor, username=username, internal=True))
+    except UserNotFound:
+        return True
+    return False
+
+
+async def _join_default_rooms(call: Call, user_id: str) -> None:
+    await call.services.messaging.join_default_rooms(JoinDefaultRoomsRequest(actor=user_actor(user_id)))
+
+
+def _custom_fields(fields: Document | None) -> bytes:
+    return orjson.dumps(fields) if fields else b""
