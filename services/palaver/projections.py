@@ -122,11 +122,17 @@ def _system_message(event: Event, fact: Any) -> list[Put]:
 def _sent(event: Event, fact: MessageSent) -> list[Put]:
     message = _json(fact.message)
     puts = [Put("messages", fact.message_id, insert=message)]
-    if fact.sender_subscription_id:
-        puts.append(Put("subscriptions", fact.sender_subscription_id, set={"own": fact.sender_own}))
+    # `seq`: which state of the room a subscription's counters belong to.
+    sender: Document = {"own": fact.sender_own, "seq": event.seq}
     for mention in fact.mentions:
-        changes = {"mentioned": mention.mentioned, "changed_at": date(event.at)}
+        if mention.subscription_id == fact.sender_subscription_id:
+            # Nobody mentions themself: the sender's own entry says how often they have mentioned everybody.
+            sender["own_group_mentions"] = mention.mentioned
+            continue
+        changes = {"mentioned": mention.mentioned, "seq": event.seq, "changed_at": date(event.at)}
         puts.append(Put("subscriptions", mention.subscription_id, set=changes))
+    if fact.sender_subscription_id:
+        puts.append(Put("subscriptions", fact.sender_subscription_id, set=sender))
     if fact.thread_root:
         puts += _thread_root(event, fact, _json(fact.thread_root))
     if not fact.backfilled:
@@ -135,10 +141,9 @@ def _sent(event: Event, fact: MessageSent) -> list[Put]:
             "counted": fact.counted,
             "group_mentions": fact.group_mentions,
         }
-        if not message.get("tmid") or message.get("tshow"):
+        if fact.counts:
             room["lm"] = message["ts"]
             room["lastMessage"] = message
-        if fact.counts:
             room["changed_at"] = date(event.at)
         room["_updatedAt"] = date(event.at)
         puts.append(Put("rooms", event.stream_id, set=room))
@@ -156,27 +161,26 @@ def _thread_root(event: Event, fact: MessageSent, root: Document) -> list[Put]:
             set={name: root[name] for name in ("tcount", "tlm", "replies", "_updatedAt") if name in root},
         )
     ]
-    puts += [_follow(event, user_id, root["_id"], followed_at=0) for user_id in fact.new_followers]
+    mentioned = {m.user_id for m in fact.mentions if m.subscription_id != fact.sender_subscription_id}
+    for user_id in fact.new_followers:
+        puts += _follow(event, user_id, root["_id"], mentioned_at=fact.sent_at if user_id in mentioned else 0)
     if event.actor.kind == event.actor.USER:
-        record = f"{event.actor.id}/{root['_id']}"
-        puts.append(_follow(event, event.actor.id, root["_id"], followed_at=0))
-        puts.append(Put("thread_reads", record, set={"replied_at": date(fact.sent_at)}))
+        puts += _follow(event, event.actor.id, root["_id"], replied_at=fact.sent_at)
+    for user_id in sorted(mentioned.difference(fact.new_followers)):
+        puts.append(Put("thread_reads", f"{user_id}/{root['_id']}", set={"mentioned_at": date(fact.sent_at)}))
     return puts
 
 
-def _follow(event: Event, user_id: str, thread_id: str, *, followed_at: int) -> Put:
-    return Put(
-        "thread_reads",
-        f"{user_id}/{thread_id}",
-        insert={
-            "_id": f"{user_id}/{thread_id}",
-            "user_id": user_id,
-            "rid": event.stream_id,
-            "thread_id": thread_id,
-            "following": True,
-            "replied_at": date(followed_at),
-        },
-    )
+def _follow(event: Event, user_id: str, thread_id: str, *, replied_at: int = 0, mentioned_at: int = 0) -> list[Put]:
+    """The user follows the thread, for the first time or again; what they wrote, they have read until there."""
+    record = f"{user_id}/{thread_id}"
+    changes: Document = {"following": True}
+    if replied_at:
+        changes["replied_at"] = date(replied_at)
+    if mentioned_at:
+        changes["mentioned_at"] = date(mentioned_at)
+    first = {"_id": record, "user_id": user_id, "rid": event.stream_id, "thread_id": thread_id, **changes}
+    return [Put("thread_reads", record, insert=first), Put("thread_reads", record, set=changes)]
 
 
 def _message_changed(event: Event) -> list[Put]:
@@ -191,8 +195,7 @@ def _message_changed(event: Event) -> list[Put]:
         )
     ]
     for user_id in fact.followed:
-        puts.append(_follow(event, user_id, fact.message_id, followed_at=event.at))
-        puts.append(Put("thread_reads", f"{user_id}/{fact.message_id}", set={"following": True}))
+        puts += _follow(event, user_id, fact.message_id, replied_at=event.at)
     puts += [Put("thread_reads", f"{u}/{fact.message_id}", set={"following": False}) for u in fact.unfollowed]
     if fact.is_last:
         puts.append(Put("rooms", event.stream_id, set={"lastMessage": message, "_updatedAt": date(event.at)}))
@@ -260,7 +263,11 @@ def _room_read(event: Event) -> list[Put]:
             "group_mentions": fact.group_mentions,
         }
         changes = {"read": read, "ls": date(fact.read_at), "read_changed_at": date(event.at)}
-        puts.append(Put("subscriptions", fact.subscription_id, set=changes))
+        puts.append(
+            Put("subscriptions", fact.subscription_id, set=changes, unset=("forced_alert", "hidden_at_counted"))
+        )
+    else:
+        puts.append(Put("subscriptions", fact.subscription_id, set={"read_changed_at": date(event.at)}))
     threads = [*fact.threads, *filter(None, [fact.thread_id])]
     read_at = {"read_at": date(fact.read_at)}
     return puts + [Put("thread_reads", f"{event.stream_id}/{thread_id}", set=read_at) for thread_id in threads]

@@ -1,0 +1,276 @@
+"""Lists of rooms and subscriptions, and the answers that gateways need. Two queries for a user, however many rooms."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from palaver.access import User
+from palaver.database.schema import COLLECTIONS
+from palaver.errors import InvalidInput, NotAllowed, UserNotFound
+from palaver.events import room_stream
+from palaver.messaging import rules
+from palaver.messaging.rules import NO_THREADS, milliseconds
+from palaver.messaging.store import Store
+from palaver.messaging.views import SYSTEM_USER, Views
+from palaver.node import Node
+from palaver.v1.messaging_pb2 import (
+    CheckAccessReply,
+    CountersReply,
+    GetCountersRequest,
+    GetRoomHeadsReply,
+    GetRoomHeadsRequest,
+    ListMembershipsReply,
+    ListMembershipsRequest,
+    ListRoomEventsReply,
+    ListRoomEventsRequest,
+    ListRoomsReply,
+    ListRoomsRequest,
+    ListSubscriptionsReply,
+    ListSubscriptionsRequest,
+    RoomRequest,
+)
+
+_MAX_EVENTS = 500
+
+
+class Lists:
+    """The use cases of many rooms at once."""
+
+    def __init__(self, node: Node, store: Store, views: Views) -> None:
+        self._node = node
+        self._store = store
+        self._views = views
+
+    # -- rooms ------------------------------------------------------------------------------------------------------
+
+    async def list_rooms(self, request: ListRoomsRequest) -> ListRoomsReply:
+        """The actor's rooms, the public ones, or all. Raises NotAllowed, InvalidInput."""
+        user = await self._views.get_reader(request.actor)
+        types = list(request.types)
+        chosen = parse_filter(request.filter, "rooms")
+        sort = parse_sort(request.sort, "rooms")
+        if request.scope == ListRoomsRequest.JOINED:
+            return await self._list_joined(user, request, types, chosen, sort)
+        if request.scope == ListRoomsRequest.EVERYTHING:
+            self._views.check(user, "view-room-administration")
+            where: dict[str, Any] = {"deleted_at": None}
+        elif self._views.may(user, "view-c-room"):
+            types = ["c"]
+            where = {"deleted_at": None}
+        elif self._views.may(user, "view-joined-room"):
+            return await self._list_joined(user, request, types or ["c"], chosen, sort)
+        else:
+            raise NotAllowed()
+        if types:
+            where["t"] = {"$in": types}
+        return await self._find_rooms(request, where, chosen, sort)
+
+    async def _list_joined(
+        self,
+        user: User,
+        request: ListRoomsRequest,
+        types: list[str],
+        chosen: dict[str, Any],
+        sort: list[tuple[str, int]],
+    ) -> ListRoomsReply:
+        subscriptions = await self._store.list_subscriptions(user.id)
+        ids = [subscription["rid"] for subscription in subscriptions]
+        if chosen:
+            where: dict[str, Any] = {"_id": {"$in": ids}, "deleted_at": None}
+            if types:
+                where["t"] = {"$in": types}
+            return await self._find_rooms(request, where, chosen, sort)
+        stored = await self._node.database.get_many("rooms", ids)
+        since = request.updated_since
+        rooms = [
+            room
+            for room in stored.values()
+            if not room.get("deleted_at")
+            and (not types or room["t"] in types)
+            and (since < 0 or rules.room_changed_at(room) > since)
+        ]
+        for name, direction in reversed(sort):
+            rooms.sort(key=lambda room: _sort_key(room.get(name)), reverse=direction < 0)
+        reply = ListRoomsReply(total=len(rooms))
+        end = request.offset + request.count if request.count else None
+        reply.rooms.extend(orjson.dumps(rules.present_room(room)) for room in rooms[request.offset : end])
+        if since >= 0:
+            deleted = [room for room in stored.values() if milliseconds(room.get("deleted_at")) > since]
+            ended = await self._store.list_ended_subscriptions(user.id, since)
+            gone = {room["_id"]: milliseconds(room["deleted_at"]) for room in deleted}
+            joined = {subscription["rid"] for subscription in subscriptions}
+            gone.update((s["rid"], milliseconds(s["left_at"])) for s in ended if s["rid"] not in joined)
+            reply.removed.extend(_removed(id, at) for id, at in gone.items())
+        return reply
+
+    async def _find_rooms(
+        self, request: ListRoomsRequest, where: dict[str, Any], chosen: dict[str, Any], sort: list[tuple[str, int]]
+    ) -> ListRoomsReply:
+        combined: dict[str, Any] = {"$and": [where, chosen]} if chosen else where
+        rooms = await self._node.database.find(
+            "rooms", combined, sort=sort or [("name", 1)], skip=request.offset, limit=request.count
+        )
+        total = len(rooms)
+        if request.offset or (request.count and total == request.count):
+            total = await self._node.database.count("rooms", combined)
+        return ListRoomsReply(rooms=[orjson.dumps(rules.present_room(room)) for room in rooms], total=total)
+
+    # -- subscriptions -----------------------------------------------------------------------------------------------
+
+    async def list_subscriptions(self, request: ListSubscriptionsRequest) -> ListSubscriptionsReply:
+        """The actor's subscriptions with their counters; for gateways, those of several users of one room."""
+        user = await self._views.get_actor(request.actor)
+        if request.user_ids:
+            return await self._list_of_members(user, request)
+        subscriptions = await self._store.list_subscriptions(user.id, request.room_ids)
+        rooms = await self._node.database.get_many("rooms", [subscription["rid"] for subscription in subscriptions])
+        threads = await self._store.find_unread_threads(user.id)
+        settings = self._views.unread_settings()
+        since = request.updated_since
+        reply = ListSubscriptionsReply()
+        for subscription in subscriptions:
+            room = rooms.get(subscription["rid"])
+            if room is None:
+                continue
+            if room.get("deleted_at"):
+                if 0 <= since < milliseconds(room["deleted_at"]):
+                    reply.removed.append(_removed(subscription["_id"], milliseconds(room["deleted_at"])))
+                continue
+            unread = threads.get(room["_id"], NO_THREADS)
+            if since >= 0 and rules.subscription_changed_at(subscription, room, unread) <= since:
+                continue
+            reply.subscriptions.append(orjson.dumps(rules.present_subscription(subscription, room, settings, unread)))
+        if since >= 0:
+            for ended in await self._store.list_ended_subscriptions(user.id, since):
+                reply.removed.append(_removed(ended["_id"], milliseconds(ended["left_at"])))
+        return reply
+
+    async def _list_of_members(self, user: User, request: ListSubscriptionsRequest) -> ListSubscriptionsReply:
+        """Subscriptions of these users in the one room that is named. For gateways only."""
+        if user is not SYSTEM_USER:
+            raise NotAllowed()
+        if len(request.room_ids) != 1:
+            raise InvalidInput("Subscriptions of several users are listed for one room")
+        room_id = request.room_ids[0]
+        room = await self._store.find_room(room_id)
+        subscriptions = await self._store.list_room_subscriptions(room_id, request.user_ids)
+        if room is not None and not all(rules.is_consistent(room, subscription) for subscription in subscriptions):
+            room = await self._store.find_room(room_id)
+            subscriptions = await self._store.list_room_subscriptions(room_id, request.user_ids)
+        if room is None:
+            return ListSubscriptionsReply()
+        settings = self._views.unread_settings()
+        threads = await self._store.find_unread_threads_of(room_id, request.user_ids)
+        return ListSubscriptionsReply(
+            subscriptions=[
+                orjson.dumps(
+                    rules.present_subscription(
+                        subscription, room, settings, threads.get(subscription["u"]["_id"], NO_THREADS)
+                    )
+                )
+                for subscription in subscriptions
+            ]
+        )
+
+    async def get_counters(self, request: GetCountersRequest) -> CountersReply:
+        """How much of a room the actor, or somebody else, has not read. Raises RoomNotFound, NotAllowed, …"""
+        view = await self._views.get_view(request.actor, request.room_id)
+        user_id = view.user.id
+        if request.user_id and request.user_id != user_id:
+            self._views.check(view.user, "view-room-administration", code="unauthorized")
+            if await self._node.access.find_user(request.user_id) is None:
+                raise UserNotFound()
+            user_id = request.user_id
+        room = view.room
+        reply = CountersReply(
+            members=room.get("usersCount", 0), messages=room.get("msgs", 0), latest=milliseconds(room.get("lm"))
+        )
+        found = await self._store.find_membership(request.room_id, user_id)
+        if found is not None:
+            room, subscription = found
+            counters = rules.count_unread(room, subscription, self._views.unread_settings(), NO_THREADS)
+            reply.joined = True
+            reply.unreads = counters.others
+            reply.unreads_from = milliseconds(subscription.get("ls") or subscription["ts"])
+            reply.user_mentions = counters.user_mentions
+        return reply
+
+    # -- for gateways ------------------------------------------------------------------------------------------------
+
+    async def list_memberships(self, request: ListMembershipsRequest) -> ListMembershipsReply:
+        """Ids of the rooms that a user is in."""
+        subscriptions = await self._store.list_subscriptions(request.user_id)
+        return ListMembershipsReply(room_ids=[subscription["rid"] for subscription in subscriptions])
+
+    async def check_access(self, request: RoomRequest) -> CheckAccessReply:
+        """Whether the actor may hear the room. Raises RoomNotFound."""
+        view = await self._views.get_view(request.actor, request.room_id)
+        return CheckAccessReply(
+            allowed=self._views.may_read(view),
+            member=view.subscription is not None,
+            type=view.room["t"],
+            name=view.room.get("name", ""),
+        )
+
+    async def list_room_events(self, request: ListRoomEventsRequest) -> ListRoomEventsReply:
+        """The room's events after a `seq`, and its head."""
+        stream = room_stream(request.room_id)
+        limit = min(request.limit or _MAX_EVENTS, _MAX_EVENTS)
+        events = await self._node.database.list_events(stream, request.after, limit=limit)
+        head = events[-1].seq if events and len(events) < limit else await self._node.database.get_head(stream)
+        return ListRoomEventsReply(events=events, head=head)
+
+    async def get_room_heads(self, request: GetRoomHeadsRequest) -> GetRoomHeadsReply:
+        """The head of each room's stream, in the order asked; 0 for an unknown room."""
+        heads = await self._node.database.get_heads([room_stream(room_id) for room_id in request.room_ids])
+        return GetRoomHeadsReply(heads=heads)
+
+
+def parse_filter(data: bytes, collection: str) -> dict[str, Any]:
+    """A filter that the gateway has parsed; fields must be declared. Raises InvalidInput."""
+    if not data:
+        return {}
+    chosen = orjson.loads(data)
+    if not isinstance(chosen, dict):
+        raise InvalidInput("The filter is no object", code="error-invalid-query")
+    _check_fields(_field_names(chosen), collection, "error-invalid-query")
+    return chosen
+
+
+def parse_sort(data: bytes, collection: str) -> list[tuple[str, int]]:
+    """`[["name", 1], …]`; fields must be declared. Raises InvalidInput."""
+    if not data:
+        return []
+    try:
+        sort = [(str(name), -1 if direction < 0 else 1) for name, direction in orjson.loads(data)]
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("Invalid sort", code="error-invalid-sort") from error
+    _check_fields([name for name, _ in sort], collection, "error-invalid-sort")
+    return sort
+
+
+def _field_names(chosen: Mapping[str, Any]) -> Iterable[str]:
+    for name, value in chosen.items():
+        if name in ("$and", "$or"):
+            for part in value:
+                yield from _field_names(part)
+        else:
+            yield name
+
+
+def _check_fields(names: Iterable[str], collection: str, code: str) -> None:
+    for name in names:
+        if name != "_id" and name not in COLLECTIONS[collection].fields:
+            raise InvalidInput(f"Invalid attribute: {name[:50]}", code=code)
+
+
+def _sort_key(value: Any) -> tuple[bool, Any]:
+    """Sorts absent values first, dates by their time, and text without regard to case."""
+    if isinstance(value, dict):
+        value = milliseconds(value)
+    return (value is not None, value.lower() if isinstance(value, str) else value or 0)
+
+
+def _removed(id: str, at: int) -> bytes:
+    return orjson.dumps({"_id": id, "_deletedAt": {"$date": at}})

@@ -1,0 +1,285 @@
+"""Sending a message, and looking at one. `send` is the hot path of the whole server."""
+
+from typing import Any
+
+import orjson
+from prometheus_client import Counter
+
+from palaver.access import User
+from palaver.commit import Draft, now
+from palaver.database import Document
+from palaver.documents import public_message
+from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, RoomNotFound
+from palaver.events import room_stream
+from palaver.ids import new_id
+from palaver.messaging import markdown, mentions, rules
+from palaver.messaging.mentions import NOBODY, Mentions
+from palaver.messaging.store import Store
+from palaver.messaging.views import View, Views, find_member
+from palaver.node import Node
+from palaver.v1.event_pb2 import Event
+from palaver.v1.messaging_pb2 import MessageReply, MessageRequest, SendMessageRequest
+
+SENT = Counter("palaver_messages_sent_total", "Messages that users sent", ["room_type"])
+
+_MAX_ID = 64
+_MAX_ATTACHMENTS = 100
+
+# What a client may add to a message, with its type. Everything else is refused: it would become part of the document.
+_EXTRA: dict[str, type | tuple[type, ...]] = {
+    "alias": str,
+    "emoji": str,
+    "avatar": str,
+    "attachments": list,
+    "groupable": bool,
+    "parseUrls": bool,
+    "customFields": dict,
+    "bot": (dict, bool),
+    "file": dict,
+    "files": list,
+    "blocks": list,
+    "location": dict,
+    "t": str,
+    "e2e": str,
+    "content": dict,
+    "e2eMentions": dict,
+    "previewUrls": list,
+}
+_IMPERSONATING = ("alias", "emoji", "avatar")
+_CONTENT = ("attachments", "file", "blocks", "content", "location")
+
+
+class Messages:
+    """The use cases of single messages."""
+
+    def __init__(self, node: Node, store: Store, views: Views) -> None:
+        self._node = node
+        self._store = store
+        self._views = views
+        self._sent = {kind: SENT.labels(kind) for kind in ("c", "p", "d", "l", "v")}
+
+    async def send(self, request: SendMessageRequest) -> MessageReply:
+        """Sends a message; the same one when the sender repeats it with its id.
+
+        Raises RoomNotFound, NotAllowed, InvalidInput, MessageNotFound (of the thread).
+        """
+        access = self._node.access
+        sender = await access.get_actor(request.actor)
+        text = request.text
+        extra = parse_extra(request.extra) if request.extra else None
+        self.check_content(text, extra)
+        if len(request.message_id) > _MAX_ID:
+            raise InvalidInput("The message's id is too long", code="error-invalid-message-id")
+        if request.thread_id and not access.setting("Threads_enabled"):
+            raise NotAllowed("Threads are disabled")
+        named = NOBODY
+        if "@" in text or "#" in text:
+            named = await mentions.resolve(text, sender, access, self._node.database)
+        message_id = request.message_id or new_id()
+        room_id = request.room_id
+        room_type = "c"
+
+        async def decide(draft: Draft) -> bytes:
+            nonlocal room_type
+            if request.message_id and (repeated := await self._find_repeated(draft, request, sender)) is not None:
+                return repeated
+            view = await self._views.get_drafted(draft, sender)
+            self.check_post(view)
+            if extra is not None:
+                self.check_extra(extra, view)
+            room, subscription = view.room, view.subscription
+            assert subscription is not None
+            room_type = room["t"]
+            at = rules.event_time(room, now())
+            message = _compose(message_id, room_id, sender, text, at, extra, named)
+            event = Event()
+            fact = event.message_sent
+            root: Document | None = None
+            if request.thread_id:
+                root = await _get_root(draft, request.thread_id)
+                message["tmid"] = root["_id"]
+                if request.show_in_room:
+                    message["tshow"] = True
+            counts = rules.is_counted(message)
+            group_mentions = room.get("group_mentions", 0)
+            if named is not NOBODY:
+                group = self._applies_to_everybody(named, view)
+                if named.everybody and not group:
+                    message["mentions"] = [m for m in message["mentions"] if m["_id"] not in mentions.EVERYBODY]
+                if group and counts:
+                    group_mentions += 1
+                    # The sender's own one, so that it does not count for them: see projections.py.
+                    own = subscription.get("own_group_mentions", 0) + 1
+                    fact.mentions.add(user_id=sender.id, subscription_id=subscription["_id"], mentioned=own)
+                mentioned_ids = await _mention(draft, event, named, sender, counts)
+            else:
+                mentioned_ids = []
+            if root is not None:
+                reply = rules.reply_to(root, sender.id, mentioned_ids, at)
+                fact.thread_root = orjson.dumps(reply.root)
+                fact.new_followers.extend(reply.new_followers)
+            data = orjson.dumps(message)
+            fact.message = data
+            fact.message_id = message_id
+            fact.messages = room.get("msgs", 0) + 1
+            fact.counted = room.get("counted", 0) + counts
+            fact.group_mentions = group_mentions
+            fact.counts = counts
+            fact.sender_subscription_id = subscription["_id"]
+            fact.sender_own = subscription.get("own", 0) + counts
+            fact.sent_at = at
+            draft.append(event, actor=request.actor, command_id=f"{sender.id}/{message_id}", at=at)
+            return data
+
+        message = await self._node.commits.execute(room_stream(room_id), decide)
+        self._sent.get(room_type, self._sent["c"]).inc()
+        return MessageReply(message=message)
+
+    async def get(self, request: MessageRequest) -> MessageReply:
+        """A message that the actor may read. Raises MessageNotFound, also for one that they may not."""
+        message = await self.find_readable(request)
+        if message is None:
+            raise MessageNotFound()
+        return MessageReply(message=orjson.dumps(public_message(message, request.actor.id)))
+
+    async def find_readable(self, request: MessageRequest) -> Document | None:
+        """The stored message, or None for an unknown, deleted or forbidden one."""
+        user = await self._views.get_actor(request.actor)
+        message = await self._node.database.get("messages", request.message_id) if request.message_id else None
+        if message is None or message.get("_hidden"):
+            return None
+        try:
+            view = await self._views.view_for(user, await self._store.find_room(message["rid"]))
+        except RoomNotFound:
+            return None
+        return message if self._views.may_read(view) else None
+
+    def check_post(self, view: View) -> None:
+        """Raises NotAllowed unless the user may write in the room (now, and as a member)."""
+        room, subscription = view.room, view.subscription
+        if subscription is None:
+            raise NotAllowed()
+        if room.get("archived"):
+            raise NotAllowed("Room is archived", code="error-room-archived")
+        if subscription.get("blocked") or subscription.get("blocker"):
+            raise NotAllowed("room_is_blocked")
+        username = view.user.username
+        if (
+            (room.get("ro") or room.get("broadcast"))
+            and username not in room.get("unmuted", ())
+            and not self._views.may(view.user, "post-readonly", view.roles)
+        ):
+            raise NotAllowed("You can't send messages because the room is readonly.")
+        if username in room.get("muted", ()):
+            raise NotAllowed("You_have_been_muted")
+
+    def check_content(self, text: str, extra: dict[str, Any] | None, *, editing: bool = False) -> None:
+        """Raises InvalidInput for a message that is too long, or empty (an edit may take a text away)."""
+        if len(text) > self._node.access.setting("Message_MaxAllowedSize"):
+            raise InvalidInput("Message size exceeds Message_MaxAllowedSize", code="error-message-size-exceeded")
+        if not editing and not text.strip() and not (extra and any(extra.get(name) for name in _CONTENT)):
+            raise InvalidInput("The message is empty", code="error-invalid-message")
+
+    def check_extra(self, extra: dict[str, Any], view: View) -> None:
+        """Raises NotAllowed, InvalidInput for what this user may not add to a message."""
+        if any(name in extra for name in _IMPERSONATING) and not self._views.may(
+            view.user, "message-impersonate", view.roles
+        ):
+            raise NotAllowed("Not enough permission")
+        if "customFields" in extra and not self._node.access.setting("Message_CustomFields_Enabled"):
+            raise InvalidInput("Custom fields not enabled", code="error-invalid-params")
+
+    def _applies_to_everybody(self, named: Mentions, view: View) -> bool:
+        """Whether @all or @here is one: not in a room with more members than the settings allow for it."""
+        if not named.everybody:
+            return False
+        mentions.check_everybody(named, view.user, self._node.access, view.roles)
+        limit = self._node.access.setting("Message_MaxAll")
+        return bool(limit <= 0 or view.room.get("usersCount", 0) <= limit)
+
+    async def _find_repeated(self, draft: Draft, request: SendMessageRequest, sender: User) -> bytes | None:
+        """The message with the client's id, if it is this very command's. Raises InvalidInput for somebody else's."""
+        found = await draft.get("messages", request.message_id)
+        if found is None:
+            return None
+        if found["rid"] != request.room_id or found["u"]["_id"] != sender.id or found.get("_hidden"):
+            raise InvalidInput("A message with this id exists already", code="error-invalid-message-id")
+        return orjson.dumps(public_message(found, sender.id))
+
+
+def parse_extra(data: bytes) -> dict[str, Any]:
+    """What a client adds to a message. Raises InvalidInput for an unknown name or a wrong type."""
+    try:
+        extra = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput("extra is not JSON") from error
+    if not isinstance(extra, dict):
+        raise InvalidInput("extra is no object")
+    extra = {name: value for name, value in extra.items() if value is not None}
+    for name, value in extra.items():
+        if name not in _EXTRA:
+            raise InvalidInput(f"must NOT have additional properties: {name}")
+        if not isinstance(value, _EXTRA[name]):
+            raise InvalidInput(f"{name} has the wrong type")
+    if extra.get("t", "e2e") != "e2e":
+        raise InvalidInput("The message's type is the server's to set")
+    attachments = extra.get("attachments", [])
+    if len(attachments) > _MAX_ATTACHMENTS or not all(isinstance(entry, dict) for entry in attachments):
+        raise InvalidInput("attachments must be objects, and not too many")
+    return extra
+
+
+def text_fields(text: str, named: Mentions, extra: dict[str, Any] | None) -> dict[str, Any]:
+    """The fields of a message that follow from its text."""
+    addresses = mentions.links(text) if extra is None or extra.get("parseUrls", True) else []
+    return {
+        "msg": text,
+        "urls": [{"url": address} for address in addresses],
+        "mentions": named.user_entries() if named is not NOBODY else [],
+        "channels": list(named.rooms),
+        "md": markdown.parse(text),
+    }
+
+
+def _compose(
+    message_id: str, room_id: str, sender: User, text: str, at: int, extra: dict[str, Any] | None, named: Mentions
+) -> dict[str, Any]:
+    moment = {"$date": at}
+    message: dict[str, Any] = {
+        "_id": message_id,
+        "rid": room_id,
+        "ts": moment,
+        "u": {"_id": sender.id, "username": sender.username, "name": sender.name},
+        "_updatedAt": moment,
+        **text_fields(text, named, extra),
+    }
+    if extra is not None:
+        message.update((name, value) for name, value in extra.items() if name != "previewUrls")
+        if extra.get("t"):
+            del message["md"]
+    return message
+
+
+async def _get_root(draft: Draft, thread_id: str) -> Document:
+    """The first message of a thread in the draft's room; a reply stands for its own thread."""
+    message = await draft.get("messages", thread_id)
+    if message is not None and message.get("tmid"):
+        message = await draft.get("messages", message["tmid"])
+    if message is None or message["rid"] != draft.stream.id or message.get("_hidden"):
+        raise MessageNotFound("The thread does not exist", code="error-invalid-message")
+    return message
+
+
+async def _mention(draft: Draft, event: Event, named: Mentions, sender: User, counts: bool) -> list[str]:
+    """Adds a mention to the event for each member that the message names; returns their ids.
+
+    In a thread that the room does not show, it counts for the thread alone: `mentioned` stays as it is.
+    """
+    members = []
+    for user in named.users:
+        subscription = await find_member(draft, user.id) if user.id != sender.id else None
+        if subscription is not None:
+            members.append(user.id)
+            mentioned = subscription.get("mentioned", 0) + counts
+            event.message_sent.mentions.add(user_id=user.id, subscription_id=subscription["_id"], mentioned=mentioned)
+    return members

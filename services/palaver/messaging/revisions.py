@@ -1,0 +1,193 @@
+"""Editing and deleting messages."""
+
+from typing import Any
+
+import orjson
+
+from palaver.commit import Draft, now
+from palaver.database import Document
+from palaver.documents import public_message
+from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, PalaverError, Unavailable
+from palaver.events import room_stream
+from palaver.messaging import mentions, rules
+from palaver.messaging.mentions import NOBODY
+from palaver.messaging.messages import Messages, parse_extra, text_fields
+from palaver.messaging.rules import milliseconds
+from palaver.messaging.views import View, Views, hiding_the_room
+from palaver.node import Node
+from palaver.v1.event_pb2 import Event, MessageChanged
+from palaver.v1.messaging_pb2 import DeleteMessageRequest, EditMessageRequest, MessageReply
+
+_EDITABLE_EXTRA = ("customFields", "attachments", "blocks", "previewUrls", "content", "e2e", "e2eMentions", "t")
+_MAX_ATTEMPTS = 20
+
+
+class _NotYet(PalaverError):
+    """The decision needs a query over what earlier commands of its batch are about to write."""
+
+
+class Revisions:
+    """The use cases of changing what was sent."""
+
+    def __init__(self, node: Node, views: Views, messages: Messages) -> None:
+        self._node = node
+        self._views = views
+        self._messages = messages
+
+    async def edit(self, request: EditMessageRequest) -> MessageReply:
+        """Changes a message's text. Raises MessageNotFound, NotAllowed, InvalidInput."""
+        access = self._node.access
+        user = await self._views.get_actor(request.actor)
+        text = request.text
+        extra = parse_extra(request.extra) if request.extra else {}
+        for name in extra:
+            if name not in _EDITABLE_EXTRA:
+                raise InvalidInput(f"must NOT have additional properties: {name}")
+        self._messages.check_content(text, extra, editing=True)
+        room_id = await self._find_room_id(request.message_id, request.room_id)
+        named = NOBODY
+        if "@" in text or "#" in text:
+            named = await mentions.resolve(text, user, access, self._node.database)
+
+        async def decide(draft: Draft) -> bytes:
+            view = await self._views.get_drafted(draft, user)
+            message = await _get_message(draft, request.message_id)
+            self._check_edit(view, message)
+            self._messages.check_extra(extra, view)
+            if message["msg"] == text and not extra:
+                return orjson.dumps(public_message(message, user.id))
+            at = rules.event_time(view.room, now())
+            changed = {
+                **message,
+                **text_fields(text, named, {"parseUrls": message.get("parseUrls", True)}),
+                **{name: value for name, value in extra.items() if name != "previewUrls"},
+                "editedAt": {"$date": at},
+                "editedBy": {"_id": user.id, "username": user.username},
+                "_updatedAt": {"$date": at},
+            }
+            event = Event()
+            fact = event.message_changed
+            fact.message_id = request.message_id
+            fact.change = MessageChanged.EDITED
+            fact.message = orjson.dumps(changed)
+            fact.is_last = _is_last(view.room, request.message_id)
+            draft.append(event, actor=request.actor, at=at)
+            return orjson.dumps(public_message(changed, user.id))
+
+        with hiding_the_room():
+            message = await self._node.commits.execute(room_stream(room_id), decide)
+        return MessageReply(message=message)
+
+    async def delete(self, request: DeleteMessageRequest) -> MessageReply:
+        """Deletes a message; returns it as it was. Raises MessageNotFound, NotAllowed."""
+        user = await self._views.get_actor(request.actor)
+        room_id = await self._find_room_id(request.message_id, request.room_id)
+
+        async def decide(draft: Draft) -> bytes:
+            view = await self._views.get_drafted(draft, user)
+            message = await _get_message(draft, request.message_id)
+            self._check_delete(view, message, request)
+            at = rules.event_time(view.room, now())
+            event = Event()
+            fact = event.message_deleted
+            fact.message_id = request.message_id
+            fact.sent_at = milliseconds(message["ts"])
+            if thread_id := message.get("tmid"):
+                fact.thread_id = thread_id
+                root = await draft.get("messages", thread_id)
+                if root is not None and not root.get("_hidden"):
+                    tcount = max(0, root.get("tcount", 0) - 1)
+                    fact.thread_root = orjson.dumps({**root, "tcount": tcount, "_updatedAt": {"$date": at}})
+            if _is_last(view.room, request.message_id):
+                fact.room_last_message = orjson.dumps(await self._find_previous(draft, message))
+            draft.append(event, actor=request.actor, at=at)
+            return orjson.dumps(public_message(message, user.id))
+
+        for _ in range(_MAX_ATTEMPTS):
+            try:
+                with hiding_the_room():
+                    deleted = await self._node.commits.execute(room_stream(room_id), decide)
+            except _NotYet:
+                continue
+            return MessageReply(message=deleted)
+        raise Unavailable("The room is too busy")
+
+    async def _find_room_id(self, message_id: str, room_id: str) -> str:
+        """The room of a message, which must be the given one if there is one. Raises MessageNotFound, InvalidInput."""
+        message = await self._node.database.get("messages", message_id) if message_id else None
+        if message is None:
+            raise MessageNotFound()
+        if room_id and message["rid"] != room_id:
+            raise InvalidInput(
+                "The room id provided does not match where the message is from.", code="error-invalid-room"
+            )
+        return str(message["rid"])
+
+    def _check_edit(self, view: View, message: Document) -> None:
+        setting = self._node.access.setting
+        may_others = self._views.may(view.user, "edit-message", view.roles)
+        own = message["u"]["_id"] == view.user.id and setting("Message_AllowEditing")
+        if rules.is_system(message) or not (may_others or own):
+            raise NotAllowed(
+                "Message editing not allowed", code="error-action-not-allowed", details={"action": "Message_editing"}
+            )
+        self._messages.check_post(view)
+        if not self._views.may(view.user, "bypass-time-limit-edit-and-delete", view.roles) and not (
+            rules.is_within_minutes(
+                milliseconds(message["ts"]), setting("Message_AllowEditing_BlockEditInMinutes"), now()
+            )
+        ):
+            raise NotAllowed("Message editing is blocked", code="error-message-editing-blocked")
+
+    def _check_delete(self, view: View, message: Document, request: DeleteMessageRequest) -> None:
+        user, roles, setting = view.user, view.roles, self._node.access.setting
+        if self._views.may(user, "force-delete-message", roles):
+            return
+        own = message["u"]["_id"] == user.id
+        refused = NotAllowed(code="error-action-not-allowed", details={"action": "Delete_message"})
+        if request.as_user and not own:
+            raise NotAllowed(
+                'Unauthorized. You must have the permission "force-delete-message" to delete other\'s message as them.'
+            )
+        if view.subscription is None or not setting("Message_AllowDeleting"):
+            raise refused
+        if not self._views.may(user, "delete-message", roles) and not (
+            own and self._views.may(user, "delete-own-message", roles)
+        ):
+            raise refused
+        if not self._views.may(user, "bypass-time-limit-edit-and-delete", roles) and not rules.is_within_minutes(
+            milliseconds(message["ts"]), setting("Message_AllowDeleting_BlockDeleteInMinutes"), now()
+        ):
+            raise refused
+        if (
+            view.room.get("ro")
+            and user.username not in view.room.get("unmuted", ())
+            and not self._views.may(user, "post-readonly", roles)
+        ):
+            raise NotAllowed("You can't delete messages because the room is readonly.")
+
+    async def _find_previous(self, draft: Draft, message: Document) -> Document | None:
+        """What becomes the room's last message without this one. Raises _NotYet while the database lags behind."""
+        database = self._node.database
+        if await database.get_head(draft.stream) != draft.head:
+            raise _NotYet()
+        where: dict[str, Any] = {
+            "rid": message["rid"],
+            "_hidden": None,
+            "t": None,
+            "_id": {"$ne": message["_id"]},
+            "$or": [{"tmid": None}, {"tshow": True}],
+        }
+        found = await database.find("messages", where, sort=[("ts", -1), ("_id", -1)], limit=1)
+        return found[0] if found else None
+
+
+async def _get_message(draft: Draft, message_id: str) -> Document:
+    message = await draft.get("messages", message_id)
+    if message is None or message["rid"] != draft.stream.id or message.get("_hidden"):
+        raise MessageNotFound()
+    return message
+
+
+def _is_last(room: Document, message_id: str) -> bool:
+    return bool(room.get("lastMessage", {}).get("_id") == message_id)

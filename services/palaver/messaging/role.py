@@ -1,0 +1,204 @@
+"""The messaging service's API and its assembly; every method delegates to a use case."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from prometheus_client import Counter
+
+from palaver.errors import PalaverError, Unavailable
+from palaver.events import user_actor
+from palaver.messaging.changes import Changes
+from palaver.messaging.direct import DirectRooms
+from palaver.messaging.history import History
+from palaver.messaging.listing import Listing
+from palaver.messaging.lists import Lists
+from palaver.messaging.members import Members
+from palaver.messaging.messages import Messages
+from palaver.messaging.names import Names
+from palaver.messaging.notices import ROCKET_CAT, Notices
+from palaver.messaging.reactions import Reactions
+from palaver.messaging.reads import Reads
+from palaver.messaging.revisions import Revisions
+from palaver.messaging.rooms import Rooms
+from palaver.messaging.search import Search
+from palaver.messaging.store import Store
+from palaver.messaging.threads import Threads
+from palaver.messaging.views import Views
+from palaver.node import Node
+from palaver.v1 import auth_pb2 as auth
+from palaver.v1 import messaging_pb2 as api
+from palaver.v1.event_pb2 import Actor
+
+R = TypeVar("R", bound=Any)
+T = TypeVar("T")
+
+REFUSED = Counter("palaver_commands_refused_total", "Commands and queries that were refused", ["method", "error"])
+
+# GENERAL is made with so many members in one event; the rest joins it one by one.
+_FIRST_MEMBERS = 1000
+
+
+def build(node: Node) -> "MessagingService":
+    """The service of this node; nothing happens before `open`."""
+    return MessagingService(node)
+
+
+class MessagingService:
+    """`api.Messaging`, and the life of a service."""
+
+    def __init__(self, node: Node) -> None:
+        store = Store(node.database)
+        views = Views(node, store)
+        names = Names(node)
+        notices = Notices(node)
+        self._rooms = Rooms(node, store, views, names)
+        self._changes = Changes(node, views, self._rooms, names, notices)
+        self._members = Members(node, views, self._rooms, notices)
+        self._reads = Reads(node, store, views)
+        self._direct = DirectRooms(node, views, self._rooms, self._reads)
+        self._messages = Messages(node, store, views)
+        self._revisions = Revisions(node, views, self._messages)
+        self._reactions = Reactions(node, views)
+        self._threads = Threads(node, store, views)
+        self._history = History(store, views)
+        self._lists = Lists(node, store, views)
+        self._listing = Listing(node, views)
+        self._search = Search(node, store, views)
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    async def open(self) -> None:
+        """Sees to it that GENERAL exists, with everybody of this moment in it."""
+        if await self._rooms.has_general():
+            return
+        users = await self._members.list_everybody(user_actor(ROCKET_CAT))
+        if await self._rooms.create_general(users[:_FIRST_MEMBERS]):
+            await self._members.add_silently("GENERAL", users[_FIRST_MEMBERS:])
+
+    async def drain(self) -> None:
+        """Refuses new calls, and returns when those that run are answered."""
+        self._draining = True
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Nothing is left to close."""
+
+    async def create_room(self, request: api.CreateRoomRequest) -> api.RoomReply:
+        return await self._answer("create_room", request, self._rooms.create)
+
+    async def open_direct_room(self, request: api.OpenDirectRoomRequest) -> api.RoomReply:
+        return await self._answer("open_direct_room", request, self._direct.open)
+
+    async def update_room(self, request: api.UpdateRoomRequest) -> api.RoomReply:
+        return await self._answer("update_room", request, self._changes.update)
+
+    async def delete_room(self, request: api.RoomRequest) -> auth.Empty:
+        return await self._answer("delete_room", request, self._rooms.delete)
+
+    async def get_room(self, request: api.GetRoomRequest) -> api.RoomReply:
+        return await self._answer("get_room", request, self._rooms.get)
+
+    async def list_rooms(self, request: api.ListRoomsRequest) -> api.ListRoomsReply:
+        return await self._answer("list_rooms", request, self._lists.list_rooms)
+
+    async def join_room(self, request: api.JoinRoomRequest) -> api.RoomReply:
+        return await self._answer("join_room", request, self._members.join)
+
+    async def join_default_rooms(self, request: api.JoinDefaultRoomsRequest) -> auth.Empty:
+        return await self._answer("join_default_rooms", request, self._members.join_default)
+
+    async def leave_room(self, request: api.RoomRequest) -> api.RoomReply:
+        return await self._answer("leave_room", request, self._members.leave)
+
+    async def invite_members(self, request: api.MembersRequest) -> api.RoomReply:
+        return await self._answer("invite_members", request, self._members.invite)
+
+    async def remove_member(self, request: api.MembersRequest) -> api.RoomReply:
+        return await self._answer("remove_member", request, self._members.remove)
+
+    async def set_member_role(self, request: api.SetMemberRoleRequest) -> auth.Empty:
+        return await self._answer("set_member_role", request, self._members.set_role)
+
+    async def list_members(self, request: api.ListMembersRequest) -> auth.DocumentsReply:
+        return await self._answer("list_members", request, self._listing.list_members)
+
+    async def get_subscription(self, request: api.RoomRequest) -> api.SubscriptionReply:
+        return await self._answer("get_subscription", request, self._reads.get_subscription)
+
+    async def list_subscriptions(self, request: api.ListSubscriptionsRequest) -> api.ListSubscriptionsReply:
+        return await self._answer("list_subscriptions", request, self._lists.list_subscriptions)
+
+    async def set_subscription(self, request: api.SetSubscriptionRequest) -> auth.Empty:
+        return await self._answer("set_subscription", request, self._reads.set_subscription)
+
+    async def mark_read(self, request: api.MarkReadRequest) -> auth.Empty:
+        return await self._answer("mark_read", request, self._reads.mark_read)
+
+    async def mark_unread(self, request: api.MarkUnreadRequest) -> auth.Empty:
+        return await self._answer("mark_unread", request, self._reads.mark_unread)
+
+    async def get_counters(self, request: api.GetCountersRequest) -> api.CountersReply:
+        return await self._answer("get_counters", request, self._lists.get_counters)
+
+    async def send_message(self, request: api.SendMessageRequest) -> api.MessageReply:
+        return await self._answer("send_message", request, self._messages.send)
+
+    async def edit_message(self, request: api.EditMessageRequest) -> api.MessageReply:
+        return await self._answer("edit_message", request, self._revisions.edit)
+
+    async def delete_message(self, request: api.DeleteMessageRequest) -> api.MessageReply:
+        return await self._answer("delete_message", request, self._revisions.delete)
+
+    async def react(self, request: api.ReactRequest) -> api.MessageReply:
+        return await self._answer("react", request, self._reactions.react)
+
+    async def follow_thread(self, request: api.FollowThreadRequest) -> auth.Empty:
+        return await self._answer("follow_thread", request, self._threads.follow)
+
+    async def get_message(self, request: api.MessageRequest) -> api.MessageReply:
+        return await self._answer("get_message", request, self._messages.get)
+
+    async def list_messages(self, request: api.ListMessagesRequest) -> api.ListMessagesReply:
+        return await self._answer("list_messages", request, self._history.list_messages)
+
+    async def list_threads(self, request: api.ListThreadsRequest) -> auth.DocumentsReply:
+        return await self._answer("list_threads", request, self._threads.list_threads)
+
+    async def search_messages(self, request: api.SearchMessagesRequest) -> auth.DocumentsReply:
+        return await self._answer("search_messages", request, self._search.search_messages)
+
+    async def spotlight(self, request: api.SpotlightRequest) -> api.SpotlightReply:
+        return await self._answer("spotlight", request, self._search.spotlight)
+
+    async def check_access(self, request: api.RoomRequest) -> api.CheckAccessReply:
+        return await self._answer("check_access", request, self._lists.check_access)
+
+    async def list_memberships(self, request: api.ListMembershipsRequest) -> api.ListMembershipsReply:
+        return await self._lists.list_memberships(request)
+
+    async def list_room_events(self, request: api.ListRoomEventsRequest) -> api.ListRoomEventsReply:
+        return await self._lists.list_room_events(request)
+
+    async def get_room_heads(self, request: api.GetRoomHeadsRequest) -> api.GetRoomHeadsReply:
+        return await self._lists.get_room_heads(request)
+
+    async def _answer(self, method: str, request: R, use_case: Callable[[R], Awaitable[T]]) -> T:
+        """Runs the use case; what is refused is counted. A request without an actor is nobody's, not the system's."""
+        if self._draining:
+            raise Unavailable("This server is stopping")
+        if not request.HasField("actor"):
+            request.actor.kind = Actor.USER
+        self._running += 1
+        self._idle.clear()
+        try:
+            return await use_case(request)
+        except PalaverError as error:
+            REFUSED.labels(method, type(error).__name__).inc()
+            raise
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()

@@ -1,0 +1,96 @@
+"""What the use cases read from the database. Writing is by events alone (`palaver/commit.py`)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from palaver.database import Database, Document
+from palaver.messaging import rules
+from palaver.messaging.rules import NO_THREADS, UnreadSettings, UnreadThreads
+
+# A read of a room and a subscription that a commit overtakes is repeated; a crash may leave them apart for longer.
+_MAX_READS = 5
+
+
+class Store:
+    """Reads of rooms, subscriptions, messages and what was read of threads."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def find_room(self, room_id: str) -> Document | None:
+        """The room, or None for an unknown or deleted one."""
+        room = await self.database.get("rooms", room_id) if room_id else None
+        return None if room is None or room.get("deleted_at") else room
+
+    async def find_room_by_name(self, name: str) -> Document | None:
+        """The public or private room of exactly this name."""
+        room = await self.database.find_one("rooms", {"name": name}) if name else None
+        return None if room is None or room.get("deleted_at") else room
+
+    async def find_subscription(self, room_id: str, user_id: str) -> Document | None:
+        """The user's membership of the room, or None."""
+        if not user_id:
+            return None
+        return await self.database.find_one("subscriptions", {"rid": room_id, "u._id": user_id, "left_at": None})
+
+    async def find_membership(self, room_id: str, user_id: str) -> tuple[Document, Document] | None:
+        """A room and the user's subscription of the same moment, or None where either is missing."""
+        for attempt in range(1, _MAX_READS + 1):
+            room = await self.find_room(room_id)
+            subscription = await self.find_subscription(room_id, user_id)
+            if room is None or subscription is None:
+                return None
+            if rules.is_consistent(room, subscription) or attempt == _MAX_READS:
+                return room, subscription
+        raise AssertionError("the loop returns")
+
+    async def list_subscriptions(self, user_id: str, room_ids: Sequence[str] = ()) -> list[Document]:
+        """The user's memberships: all of them, or those of these rooms."""
+        where: dict[str, Any] = {"u._id": user_id, "left_at": None}
+        if room_ids:
+            where["rid"] = {"$in": list(room_ids)}
+        return await self.database.find("subscriptions", where)
+
+    async def list_ended_subscriptions(self, user_id: str, since: int) -> list[Document]:
+        """Memberships that ended since then."""
+        return await self.database.find("subscriptions", {"u._id": user_id, "left_at": {"$gt": {"$date": since}}})
+
+    async def list_room_subscriptions(self, room_id: str, user_ids: Sequence[str]) -> list[Document]:
+        """The memberships of these users in one room."""
+        where = {"rid": room_id, "u._id": {"$in": list(user_ids)}, "left_at": None}
+        return await self.database.find("subscriptions", where)
+
+    async def get_rooms(self, room_ids: Iterable[str]) -> dict[str, Document]:
+        """Rooms by their ids, deleted ones left out."""
+        rooms = await self.database.get_many("rooms", list(room_ids))
+        return {room_id: room for room_id, room in rooms.items() if not room.get("deleted_at")}
+
+    async def find_unread_threads(self, user_id: str, room_id: str = "") -> dict[str, UnreadThreads]:
+        """Unread threads that the user follows, by room; of all rooms, or of one."""
+        where = {"user_id": user_id, "rid": room_id} if room_id else {"user_id": user_id}
+        records = [record for record in await self.database.find("thread_reads", where) if record.get("following")]
+        if not records:
+            return {}
+        heads = await self.database.get_many("messages", [record["thread_id"] for record in records])
+        return rules.find_unread_threads(records, heads)
+
+    async def find_unread_threads_of(self, room_id: str, user_ids: Sequence[str]) -> dict[str, UnreadThreads]:
+        """Unread threads of one room that these users follow, by user."""
+        where = {"rid": room_id, "user_id": {"$in": list(user_ids)}}
+        records = [record for record in await self.database.find("thread_reads", where) if record.get("following")]
+        if not records:
+            return {}
+        heads = await self.database.get_many("messages", list({record["thread_id"] for record in records}))
+        by_user: dict[str, list[Document]] = {}
+        for record in records:
+            by_user.setdefault(record["user_id"], []).append(record)
+        return {
+            user_id: found[room_id]
+            for user_id, own in by_user.items()
+            if room_id in (found := rules.find_unread_threads(own, heads))
+        }
+
+    async def present_subscription(self, subscription: Document, room: Document, settings: UnreadSettings) -> Document:
+        """One subscription as its member sees it."""
+        threads = await self.find_unread_threads(subscription["u"]["_id"], room["_id"])
+        return rules.present_subscription(subscription, room, settings, threads.get(room["_id"], NO_THREADS))

@@ -1,0 +1,106 @@
+"""Threads: listing those of a room, following one or not."""
+
+from typing import Any
+
+import orjson
+
+from palaver.commit import Draft, now
+from palaver.documents import public_message
+from palaver.errors import InvalidInput, MessageNotFound, NotAllowed
+from palaver.events import room_stream
+from palaver.messaging import rules
+from palaver.messaging.store import Store
+from palaver.messaging.views import Views, hiding_the_room
+from palaver.node import Node
+from palaver.v1.auth_pb2 import DocumentsReply, Empty
+from palaver.v1.event_pb2 import Event, MessageChanged
+from palaver.v1.messaging_pb2 import FollowThreadRequest, ListThreadsRequest
+
+_MAX_COUNT = 1000
+_TYPES = ("", "all", "following", "unread")
+
+
+class Threads:
+    """The use cases of threads."""
+
+    def __init__(self, node: Node, store: Store, views: Views) -> None:
+        self._node = node
+        self._store = store
+        self._views = views
+
+    async def list_threads(self, request: ListThreadsRequest) -> DocumentsReply:
+        """First messages of the room's threads, those with the last reply first. Raises RoomNotFound, NotAllowed."""
+        view = await self._views.get_readable(request.actor, request.room_id)
+        if not self._node.access.setting("Threads_enabled"):
+            raise NotAllowed("Threads Disabled")
+        if request.type not in _TYPES:
+            raise InvalidInput("Unknown type of threads")
+        where: dict[str, Any] = {
+            "rid": request.room_id,
+            "_hidden": None,
+            "tlm": {"$exists": True},
+            "tcount": {"$gt": 0},
+        }
+        if request.text:
+            where["$text"] = request.text
+        if request.updated_since:
+            where["_updatedAt"] = {"$gt": {"$date": request.updated_since}}
+        if request.type in ("following", "unread"):
+            ids = await self._list_own(view.user.id, request)
+            where["_id"] = {"$in": ids}
+        count = min(request.count or _MAX_COUNT, _MAX_COUNT)
+        database = self._node.database
+        found = await database.find(
+            "messages", where, sort=[("tlm", -1), ("_id", -1)], skip=request.offset, limit=count
+        )
+        total = len(found)
+        if request.offset or total == count:
+            total = await database.count("messages", where)
+        documents = [orjson.dumps(public_message(message, view.user.id)) for message in found]
+        return DocumentsReply(documents=documents, total=total)
+
+    async def follow(self, request: FollowThreadRequest) -> Empty:
+        """The actor hears of a thread's replies, or no longer. Raises MessageNotFound, NotAllowed."""
+        user = await self._views.get_actor(request.actor)
+        if not self._node.access.setting("Threads_enabled"):
+            raise NotAllowed("Threads Disabled")
+        message = await self._node.database.get("messages", request.message_id)
+        if message is None:
+            raise MessageNotFound()
+        thread_id = message.get("tmid") or message["_id"]
+
+        async def decide(draft: Draft) -> None:
+            view = await self._views.get_drafted(draft, user)
+            root = await draft.get("messages", thread_id)
+            if root is None or root.get("_hidden"):
+                raise MessageNotFound()
+            if view.subscription is None:
+                raise NotAllowed()
+            followers = list(root.get("replies", ()))
+            if (user.id in followers) == request.follow:
+                return
+            if request.follow:
+                followers.append(user.id)
+            else:
+                followers.remove(user.id)
+            at = rules.event_time(view.room, now())
+            changed = {**root, "replies": followers, "_updatedAt": {"$date": at}}
+            event = Event()
+            fact = event.message_changed
+            fact.message_id = thread_id
+            fact.change = MessageChanged.FOLLOWED
+            fact.message = orjson.dumps(changed)
+            fact.is_last = view.room.get("lastMessage", {}).get("_id") == thread_id
+            (fact.followed if request.follow else fact.unfollowed).append(user.id)
+            draft.append(event, actor=request.actor, at=at)
+
+        with hiding_the_room():
+            await self._node.commits.execute(room_stream(message["rid"]), decide)
+        return Empty()
+
+    async def _list_own(self, user_id: str, request: ListThreadsRequest) -> list[str]:
+        if request.type == "unread":
+            unread = await self._store.find_unread_threads(user_id, request.room_id)
+            return list(unread[request.room_id].all) if request.room_id in unread else []
+        records = await self._node.database.find("thread_reads", {"user_id": user_id, "rid": request.room_id})
+        return [record["thread_id"] for record in records if record.get("following")]

@@ -1,0 +1,141 @@
+"""What an actor may see of a room, and who acts. Every use case begins here.
+
+A room that the actor may not see raises the very error of an unknown one.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from palaver.access import User
+from palaver.commit import Draft
+from palaver.database import Document
+from palaver.errors import MessageNotFound, NotAllowed, RoomNotFound
+from palaver.messaging.rules import UnreadSettings
+from palaver.messaging.store import Store
+from palaver.node import Node
+from palaver.v1.event_pb2 import Actor
+
+SYSTEM_USER = User(id="", username="system", name="", roles=(), active=True, type="bot", utc_offset=0, language="")
+"""Stands for the system as an actor: it may everything, and is a member of nothing."""
+
+ANONYMOUS = User(
+    id="", username="", name="", roles=("anonymous",), active=True, type="unknown", utc_offset=0, language=""
+)
+"""Stands for somebody who is not logged in, where the settings let them read."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A room that this user may see; `subscription` is theirs, None when they are no member."""
+
+    user: User
+    room: Document
+    subscription: Document | None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The user's roles in this room."""
+        return room_roles(self.subscription)
+
+    @property
+    def room_id(self) -> str:
+        return str(self.room["_id"])
+
+
+def room_roles(subscription: Document | None) -> tuple[str, ...]:
+    return tuple(subscription.get("roles", ())) if subscription else ()
+
+
+class Views:
+    """The way from an actor and a room's id to a View."""
+
+    def __init__(self, node: Node, store: Store) -> None:
+        self._node = node
+        self._store = store
+
+    async def get_actor(self, actor: Actor) -> User:
+        """The user who acts, or SYSTEM_USER. Raises LoginRequired."""
+        if actor.kind == Actor.SYSTEM:
+            return SYSTEM_USER
+        return await self._node.access.get_actor(actor)
+
+    async def get_reader(self, actor: Actor) -> User:
+        """The same for those who only look: it may be ANONYMOUS."""
+        if actor.kind == Actor.USER and not actor.id and self._node.access.setting("Accounts_AllowAnonymousRead"):
+            return ANONYMOUS
+        return await self.get_actor(actor)
+
+    def may(self, user: User, permission: str, roles: Iterable[str] = ()) -> bool:
+        return user is SYSTEM_USER or self._node.access.may(user, permission, roles)
+
+    def check(self, user: User, permission: str, roles: Iterable[str] = (), *, code: str = "") -> None:
+        """Raises NotAllowed unless `may`."""
+        if not self.may(user, permission, roles):
+            raise NotAllowed(code=code or None, details={"permission": permission})
+
+    def may_see(self, user: User, room: Document, subscription: Document | None) -> bool:
+        """Whether the room exists for this user."""
+        if subscription is not None or user is SYSTEM_USER:
+            return True
+        return room["t"] == "c" and self.may(user, "view-c-room")
+
+    def may_read(self, view: View) -> bool:
+        """Whether the user may read the room's messages."""
+        return view.subscription is not None or self.may(view.user, "preview-c-room")
+
+    def unread_settings(self) -> UnreadSettings:
+        setting = self._node.access.setting
+        return UnreadSettings(setting("Unread_Count"), setting("Unread_Count_DM"), setting("Unread_Count_Omni"))
+
+    async def get_view(self, actor: Actor, room_id: str) -> View:
+        """The room as it stands. Raises RoomNotFound."""
+        return await self.view_for(await self.get_reader(actor), await self._store.find_room(room_id))
+
+    async def view_for(self, user: User, room: Document | None) -> View:
+        """The same for a room that was looked up in some other way."""
+        if room is None:
+            raise RoomNotFound()
+        subscription = await self._store.find_subscription(room["_id"], user.id)
+        return self._view(user, room, subscription)
+
+    async def get_drafted(self, draft: Draft, user: User, *, administered: bool = False) -> View:
+        """The room of a draft, at its head. Raises RoomNotFound.
+
+        `administered`: those who administer rooms see every one.
+        """
+        room = await draft.get_own()
+        if room is None or room.get("deleted_at"):
+            raise RoomNotFound()
+        subscription = await find_member(draft, user.id)
+        if administered and self.may(user, "view-room-administration"):
+            return View(user, room, subscription)
+        return self._view(user, room, subscription)
+
+    async def get_readable(self, actor: Actor, room_id: str) -> View:
+        """A room whose messages the actor may read. Raises RoomNotFound, NotAllowed."""
+        view = await self.get_view(actor, room_id)
+        if not self.may_read(view):
+            raise NotAllowed()
+        return view
+
+    def _view(self, user: User, room: Document, subscription: Document | None) -> View:
+        if not self.may_see(user, room, subscription):
+            raise RoomNotFound()
+        return View(user, room, subscription)
+
+
+async def find_member(draft: Draft, user_id: str) -> Document | None:
+    """A user's subscription of the draft's room, at its head; the draft remembers it."""
+    if not user_id:
+        return None
+    return await draft.find_one("subscriptions", **{"rid": draft.stream.id, "u._id": user_id, "left_at": None})
+
+
+@contextmanager
+def hiding_the_room() -> Iterator[None]:
+    """For commands that name only a message: in a room that the actor may not see, it is an unknown one."""
+    try:
+        yield
+    except RoomNotFound:
+        raise MessageNotFound() from None
