@@ -118,7 +118,8 @@ async def _fill(folder: Path, plan: Plan) -> None:
     try:
         for numbers in _parts(range(plan.users), _AT_A_TIME):
             await asyncio.gather(*(_add_user(database, number, number < plan.tokens) for number in numbers))
-        for rooms in _parts(plan.rooms, 20):
+        # Otherwise the server would make everybody a member of its first room.
+        for rooms in _parts((RoomPlan("GENERAL", 0, 1), *plan.rooms), 20):
             await asyncio.gather(*(_add_room(database, room, plan.users) for room in rooms))
     finally:
         await database.close()
@@ -151,7 +152,8 @@ async def _add_user(database: SqliteDatabase, number: int, with_token: bool) -> 
 async def _add_room(database: SqliteDatabase, plan: RoomPlan, users: int) -> None:
     begun = time.time_ns() // 1_000_000 - 1000 * (plan.messages + 1)
     room = new_room(plan.id, "c", begun, plan.members)
-    room.update({"name": plan.id, "fname": plan.id, "ro": False, "u": _reference(plan.first % users)})
+    name = plan.id.lower()
+    room.update({"name": name, "fname": name, "ro": False, "u": _reference(plan.first % users)})
     members = [_reference((plan.first + index) % users) for index in range(plan.members)]
     subscriptions = [new_subscription(f"{plan.id}-{member['_id']}", room, member, begun) for member in members]
     fact = RoomCreated(room=orjson.dumps(room), subscriptions=[orjson.dumps(one) for one in subscriptions])
