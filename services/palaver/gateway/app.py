@@ -30,8 +30,8 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
     web = Starlette(
         routes=[
             Route("/", welcome),
-            Route("/api/v1/{path:path}", rest, methods=METHODS),
-            Route("/api/{path:path}", rest, methods=METHODS),
+            Route("/api/v1/{path:path}", rest.answer, methods=METHODS),
+            Route("/api/{path:path}", rest.answer, methods=METHODS),
             *health_routes(node),
         ]
     )

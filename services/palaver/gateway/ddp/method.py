@@ -11,6 +11,7 @@ The same methods answer `method.call` over REST.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from inspect import isfunction
 from typing import Any, TypeVar
 
 import msgspec
@@ -67,7 +68,7 @@ def methods_of(*modules: Any) -> dict[str, Method]:
     found: dict[str, Method] = {}
     for module in modules:
         for value in vars(module).values():
-            for declared in getattr(value, "methods", ()):
+            for declared in getattr(value, "methods", ()) if isfunction(value) else ():
                 if isinstance(declared, Method) and value.__module__ == module.__name__:
                     if declared.name in found:
                         raise ValueError(f"method {declared.name} is declared twice")

@@ -70,7 +70,7 @@ class RestSurface:
                     raise ValueError(f"{declared.method} {declared.path} is declared twice")
                 methods[declared.method] = declared
 
-    async def __call__(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Answers one request: the endpoint of everything under /api/v1/."""
         started = time.perf_counter()
         request_id.set(request.headers.get("x-request-id", "")[:64] or new_id())

@@ -16,6 +16,7 @@ Checks run in this order: rate limit, login, parameters, permissions, second fac
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from inspect import isfunction
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -128,7 +129,7 @@ def endpoints_of(module: Any) -> list[Endpoint]:
     found: list[Endpoint] = []
     seen: set[int] = set()
     for value in vars(module).values():
-        for declared in getattr(value, "endpoints", ()):
+        for declared in getattr(value, "endpoints", ()) if isfunction(value) else ():
             if isinstance(declared, Endpoint) and id(declared) not in seen and value.__module__ == module.__name__:
                 seen.add(id(declared))
                 found.append(declared)
