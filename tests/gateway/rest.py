@@ -1,0 +1,93 @@
+"""The gateway's REST surface in the test's own process: no socket, every role on an embedded database."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from palaver.node import Node
+from tests.services import ADMIN_PASSWORD, service_nodes
+
+ROLES = ("auth", "presence", "messaging", "gateway")
+PASSWORD = "correct horse battery"
+
+
+class Client:
+    """Somebody who calls the API: nobody yet, or a logged-in user."""
+
+    def __init__(self, http: httpx.AsyncClient, node: Node) -> None:
+        self.http = http
+        self.node = node
+        self.headers: dict[str, str] = {}
+        self.user_id = ""
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {**self.headers, **options.pop("headers", {})}
+        return await self.http.request(method, path, headers=headers, **options)
+
+    async def get(self, path: str, status: int = 200, **parameters: Any) -> dict[str, Any]:
+        """The answer's body; fails unless it has this status."""
+        return read(await self.request("GET", path, params=parameters), status)
+
+    async def post(self, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
+        return read(await self.request("POST", path, json=body), status)
+
+    async def call(self, method: str, *parameters: Any, anonymous: bool = False) -> dict[str, Any]:
+        """The result frame of a DDP method through `method.call`."""
+        message = json.dumps({"msg": "method", "id": "7", "method": method, "params": parameters})
+        path = "method.callAnon" if anonymous else "method.call"
+        answer = await self.post(f"{path}/{method.replace('/', ':')}", message=message)
+        frame: dict[str, Any] = json.loads(answer["message"])
+        assert (frame["msg"], frame["id"]) == ("result", "7")
+        return frame
+
+    async def login(self, username: str, password: str = PASSWORD) -> "Client":
+        """The same API as this user."""
+        data = (await self.post("login", user=username, password=password))["data"]
+        found = Client(self.http, self.node)
+        found.headers = {"X-Auth-Token": data["authToken"], "X-User-Id": data["userId"]}
+        found.user_id = data["userId"]
+        return found
+
+    async def make_user(self, username: str, **fields: Any) -> "Client":
+        """As an administrator: a new user, logged in."""
+        await self.post("users.create", **new_user(username, **fields))
+        return await Client(self.http, self.node).login(username)
+
+
+def new_user(username: str, **fields: Any) -> dict[str, Any]:
+    """A body for `users.create`."""
+    return {
+        "username": username,
+        "name": username.title(),
+        "email": f"{username}@example.org",
+        "password": PASSWORD,
+        "verified": True,
+        **fields,
+    }
+
+
+def read(answer: httpx.Response, status: int = 200) -> dict[str, Any]:
+    assert answer.status_code == status, f"{answer.status_code} {answer.text}"
+    assert answer.headers["content-type"] == "application/json"
+    found: dict[str, Any] = answer.json()
+    if status == 200 and found.get("status") != "success":
+        assert found["success"] is True
+    return found
+
+
+@asynccontextmanager
+async def running_api(folder: Path, **options: Any) -> AsyncIterator[Client]:
+    """The API for somebody who is not logged in."""
+    async with service_nodes(folder, ROLES, "process", **options) as running:
+        app = running.node.roles["gateway"].app  # type: ignore[attr-defined]
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://chat.example.org/api/v1/") as http:
+            yield Client(http, running.node)
+
+
+async def as_admin(anybody: Client) -> Client:
+    return await anybody.login("boss", ADMIN_PASSWORD)
