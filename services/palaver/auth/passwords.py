@@ -16,12 +16,16 @@ from prometheus_client import Histogram
 
 from palaver.database import Document
 from palaver.errors import Unavailable
+from palaver.ids import new_token
 
 HASH_SECONDS = Histogram(
     "palaver_password_hash_seconds",
     "Time to make or verify one password hash, waiting in line included",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+
+ROUNDS = 2
+MEMORY_KIB = 19 * 1024
 
 _MAX_WAITING = 300
 T = TypeVar("T")
@@ -31,11 +35,11 @@ class Passwords:
     """Makes and verifies hashes. What goes in is the hexadecimal SHA-256 of a password (`rules.digest_of`)."""
 
     def __init__(self) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._hasher = PasswordHasher(time_cost=ROUNDS, memory_cost=MEMORY_KIB, parallelism=1)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="password")
         self._waiting = 0
         # Somebody who doesn't exist is refused in the time that a wrong password takes.
-        self._nobody = self._hasher.hash("nobody")
+        self._nobody = self._hasher.hash(new_token())
 
     async def make(self, digest: str) -> Document:
         """What is stored as `services.password`."""
@@ -45,7 +49,7 @@ class Passwords:
         """Whether this is the user's password. Costs the same for nobody and for a user without a password."""
         stored = stored_hash(user) if user is not None else None
         right = await self._run(self._verify, stored or self._nobody, digest)
-        return right and stored is not None
+        return right and bool(stored)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -71,4 +75,4 @@ class Passwords:
 def stored_hash(user: Document) -> str | None:
     """The hash of the user's password, or None if they have none that this server knows to verify."""
     stored = user.get("services", {}).get("password", {}).get("argon2")
-    return stored if isinstance(stored, str) else None
+    return stored if isinstance(stored, str) and stored else None

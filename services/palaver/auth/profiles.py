@@ -94,18 +94,20 @@ class Profiles:
         user_id = request.user_id or actor.id
         changes = _decoded(request.set)
         given = changes.given()
-        if request.own:
-            if user_id != actor.id:
-                raise NotAllowed("Only one's own data can be changed so")
+        if request.own and user_id != actor.id:
+            raise NotAllowed("Only one's own data can be changed so")
+        # An administrator who edits themself among the others is bound by what an administrator is bound by.
+        own = request.own or (user_id == actor.id and not access.may(actor, "edit-other-user-info"))
+        if own:
             self._check_own(given)
         else:
             self._check_others(actor, given)
         target = await self._store.find_user(user_id)
         if target is None:
             raise UserNotFound()
-        if request.own and isinstance(changes.username, str):
+        if own and isinstance(changes.username, str):
             self._users.check_not_blocked(changes.username)
-        if request.own and given & {"email", "password"}:
+        if own and given & {"email", "password"}:
             await self._check_current_password(target, request.current_password)
         password = None
         if changes.password is not UNSET:
@@ -114,7 +116,7 @@ class Profiles:
         self._check_fields(changes, target)
 
         async def decide(user: Document) -> Change:
-            return self._decide(user, changes, password, own=request.own)
+            return self._decide(user, changes, password, own=own)
 
         renamed = changes.username if isinstance(changes.username, str) else ""
         email = changes.email if isinstance(changes.email, str) else ""
@@ -127,7 +129,7 @@ class Profiles:
                 user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email)
         else:
             user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email)
-        if password is not None and not request.own:
+        if password is not None and not own:
             await self._tokens.revoke(user_id, by)
         return UserReply(user=orjson.dumps(public_user(user)))
 

@@ -90,7 +90,7 @@ def check_username(username: str, pattern: str) -> None:
 
 def is_blocked(username: str, *lists: str) -> bool:
     """Whether nobody may choose this username: the settings hold lists of names parted by commas."""
-    blocked = {fold(name.strip()) for names in lists for name in names.split(",")}
+    blocked = {fold(name.strip()) for names in lists for name in names.split(",") if name.strip()}
     return fold(username) in blocked or fold(username) in _RESERVED
 
 

@@ -1,0 +1,427 @@
+"""Creating users, registering oneself, looking users up."""
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from palaver.api import Auth
+from palaver.errors import Conflict, InvalidInput, LoginRequired, NotAllowed, PalaverError, UserNotFound
+from palaver.events import SYSTEM, user_actor
+from palaver.v1.auth_pb2 import (
+    CreateUserRequest,
+    GetUserRequest,
+    GetUsersRequest,
+    ListUsersRequest,
+    RegisterUserRequest,
+    UserReply,
+)
+from palaver.v1.event_pb2 import Actor
+from tests.auth.helpers import ADMIN, PASSWORD, create_user, grant, loaded, login, set_active, set_setting
+from tests.services import RunningServices
+
+
+async def get_user(auth: Auth, actor_id: str, **which: Any) -> dict[str, Any]:
+    return loaded((await auth.get_user(GetUserRequest(actor=user_actor(actor_id), **which))).user)
+
+
+async def register(auth: Auth, username: str, **fields: Any) -> UserReply:
+    fields = {"email": f"{username}@example.org", "password": PASSWORD, "name": username, **fields}
+    return await auth.register_user(RegisterUserRequest(username=username, **fields))
+
+
+# -- creating --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_user(auth: Auth, running: RunningServices) -> None:
+    user = await create_user(auth, "Alice", bio="hello", nickname="Al", status_text="here", verified=True)
+    assert user.pop("createdAt") == user.pop("_updatedAt")
+    assert user == {
+        "_id": user["_id"],
+        "username": "Alice",
+        "name": "Alice",
+        "emails": [{"address": "Alice@example.org", "verified": True}],
+        "roles": ["user"],
+        "type": "user",
+        "active": True,
+        "status": "offline",
+        "statusDefault": "online",
+        "utcOffset": 0,
+        "bio": "hello",
+        "nickname": "Al",
+        "statusText": "here",
+    }
+    assert len(user["_id"]) == 17
+    stored = await running.node.database.get("users", user["_id"])
+    assert stored is not None
+    assert stored["services"]["password"]["argon2"].startswith("$argon2id$")
+    assert (stored["username_lower"], stored["emails_lower"]) == ("alice", ["alice@example.org"])
+
+
+async def test_options_of_a_new_user(auth: Auth) -> None:
+    user = await create_user(
+        auth,
+        "helper",
+        roles=["bot", "user"],
+        type="bot",
+        inactive=True,
+        require_password_change=True,
+        user_id="helper.1",
+    )
+    assert (user["_id"], user["roles"], user["type"], user["active"]) == ("helper.1", ["bot", "user"], "bot", False)
+    assert user["requirePasswordChange"] is True
+
+
+@pytest.mark.parametrize(
+    ("username", "fields", "code"),
+    [
+        ("", {}, "error-the-field-is-required"),
+        ("al ice", {}, "error-input-is-not-a-valid-field"),
+        ("a/b", {}, "error-input-is-not-a-valid-field"),
+        ("a\u0000", {}, "error-input-is-not-a-valid-field"),
+        ("x" * 101, {}, "error-input-is-not-a-valid-field"),
+        ("alice", {"password": ""}, "error-the-field-is-required"),
+        ("alice", {"password": "  "}, "error-invalid-password"),
+        ("alice", {"email": "nothing"}, "error-invalid-email"),
+        ("alice", {"name": "x" * 300}, "error-name-size-exceeded"),
+        ("alice", {"bio": "x" * 300}, "error-bio-size-exceeded"),
+        ("alice", {"roles": ["nothing"]}, "error-action-not-allowed"),
+        ("alice", {"roles": ["owner"]}, "error-action-not-allowed"),
+        ("alice", {"type": "visitor"}, "error-invalid-user-type"),
+        ("alice", {"user_id": "a/b"}, "error-invalid-user-id"),
+        ("alice", {"custom_fields": b"[]"}, "invalid-params"),
+        ("alice", {"custom_fields": b"{"}, "invalid-params"),
+        ("alice", {"custom_fields": b"[" * 100_000}, "invalid-params"),
+        ("alice", {"custom_fields": b"\xff"}, "invalid-params"),
+    ],
+)
+async def test_what_can_be_no_user(auth: Auth, username: str, fields: dict[str, Any], code: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        await create_user(auth, username, **{"email": "a@example.org", **fields})
+    assert raised.value.error_code == code
+    await create_user(auth, "alice")  # nothing of the refused one is left behind
+
+
+@pytest.mark.parametrize("actor", [Actor(), SYSTEM, user_actor(""), user_actor("nobody"), Actor(kind=2, id="theAdmin")])
+async def test_only_users_act(auth: Auth, actor: Actor) -> None:
+    with pytest.raises(LoginRequired):
+        await auth.create_user(CreateUserRequest(actor=actor, username="x", email="x@example.org", password="x"))
+
+
+async def test_creating_needs_permissions(auth: Auth) -> None:
+    alice = await create_user(auth, "alice")
+    actor = user_actor(alice["_id"])
+
+    async def create(username: str, *roles: str) -> UserReply:
+        email = f"{username}@example.org"
+        return await auth.create_user(
+            CreateUserRequest(actor=actor, username=username, email=email, password=PASSWORD, roles=roles)
+        )
+
+    with pytest.raises(NotAllowed) as raised:
+        await create("bob")
+    assert (raised.value.error_code, raised.value.details) == ("error-action-not-allowed", {"action": "Adding_user"})
+    await grant(auth, "create-user", "user")
+    await create("bob")
+    await create("carol", "user")
+    with pytest.raises(NotAllowed, match="Assign roles"):
+        await create("dave", "guest")
+    await grant(auth, "assign-roles", "user")
+    await create("dave", "guest")
+    with pytest.raises(NotAllowed, match="Assigning admin"):
+        await create("eve", "admin")
+
+
+@pytest.mark.parametrize("other", ["alice", "ALICE", "aLiCe"])
+async def test_a_username_is_one_users_whatever_its_case(auth: Auth, other: str) -> None:
+    await create_user(auth, "Alice")
+    with pytest.raises(Conflict) as raised:
+        await create_user(auth, other, email="other@example.org")
+    assert raised.value.error_code == "error-field-unavailable"
+    assert raised.value.error_reason == f"{other} is already in use :("
+    assert raised.value.details == {"field": "username"}
+
+
+async def test_an_address_is_one_users_whatever_its_case(auth: Auth) -> None:
+    await create_user(auth, "alice", email="Us@example.org")
+    with pytest.raises(Conflict) as raised:
+        await create_user(auth, "bob", email="us@EXAMPLE.org")
+    assert raised.value.details == {"field": "email"}
+    await create_user(auth, "bob")  # the name of the failed one is free again
+
+
+async def test_a_user_without_address(auth: Auth) -> None:
+    for name in ("alice", "bob"):
+        assert "emails" not in await create_user(auth, name, email="")
+
+
+async def test_many_creations_of_one_name_make_one_user(auth: Auth) -> None:
+    results = await asyncio.gather(
+        *(create_user(auth, "alice" if n % 2 else "ALICE", email=f"a{n}@example.org") for n in range(8)),
+        return_exceptions=True,
+    )
+    created = [result for result in results if isinstance(result, dict)]
+    assert len(created) == 1
+    assert all(isinstance(result, dict | Conflict) for result in results)
+    reply = await auth.list_users(ListUsersRequest(actor=ADMIN, term="alice"))
+    assert [loaded(user)["_id"] for user in reply.documents] == [created[0]["_id"]]
+
+
+async def test_many_creations_with_one_address_make_one_user(auth: Auth) -> None:
+    results = await asyncio.gather(
+        *(create_user(auth, f"user{n}", email="same@example.org") for n in range(8)), return_exceptions=True
+    )
+    assert sum(isinstance(result, dict) for result in results) == 1
+    assert sum(isinstance(result, Conflict) for result in results) == 7
+
+
+async def test_a_chosen_id_is_used_once(auth: Auth) -> None:
+    await create_user(auth, "alice", user_id="one")
+    with pytest.raises(Conflict) as raised:
+        await create_user(auth, "bob", user_id="one")
+    assert raised.value.error_code == "error-user-already-exists"
+    await create_user(auth, "bob")
+
+
+async def test_the_password_policy_holds(auth: Auth) -> None:
+    await set_setting(auth, "Accounts_Password_Policy_Enabled", True)
+    with pytest.raises(InvalidInput) as raised:
+        await create_user(auth, "alice", password="short")
+    assert raised.value.error_code == "error-password-policy-not-met"
+    await create_user(auth, "alice", password="Long enough 1")
+
+
+async def test_the_pattern_of_usernames_is_a_setting(auth: Auth) -> None:
+    await set_setting(auth, "UTF8_User_Names_Validation", "[a-zü]+")
+    await create_user(auth, "müller", email="m@example.org")
+    assert (await login(auth, "MÜLLER")).type == "password"
+    with pytest.raises(InvalidInput):
+        await create_user(auth, "mueller1")
+
+
+async def test_custom_fields_are_declared(auth: Auth) -> None:
+    assert "customFields" not in await create_user(auth, "alice", custom_fields=b'{"team": "red"}')
+    await set_setting(auth, "Accounts_CustomFields", '{"team": {"required": true, "public": true}, "age": {}}')
+    with pytest.raises(InvalidInput):
+        await create_user(auth, "bob")
+    fields = orjson.dumps({"team": "red", "age": 3, "other": 1})
+    bob = await create_user(auth, "bob", custom_fields=fields)
+    assert bob["customFields"] == {"team": "red", "age": 3}
+    alice = await auth.get_users(GetUsersRequest(usernames=["alice"]))
+    seen = await get_user(auth, loaded(alice.documents[0])["_id"], username="bob")
+    assert seen["customFields"] == {"team": "red"}
+
+
+# -- registering -----------------------------------------------------------------------------------------------------
+
+
+async def test_somebody_registers(auth: Auth) -> None:
+    user = loaded((await register(auth, "alice", name=" Alice ")).user)
+    assert (user["name"], user["roles"], user["active"]) == ("Alice", ["user"], True)
+    assert user["emails"] == [{"address": "alice@example.org", "verified": False}]
+    await login(auth, "alice")
+
+
+async def test_registration_obeys_the_settings(auth: Auth) -> None:
+    await set_setting(auth, "Accounts_RegistrationForm", "Disabled")
+    with pytest.raises(InvalidInput) as disabled:
+        await register(auth, "alice")
+    assert disabled.value.error_code == "error-user-registration-disabled"
+    await set_setting(auth, "Accounts_RegistrationForm", "Secret URL")
+    await set_setting(auth, "Accounts_RegistrationForm_SecretURL", "hush")
+    for secret in ("", "Hush", "hush "):
+        with pytest.raises(InvalidInput) as wrong:
+            await register(auth, "alice", secret=secret)
+        assert wrong.value.error_code == "error-user-registration-secret"
+    await register(auth, "alice", secret="hush")
+    await set_setting(auth, "Accounts_RegistrationForm_SecretURL", "")
+    with pytest.raises(InvalidInput):
+        await register(auth, "bob", secret="")
+    await set_setting(auth, "Accounts_RegistrationForm", "Public")
+    await set_setting(auth, "Accounts_AllowedDomainsList", "example.net")
+    with pytest.raises(InvalidInput) as domain:
+        await register(auth, "bob")
+    assert domain.value.error_code == "error-invalid-domain"
+    await set_setting(auth, "Accounts_Registration_Users_Default_Roles", "guest")
+    bob = loaded((await register(auth, "bob", email="bob@example.net")).user)
+    assert bob["roles"] == ["guest"]
+
+
+async def test_a_new_user_may_have_to_wait_for_approval(auth: Auth) -> None:
+    await set_setting(auth, "Accounts_ManuallyApproveNewUsers", True)
+    user = loaded((await register(auth, "alice", reason="let me in")).user)
+    assert (user["active"], user["reason"]) == (False, "let me in")
+    with pytest.raises(PalaverError) as raised:
+        await login(auth, "alice")
+    assert raised.value.error_code == "error-user-is-not-activated"
+    assert "reason" not in await set_active(auth, user["_id"], True)
+    await login(auth, "alice")
+
+
+@pytest.mark.parametrize("username", ["admin", "ADMIN", "system", "all", "here", "rocket.cat", "boss"])
+async def test_names_that_nobody_may_choose(auth: Auth, username: str) -> None:
+    with pytest.raises(Conflict) as raised:
+        await register(auth, username, email="me@example.org")
+    assert raised.value.error_code == "error-field-unavailable"
+
+
+async def test_registration_needs_everything(auth: Auth) -> None:
+    for missing in ("username", "email", "password"):
+        with pytest.raises(InvalidInput) as raised:
+            await auth.register_user(
+                RegisterUserRequest(**{"username": "a", "email": "a@b", "password": "x", missing: ""})
+            )
+        assert raised.value.error_code == "error-the-field-is-required"
+
+
+# -- looking up ------------------------------------------------------------------------------------------------------
+
+
+async def test_who_sees_what_of_whom(auth: Auth) -> None:
+    alice, bob = await create_user(auth, "alice", bio="me"), await create_user(auth, "bob")
+    own = await get_user(auth, alice["_id"], user_id=alice["_id"])
+    seen_by_admin = await get_user(auth, ADMIN.id, username="ALICE")
+    for full in (own, seen_by_admin):
+        assert full["emails"][0]["address"] == "alice@example.org"
+        assert full["roles"] == ["user"]
+    seen = await get_user(auth, bob["_id"], username="alice")
+    assert seen.keys() == {
+        "_id",
+        "username",
+        "name",
+        "type",
+        "active",
+        "status",
+        "statusDefault",
+        "utcOffset",
+        "bio",
+        "_updatedAt",
+    }
+    for document in (own, seen_by_admin, seen):
+        assert not document.keys() & {"services", "username_lower", "emails_lower", "applied_seq"}
+    await grant(auth, "view-full-other-user-info", "user")
+    assert "emails" in await get_user(auth, bob["_id"], username="alice")
+    internal = loaded((await auth.get_user(GetUserRequest(username="alice", internal=True))).user)
+    assert "emails" in internal
+    assert "services" not in internal
+
+
+async def test_who_is_not_there(auth: Auth) -> None:
+    for which in ({"user_id": "nobody"}, {"username": "nobody"}, {"username": ""}, {"import_id": "x"}):
+        with pytest.raises(UserNotFound):
+            await auth.get_user(GetUserRequest(actor=ADMIN, **which))  # type: ignore[arg-type]
+        with pytest.raises(UserNotFound):
+            await auth.get_user(GetUserRequest(internal=True, **which))  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput):
+        await auth.get_user(GetUserRequest(actor=ADMIN))
+    with pytest.raises(LoginRequired):
+        await auth.get_user(GetUserRequest(username="boss"))
+
+
+async def test_several_at_once(auth: Auth) -> None:
+    alice = await create_user(auth, "alice")
+    await create_user(auth, "bob")
+    reply = await auth.get_users(
+        GetUsersRequest(user_ids=[alice["_id"], "nobody", alice["_id"]], usernames=["BOB", "alice", "x"])
+    )
+    users = [loaded(user) for user in reply.documents]
+    assert sorted(user["username"] for user in users) == ["alice", "bob"]
+    assert all("services" not in user for user in users)
+    assert not (await auth.get_users(GetUsersRequest())).documents
+
+
+async def names(auth: Auth, **fields: Any) -> list[str]:
+    reply = await auth.list_users(ListUsersRequest(**{"actor": ADMIN, **fields}))
+    return [loaded(user)["username"] for user in reply.documents]
+
+
+async def test_lists(auth: Auth) -> None:
+    for name in ("alice", "bob", "carol", "dave"):
+        await create_user(auth, name, roles=["guest"] if name == "dave" else [], inactive=name == "bob")
+    everybody = ["alice", "bob", "boss", "carol", "dave", "rocket.cat"]
+    assert await names(auth) == everybody
+    assert await names(auth, sort=b'[["username", -1]]') == everybody[::-1]
+    assert await names(auth, offset=1, count=2) == ["bob", "boss"]
+    assert await names(auth, term="AR") == ["carol"]
+    assert await names(auth, exceptions=["Alice", "boss"]) == ["bob", "carol", "dave", "rocket.cat"]
+    assert await names(auth, role="guest") == ["dave"]
+    assert await names(auth, filter=b'{"active": false}') == ["bob"]
+    assert await names(auth, filter=b'{"type": {"$in": ["bot"]}}') == ["rocket.cat"]
+    assert await names(auth, filter=b'{"$or": [{"username": "alice"}, {"name": {"$contains": "dav"}}]}') == [
+        "alice",
+        "dave",
+    ]
+    assert await names(auth, filter=b'{"emails.address": "ALICE@example.org"}') == ["alice"]
+    assert await names(auth, filter=b'{"roles": "admin"}') == ["boss"]
+    reply = await auth.list_users(ListUsersRequest(actor=ADMIN, count=2, offset=4, sort=b'[["createdAt", 1]]'))
+    assert (reply.total, len(reply.documents)) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        b"[]",
+        b"1",
+        b"{",
+        b"\xff",
+        b'{"services.password.argon2": {"$gte": ""}}',
+        b'{"services": {"$exists": true}}',
+        b'{"username": {"$regex": ".*"}}',
+        b'{"username": {"$ne": {"a": 1}}}',
+        b'{"username": 1}',
+        b'{"username": ["a"]}',
+        b'{"username": {}}',
+        b'{"active": "yes"}',
+        b'{"active": {"$in": [1]}}',
+        b'{"createdAt": {"$gt": "2020"}}',
+        b'{"$where": "1"}',
+        b'{"$or": []}',
+        b'{"$or": {"username": "a"}}',
+        b'{"$and": [1]}',
+        b'{"username": {"$exists": 1}}',
+        b'{"emails.address": {"$gte": ""}}',
+        b'{"username": {"$in": "a"}}',
+        b'{"deleted_at": {"$exists": true}}',
+        b'{"$or": [' * 50 + b'{"username": "a"}' + b"]}" * 50,
+        b'{"$or": [' + b",".join([b'{"username": "a"}'] * 200) + b"]}",
+        b"[" * 100_000,
+    ],
+)
+async def test_hostile_filters(auth: Auth, filter: bytes) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        await names(auth, filter=filter)
+    assert raised.value.error_code == "error-invalid-query"
+
+
+@pytest.mark.parametrize(
+    "sort",
+    [b"{}", b"[1]", b'["username"]', b'[["username"]]', b'[["username", 2]]', b'[["services", 1]]', b"[[1, 1]]", b"{"],
+)
+async def test_hostile_orders(auth: Auth, sort: bytes) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        await names(auth, sort=sort)
+    assert raised.value.error_code == "error-invalid-sort"
+
+
+async def test_lists_need_permissions(auth: Auth) -> None:
+    alice = await create_user(auth, "alice")
+    actor = user_actor(alice["_id"])
+    reply = await auth.list_users(ListUsersRequest(actor=actor))
+    seen = {user["username"]: user for user in map(loaded, reply.documents)}
+    assert "emails" not in seen["boss"]
+    assert "emails" in seen["alice"]
+    with pytest.raises(InvalidInput):
+        await names(auth, actor=actor, filter=b'{"emails.address": "boss@example.org"}')
+    with pytest.raises(InvalidInput):
+        await names(auth, offset=-1)
+    await set_setting(auth, "API_Apply_permission_view-outside-room_on_users-list", True)
+    await grant(auth, "view-outside-room", "admin")
+    with pytest.raises(NotAllowed):
+        await names(auth, actor=actor)
+    await set_setting(auth, "API_Apply_permission_view-outside-room_on_users-list", False)
+    await names(auth, actor=actor)
+    await grant(auth, "view-d-room", "admin")
+    with pytest.raises(NotAllowed) as raised:
+        await names(auth, actor=actor)
+    assert raised.value.error_code == "unauthorized"
