@@ -30,7 +30,7 @@ class Client:
 
     async def get(self, path: str, status: int = 200, **parameters: Any) -> dict[str, Any]:
         """The answer's body; fails unless it has this status."""
-        return read(await self.request("GET", path, params=parameters), status)
+        return read(await self.request("GET", path, params=parameters or None), status)
 
     async def post(self, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
         return read(await self.request("POST", path, json=body), status)

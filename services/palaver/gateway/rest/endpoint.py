@@ -11,7 +11,7 @@ The declaration gives validation, the answer's form, `docs/api-coverage.md` and 
 the order query, body, then path parameters by name. A handler returns the answer's fields (`success` is added), or a
 Starlette Response for what is not JSON.
 
-Checks run in this order: rate limit, login, parameters, permissions, second factor, handler.
+Checks run in this order: login, rate limit, parameters, permissions, second factor, handler.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
