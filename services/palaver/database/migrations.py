@@ -51,7 +51,7 @@ def _create_in_sqlite(connection: sqlite3.Connection) -> None:
 
 
 async def _create_in_mongo(database: Any) -> None:
-    from palaver.database import mongo_schema  # type: ignore[attr-defined]  # the module is on its way
+    from palaver.database import mongo_schema
 
     await mongo_schema.create_everything(database)
 

@@ -9,8 +9,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pymongo import UpdateOne
-
 from palaver.database import STREAM_COLLECTIONS, Document, Put, Stream, stream_document_id
 from palaver.database.mongo_filter import get_collection
 from palaver.database.mongo_values import GUARDS, WORDS, add_words, encode, words_of
@@ -21,6 +19,8 @@ _IMPOSSIBLE_NAME = re.compile(r'\A\Z|\A\$|[."\\\x00-\x1f\x7f-\x9f]')
 _RESERVED = frozenset({"_id", "applied_seq", *GUARDS.values()})
 
 Stored = dict[str, Any]
+Update = tuple[Stored, Stored]
+"""Which document (only if the guard allows), and what changes in it."""
 
 
 class Projection:
@@ -37,7 +37,7 @@ class Projection:
         self.own_id = stream_document_id(stream)
         # By collection and document: the document as it is born. Only the first insert of a document can count.
         self.inserts: dict[str, dict[str, Stored]] = {}
-        self.updates: dict[str, list[UpdateOne]] = {}
+        self.updates: dict[str, list[Update]] = {}
         # The own document: what changes if it exists before the first of these events …
         self.own_changes: dict[str, Any] = {}
         self.own_gone: set[str] = set()
@@ -67,12 +67,9 @@ class Projection:
                 add_words(collection, write.born)
                 self.inserts.setdefault(collection, {}).setdefault(id, write.born)
             if write.changes or write.gone:
-                self.updates.setdefault(collection, []).append(
-                    UpdateOne(
-                        {"_id": id, guard: {"$not": {"$gte": seq}}},
-                        make_update(collection, {**write.changes, guard: seq}, write.gone),
-                    )
-                )
+                where = {"_id": id, guard: {"$not": {"$gte": seq}}}
+                update = make_update(collection, {**write.changes, guard: seq}, write.gone)
+                self.updates.setdefault(collection, []).append((where, update))
 
     def _add_own(self, write: "_Write") -> None:
         if write.born is not None and not self.creates_own:
