@@ -74,7 +74,7 @@ class DirectRooms:
             raise NotAllowed("Direct messages to yourself are not allowed", code="error-invalid-user")
         if len(members) > self._node.access.setting("DirectMesssage_maxUsers"):
             raise NotAllowed("Too many users for a direct room", code="error-direct-message-max-user-exceeded")
-        return list(members.values())
+        return sorted(members.values(), key=lambda member: member.username)
 
     async def _claim(self, key: str) -> str:
         """The id of the room of more than two: whoever claims it first decides, and everybody may make it."""

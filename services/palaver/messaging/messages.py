@@ -152,6 +152,8 @@ class Messages:
             view = await self._views.view_for(user, await self._store.find_room(message["rid"]))
         except RoomNotFound:
             return None
+        if rules.milliseconds(message["ts"]) <= rules.milliseconds(view.room.get("cleared_at")):
+            return None
         return message if self._views.may_read(view) else None
 
     def check_post(self, view: View) -> None:
