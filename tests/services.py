@@ -82,10 +82,10 @@ async def service_nodes(
             stack.push_async_callback(part.close)
         services = Services()
         nodes: dict[str, Node] = {}
-        addresses: dict[str, str] = {}
+        addresses: dict[str, Any] = {}
         for name in names:
             own_config = dataclasses.replace(config, node_id=f"test-{name}", **addresses)
-            node = Node(own_config, _Shared(database), _Shared(log), _Shared(live))
+            node = Node(own_config, Shared(database), Shared(log), Shared(live))
             stack.push_async_callback(_close_node, node)
             await node.open([ROLES[name]])
             nodes[name] = node
@@ -100,8 +100,8 @@ async def service_nodes(
         yield RunningServices(services, nodes, config)
 
 
-class _Shared:
-    """A port's part that several nodes use: none of them opens or closes it."""
+class Shared:
+    """A port's part that several nodes of one process use: none of them opens or closes it."""
 
     def __init__(self, part: Any) -> None:
         self._part = part

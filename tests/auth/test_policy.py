@@ -7,10 +7,10 @@ import pytest
 
 from palaver.api import Auth
 from palaver.errors import InvalidInput, LoginRequired, NotAllowed
-from palaver.events import SYSTEM, user_actor
+from palaver.events import SYSTEM, WORKSPACE, user_actor
 from palaver.v1.auth_pb2 import GetPolicyRequest, UpdatePermissionsRequest, UpdateSettingRequest
 from palaver.v1.event_pb2 import Actor, Event
-from tests.auth.helpers import ADMIN, create_user, grant, loaded, set_setting
+from tests.auth.helpers import ADMIN, create_user, eventually, grant, loaded, set_setting
 from tests.services import ADMIN_ID, RunningServices
 
 
@@ -50,7 +50,7 @@ async def test_secrets_are_made_once(auth: Auth) -> None:
 
 async def test_a_setting_changes_everywhere(auth: Auth, running: RunningServices) -> None:
     followed: list[Event] = []
-    await running.node.log.follow(("workspace", ""), followed.append)  # type: ignore[arg-type]
+    await running.node.log.follow(WORKSPACE, followed.append)
     await set_setting(auth, "Site_Name", "Ours")
     assert running.node.access.setting("Site_Name") == "Ours"
     _, _, settings, seq = await get_policy(auth)
@@ -58,9 +58,7 @@ async def test_a_setting_changes_everywhere(auth: Auth, running: RunningServices
     assert settings["Site_Name"]["packageValue"] == "Palaver"
     await set_setting(auth, "Site_Name", "Ours")  # changes nothing
     assert (await get_policy(auth))[3] == seq
-    async with asyncio.timeout(5):
-        while not followed:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: bool(followed))
     assert len(followed) == 1
     told = loaded(followed[0].setting_changed.setting)
     assert told == settings["Site_Name"]
@@ -170,9 +168,7 @@ async def test_changes_at_once_are_all_kept(auth: Auth, running: RunningServices
     assert all(settings[name]["value"] == f"value of {name}" for name in names)
     assert permissions["create-user"]["roles"] == ["user", "admin"]
     policy = running.node.access.policy
-    async with asyncio.timeout(5):
-        while policy.seq < seq:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: policy.seq >= seq)
     assert (policy.permissions, policy.settings) == (permissions, settings)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -42,12 +43,11 @@ def test_plain_usernames_are_valid(name: str) -> None:
 @example("a/b")
 @example("x" * 101)
 def test_a_username_is_refused_or_harmless(name: str) -> None:
-    try:
+    if re.fullmatch(r"[0-9a-zA-Z_.-]{1,100}", name):
         rules.check_username(name, rules.FALLBACK_PATTERN)
-    except InvalidInput as error:
-        assert error.error_code == "error-input-is-not-a-valid-field"
     else:
-        assert re.fullmatch(r"[0-9a-zA-Z_.-]{1,100}", name)
+        with pytest.raises(InvalidInput, match="error-input-is-not-a-valid-field"):
+            rules.check_username(name, rules.FALLBACK_PATTERN)
 
 
 @given(st.text(min_size=1, max_size=30))
@@ -214,6 +214,7 @@ def test_custom_fields() -> None:
     for fields in ({}, {"team": "green"}, {"team": "red", "motto": "a"}, {"team": "red", "motto": "abcdef"}):
         with pytest.raises(InvalidInput, match="error-user-registration-custom-field"):
             rules.check_custom_fields(fields, declared)
+    hostile: Any
     for hostile in ({"$ne": 1}, 2**80, [{}] * 10_000):
         with pytest.raises(InvalidInput):
             rules.check_custom_fields({"team": "red", "motto": hostile}, declared)

@@ -103,7 +103,9 @@ async def test_what_can_be_no_user(auth: Auth, username: str, fields: dict[str, 
     await create_user(auth, "alice")  # nothing of the refused one is left behind
 
 
-@pytest.mark.parametrize("actor", [Actor(), SYSTEM, user_actor(""), user_actor("nobody"), Actor(kind=2, id="theAdmin")])
+@pytest.mark.parametrize(
+    "actor", [Actor(), SYSTEM, user_actor(""), user_actor("nobody"), Actor(kind=Actor.VISITOR, id="theAdmin")]
+)
 async def test_only_users_act(auth: Auth, actor: Actor) -> None:
     with pytest.raises(LoginRequired):
         await auth.create_user(CreateUserRequest(actor=actor, username="x", email="x@example.org", password="x"))
@@ -268,10 +270,10 @@ async def test_names_that_nobody_may_choose(auth: Auth, username: str) -> None:
 
 async def test_registration_needs_everything(auth: Auth) -> None:
     for missing in ("username", "email", "password"):
+        request = RegisterUserRequest(username="a", email="a@b", password="x")
+        request.ClearField(missing)
         with pytest.raises(InvalidInput) as raised:
-            await auth.register_user(
-                RegisterUserRequest(**{"username": "a", "email": "a@b", "password": "x", missing: ""})
-            )
+            await auth.register_user(request)
         assert raised.value.error_code == "error-the-field-is-required"
 
 

@@ -1,5 +1,6 @@
 """Which value a setting may have, for every setting there is and any JSON value."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -54,8 +55,7 @@ def test_a_value_is_refused_or_of_the_settings_type(id: str, value: Any) -> None
     setting = SETTINGS[id]
     try:
         stored = check_value(setting, value)
-    except InvalidInput as error:
-        assert error.error_code == "error-invalid-setting-value"
+    except InvalidInput:
         return
     kinds: dict[str, Any] = {"boolean": bool, "int": int, "timespan": int, "multiSelect": list, "asset": dict}
     expected = kinds.get(setting["type"], str)
@@ -115,7 +115,5 @@ def test_preferences() -> None:
 
 @given(st.dictionaries(st.sampled_from(["highlights", "language", "enableAutoAway", "clockMode", "x"]), json_values))
 def test_any_preferences_are_refused_or_right(preferences: dict[str, Any]) -> None:
-    try:
+    with contextlib.suppress(InvalidInput):
         assert check_preferences(preferences, SETTINGS) == preferences
-    except InvalidInput:
-        pass
