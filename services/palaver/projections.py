@@ -245,7 +245,10 @@ def _token_issued(event: Event) -> list[Put]:
     token = {**_json(fact.token), "_id": fact.hashed_token, "user_id": event.stream_id, "issued_at": date(event.at)}
     if fact.expires_at:
         token["expires_at"] = date(fact.expires_at)
-    return [Put("tokens", fact.hashed_token, insert=token)]
+    puts = [Put("tokens", fact.hashed_token, insert=token)]
+    if token.get("type") != "personal":  # a personal access token is made, not logged in with
+        puts.append(Put("users", event.stream_id, set={"lastLogin": date(event.at)}))
+    return puts
 
 
 def _tokens_revoked(event: Event) -> list[Put]:

@@ -61,6 +61,7 @@ async def test_a_login_is_the_hash_of_a_token_that_lives_as_long_as_the_setting_
     assert stored is not None
     assert (stored["address"], stored["user_agent"], stored["type"]) == ("192.0.2.1", "a browser", "password")
     assert reply.token not in repr(stored)
+    assert loaded(reply.user)["lastLogin"] == stored["issued_at"]
     events = await running.node.database.list_events(user_stream(reply.user_id), 0)
     assert all(reply.token.encode() not in event.SerializeToString() for event in events)
 

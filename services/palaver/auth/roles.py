@@ -29,7 +29,7 @@ class Roles:
         self._store = store
         self._accounts = accounts
         self._policies = policies
-        self._names = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def save(self, request: SaveRoleRequest) -> RoleReply:
         """Creates a role, or changes one."""
@@ -52,7 +52,7 @@ class Roles:
             return role
 
         # Two commands of this process would be decided on the same roles; of two processes, one decides again.
-        async with self._names:
+        async with self._one_at_a_time:
             role = await self._node.commits.execute(WORKSPACE, decide)
         self._policies.take(events)
         return RoleReply(role=orjson.dumps(role))
@@ -96,7 +96,8 @@ class Roles:
                 raise InvalidInput("Cannot delete role because it's in use", code="error-role-in-use")
             events.append(draft.append(Event(role_deleted=RoleDeleted(role_id=role["_id"])), actor=actor))
 
-        await self._node.commits.execute(WORKSPACE, decide)
+        async with self._one_at_a_time:
+            await self._node.commits.execute(WORKSPACE, decide)
         self._policies.take(events)
         return Empty()
 

@@ -65,6 +65,3 @@ class Store:
     async def list_stored(self, collection: str) -> dict[str, Document]:
         """What is stored of the permissions, roles or settings: only what differs from the defaults."""
         return {document["_id"]: document for document in await self._database.find(collection, {})}
-
-    async def find_stored(self, collection: str, id: str) -> Document | None:
-        return await self._database.get(collection, id)
