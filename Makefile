@@ -81,6 +81,9 @@ format: environment ## Format the code and mend what can be mended
 bench: environment ## Run the benchmarks
 	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
 
+coverage-page: environment ## Write docs/api-coverage.md: which endpoints and methods are there
+	$(BIN)/python docs/generate_api_coverage.py
+
 proto: environment ## Generate services/palaver/v1 from proto/palaver/v1
 	@mkdir -p services/palaver/v1
 	@rm -f services/palaver/v1/*_pb2.py services/palaver/v1/*_pb2.pyi
