@@ -19,14 +19,14 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from palaver import failpoints
 from palaver.database import STREAM_COLLECTIONS, Database, Document, Put, Stream, StreamConflict, stream_document_id
-from palaver.errors import PalaverError, Unavailable
+from palaver.errors import Unavailable
 from palaver.ids import new_id
 from palaver.live import Live
 from palaver.log import Log
@@ -54,6 +54,8 @@ _MAX_CACHED_DOCUMENTS = 4096
 # matters.
 _CACHED_COLLECTIONS = frozenset({"rooms", "subscriptions", "users", "workspace"})
 
+_Key = tuple[str, str]  # collection and id
+
 
 class Draft:
     """What a command sees while it is decided: the documents at the stream's head, and what it wants to append.
@@ -62,24 +64,39 @@ class Draft:
     Only fields that this kind of stream writes are sure to be current; others may lag behind.
     """
 
-    __slots__ = ("_database", "_documents", "_lookups", "appended", "head", "stream")
+    __slots__ = (
+        "_changed",
+        "_commands",
+        "_database",
+        "_documents",
+        "_lookups",
+        "_passing",
+        "_unread",
+        "appended",
+        "head",
+        "stream",
+    )
 
     def __init__(self, database: Database, stream: Stream, head: int) -> None:
         self.stream = stream
         self.head = head
         self.appended: Event | None = None
         self._database = database
-        self._documents: dict[tuple[str, str], Document | None] = {}
-        self._lookups: dict[tuple[Any, ...], str | None] = {}
+        self._documents: dict[_Key, Document | None] = {}
+        self._lookups: dict[str, _Lookups] = {}
+        # Of this batch, until it is committed: its events, the ids of the documents that it has changed, what it has
+        # done to documents that nobody has read, and documents that need not be kept after it.
+        self._commands: dict[str, Event] = {}
+        self._changed: dict[str, set[str]] = {}
+        self._unread: dict[_Key, list[Put]] = {}
+        self._passing: set[_Key] = set()
 
     async def get(self, collection: str, id: str) -> Document | None:
         """The document as it stands, or None. The caller must not change it."""
         key = (collection, id)
-        if key in self._documents:
+        if key in self._documents and key not in self._unread:
             return self._documents[key]
-        document = await self._database.get(collection, id)
-        self._documents[key] = document
-        return document
+        return self._take(key, await self._database.get(collection, id))
 
     async def get_own(self) -> Document | None:
         """The stream's own document: the room, the user or the workspace."""
@@ -88,27 +105,23 @@ class Draft:
     async def find_one(self, collection: str, **equal: Any) -> Document | None:
         """The document whose fields equal these (`__` stands for a dot), or None. For fields of this stream only."""
         where = {name.replace("__", "."): value for name, value in equal.items()}
-        key = (collection, *sorted(where.items(), key=lambda item: item[0]))
-        if key in self._lookups:
-            id = self._lookups[key]
+        lookups = self._lookups.setdefault(collection, _Lookups())
+        key = tuple(sorted(where.items(), key=lambda item: item[0]))
+        if key in lookups.ids:
+            id = lookups.ids[key]
             return None if id is None else await self.get(collection, id)
-        for (name, id), cached in self._documents.items():
-            if name == collection and cached is not None and _matches(cached, where):
-                self._lookups[key] = id
-                return cached
-        document = await self._database.find_one(collection, where)
-        if document is not None:
-            known = self._documents.get((collection, document["_id"]))
-            if known is not None and not _matches(known, where):
-                document = None  # an event of this batch has changed it
-            else:
-                document = self._documents.setdefault((collection, document["_id"]), document)
-        self._lookups[key] = None if document is None else document["_id"]
+        document = await self._find_changed(collection, where) or await self._find_stored(collection, where)
+        lookups.remember(key, None if document is None else document["_id"])
         return document
 
     async def find_command(self, command_id: str) -> Event | None:
         """The event that this command has become before, if it is a retry."""
-        return await self._database.find_event(self.stream, command_id)
+        if (event := self._commands.get(command_id)) is not None:
+            return event
+        event = await self._database.find_event(self.stream, command_id)
+        if event is not None and event.seq > self.head:
+            raise _StaleView()
+        return event
 
     def append(self, event: Event, *, actor: Actor, command_id: str = "", at: int = 0) -> Event:
         """Completes the event (stream, seq, command id, time) and takes it as this command's outcome."""
@@ -129,35 +142,101 @@ class Draft:
             return None
         puts = project(event)
         self.head = event.seq
+        self._commands[event.command_id] = event
         for put in puts:
             key = (put.collection, put.id)
-            if put.insert is not None:
-                if self._documents.get(key) is None:
-                    self._documents[key] = put.insert
-                self._forget_lookups(put.collection, None)
-            else:
-                known = self._documents.get(key)
-                if known is not None:
-                    document = {**known, **put.set}
-                    for name in put.unset:
-                        document.pop(name, None)
-                    self._documents[key] = document
-                self._forget_lookups(put.collection, {*put.set, *put.unset})
+            known = self._documents.get(key)
+            if key in self._unread:
+                self._unread[key].append(put)
+            elif key not in self._documents:
+                self._unread[key] = [put]
+            if put.insert is not None or known is not None:
+                self._keep(key, _after(known, put))
+            self._changed.setdefault(put.collection, set()).add(put.id)
+            if (lookups := self._lookups.get(put.collection)) is not None:
+                lookups.forget(put)
         return event, puts
 
     def trim(self) -> None:
-        """Forgets what the next batch is unlikely to need."""
-        for key in [key for key in self._documents if key[0] not in _CACHED_COLLECTIONS]:
-            del self._documents[key]
-        if len(self._documents) > _MAX_CACHED_DOCUMENTS:
+        """Forgets what the next batch is unlikely to need, and what the database has by now."""
+        self._commands.clear()
+        self._changed.clear()
+        for key in (*self._unread, *self._passing):
+            self._documents.pop(key, None)
+        self._unread.clear()
+        self._passing.clear()
+        looked_up = max((len(lookups.ids) for lookups in self._lookups.values()), default=0)
+        if max(len(self._documents), looked_up) > _MAX_CACHED_DOCUMENTS:
             self._documents.clear()
             self._lookups.clear()
-        self._lookups = {key: id for key, id in self._lookups.items() if key[0] in _CACHED_COLLECTIONS}
+        for collection in self._lookups.keys() - _CACHED_COLLECTIONS:
+            del self._lookups[collection]
 
-    def _forget_lookups(self, collection: str, fields: set[str] | None) -> None:
-        for key in [key for key in self._lookups if key[0] == collection]:
-            if fields is None or any(name.split(".")[0] in fields for name, _ in key[1:]):
-                del self._lookups[key]
+    async def _find_changed(self, collection: str, where: dict[str, Any]) -> Document | None:
+        """A document that matches because of this batch: the database doesn't know yet that it does."""
+        fields = _top_level(where)
+        for id in self._changed.get(collection, ()):
+            document = self._documents.get((collection, id))
+            if (puts := self._unread.get((collection, id))) and any(_concerns(put, fields) for put in puts):
+                document = await self.get(collection, id)
+            if document is not None and _matches(document, where):
+                return document
+        return None
+
+    async def _find_stored(self, collection: str, where: dict[str, Any]) -> Document | None:
+        """A document that matches in the database, unless this batch has changed that."""
+        document = await self._database.find_one(collection, where)
+        if document is None:
+            return None
+        current = self._take_found(collection, document)
+        if current is not None and _matches(current, where):
+            return current
+        for other in await self._database.find(collection, where):
+            current = self._take_found(collection, other)
+            if current is not None and _matches(current, where):
+                return current
+        return None
+
+    def _take_found(self, collection: str, document: Document) -> Document | None:
+        key = (collection, document["_id"])
+        if key in self._documents and key not in self._unread:
+            return self._documents[key]
+        return self._take(key, document)
+
+    def _take(self, key: _Key, document: Document | None) -> Document | None:
+        """Remembers a document as it was read, and what this batch has done to it already."""
+        for put in self._unread.pop(key, ()):
+            document = _after(document, put)
+        self._keep(key, document)
+        return document
+
+    def _keep(self, key: _Key, document: Document | None) -> None:
+        self._documents[key] = document
+        if key[0] not in _CACHED_COLLECTIONS:
+            self._passing.add(key)
+
+
+class _Lookups:
+    """What was looked up in one collection: the id that was found, or None."""
+
+    __slots__ = ("_fields", "ids")
+
+    def __init__(self) -> None:
+        self.ids: dict[tuple[tuple[str, Any], ...], str | None] = {}
+        self._fields: set[str] = set()
+
+    def remember(self, key: tuple[tuple[str, Any], ...], id: str | None) -> None:
+        self.ids[key] = id
+        self._fields |= _top_level(name for name, _ in key)
+
+    def forget(self, put: Put) -> None:
+        """Forgets what the put may have changed; nearly none touches a field that anybody looks for."""
+        if _concerns(put, self._fields):
+            self.ids.clear()
+
+
+class _StaleView(Exception):
+    """A command has seen that somebody else has written to its stream."""
 
 
 Decide = Callable[[Draft], Awaitable[T]]
@@ -184,12 +263,13 @@ class Commits:
         self._unmarked: list[Event] = []
         self._wake = asyncio.Event()
         self._closing = False
+        self._all_told = False  # nothing comes after what is untold now
 
     async def execute(self, stream: Stream, decide: Decide[T]) -> T:
         """Decides the command on the stream's documents, commits the event that it appends, and returns its result.
 
-        Raises what `decide` raises (a PalaverError: nothing was appended), or Unavailable: it is unknown whether the
-        event was appended, and a retry with the same command id finds out.
+        Raises what `decide` raises: nothing was appended. Or Unavailable: it is unknown whether the event was appended,
+        and a retry with the same command id finds out.
         """
         if self._closing:
             raise Unavailable("This server is stopping")
@@ -223,7 +303,7 @@ class Commits:
     async def run_telling(self) -> None:
         """The background task that publishes what was committed, and marks it. Runs until `close`."""
         last_mark = time.monotonic()
-        while not (self._closing and not self._untold):
+        while self._untold or not self._all_told:
             if not self._untold:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), 0.1 if self._unmarked else None)
@@ -267,8 +347,9 @@ class Commits:
 
     async def sweep(self, older_than: int) -> None:
         """Projects and publishes, in order, what was appended before `older_than` (epoch ms) and is not."""
-        for stream in await self.database.list_unapplied(older_than):
-            await self.catch_up(stream)
+        while streams := await self.database.list_unapplied(older_than):
+            for stream in streams:
+                await self.catch_up(stream)
         while events := await self.database.list_unpublished(older_than):
             await self._log.publish(events)
             failpoints.reach("tell.between_publishes")
@@ -281,6 +362,7 @@ class Commits:
         running = [writer.task for writer in self._writers.values() if writer.task is not None]
         if running:
             await asyncio.wait(running)
+        self._all_told = True
         self._wake.set()
 
     def _evict(self) -> None:
@@ -320,6 +402,8 @@ class _Writer:
                     await self._commit_batch(batch)
                 except BaseException as error:
                     self._draft = None
+                    if not isinstance(error, Exception):
+                        batch, self._queue = [*batch, *self._queue], []
                     for command in batch:
                         if not command.answer.done():
                             command.answer.set_exception(error)
@@ -338,7 +422,7 @@ class _Writer:
             draft = self._draft
             head = draft.head
             decided: list[tuple[_Command[Any], Any, Event | None]] = []
-            refused: list[tuple[_Command[Any], PalaverError]] = []
+            refused: list[tuple[_Command[Any], Exception]] = []
             events: list[Event] = []
             puts: list[list[Put]] = []
             for command in batch:
@@ -346,18 +430,23 @@ class _Writer:
                     continue
                 try:
                     result = await command.decide(draft)
-                except PalaverError as error:
+                    accepted = draft.accept()
+                except _StaleView:
+                    self._draft = None
+                    break
+                except Exception as error:  # one command's failure is no other's
                     draft.appended = None
                     refused.append((command, error))
                     continue
-                accepted = draft.accept()
                 if accepted is not None:
                     events.append(accepted[0])
                     puts.append(accepted[1])
                 decided.append((command, result, None if accepted is None else accepted[0]))
-            # A refusal may rest on what this process remembers: make sure that nobody else has written meanwhile.
-            if refused and cached and await database.get_head(self.stream) != head:
+            # An answer may rest on what this process remembers. A commit proves that nobody else has written meanwhile;
+            # without one, look.
+            if cached and not events and await database.get_head(self.stream) != head:
                 self._draft = None
+            if self._draft is None:
                 continue
             if events:
                 try:
@@ -399,6 +488,27 @@ class _Writer:
         if events:
             COMMITTED.labels(self.stream.kind).inc(len(events))
             self._commits.tell(events)
+
+
+def _top_level(names: Iterable[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def _concerns(put: Put, fields: set[str]) -> bool:
+    """Whether the put may change which documents are found by these fields."""
+    return put.insert is not None or not fields.isdisjoint(put.set) or not fields.isdisjoint(put.unset)
+
+
+def _after(document: Document | None, put: Put) -> Document | None:
+    """The document after a put."""
+    if document is None:
+        return put.insert
+    if put.insert is not None:
+        return document
+    document = {**document, **put.set}
+    for name in put.unset:
+        document.pop(name, None)
+    return document
 
 
 def _matches(document: Document, where: dict[str, Any]) -> bool:

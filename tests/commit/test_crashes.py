@@ -1,0 +1,147 @@
+"""Processes that die, and what the others make of it: nothing acknowledged is lost, nothing happens twice."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from palaver.commit import Draft
+from palaver.database import Stream
+from palaver.errors import PalaverError
+from palaver.events import room_stream
+from tests.commit.harness import (
+    END,
+    ROOM,
+    Crash,
+    World,
+    check_stream,
+    crash_at,
+    create_room,
+    expect,
+    get_applied,
+    send,
+)
+from tests.database.harness import MongoHarness, SqliteHarness
+
+ANYWHERE = ("commit.before_answer", "tell.before_publish", "tell.before_mark", "tell.after_mark")
+CRASHES = [
+    pytest.param(adapter, name, nth, marks=marks, id=f"{adapter} {name} {nth}")
+    for adapter, places, marks in (
+        ("sqlite", SqliteHarness.failpoints, ()),
+        ("mongo", MongoHarness.failpoints, pytest.mark.needs_servers),
+    )
+    for name in (*places, *ANYWHERE)
+    for nth in (1, 2, 3)
+]
+
+
+@pytest.mark.parametrize(("harness", "name", "nth"), CRASHES, indirect=["harness"])
+async def test_nothing_is_lost_or_doubled_wherever_a_process_dies(world: World, name: str, nth: int) -> None:
+    process = await world.start()
+    acknowledged: dict[str, int] = {}
+
+    async def execute(number: int) -> None:
+        with suppress(PalaverError, Crash):
+            acknowledged[f"alice/m{number}"] = await process.commits.execute(ROOM, send(f"m{number}"))
+
+    with crash_at(process, name, nth):
+        clients = [asyncio.create_task(execute(number)) for number in range(20)]
+        for _ in range(200):
+            if process.dead:
+                break
+            await asyncio.sleep(0.01)
+            clients.append(asyncio.create_task(execute(len(clients))))
+        assert process.dead
+        await world.recover()
+    for client in clients:
+        client.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+    commands = await check_stream(world.database, ROOM)
+    assert acknowledged.items() <= commands.items()
+    assert await world.database.list_unpublished(END) == []
+    assert list(dict.fromkeys(world.log.seqs(ROOM))) == list(range(1, len(commands) + 1))
+    retrying = await world.start()
+    for number in range(len(clients)):
+        seq = await retrying.execute(ROOM, send(f"m{number}"))
+        assert seq == commands.get(f"alice/m{number}", seq)
+    assert len(await check_stream(world.database, ROOM)) == 1 + len(clients)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+async def test_a_sweeper_that_dies_is_followed_by_another(
+    world: World, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    process = await world.start()
+    world.log.available = False
+    for number in range(5):
+        await process.execute(ROOM, send(f"m{number}"))
+    await asyncio.sleep(0.02)
+    world.log.available = True
+    list_unpublished = process.database.list_unpublished
+    monkeypatch.setattr(process.database, "list_unpublished", lambda before: list_unpublished(before, 2))
+    with crash_at(process, "tell.between_publishes", nth), pytest.raises(Crash):
+        await process.commits.sweep(END)
+    await world.recover()
+    assert list(dict.fromkeys(world.log.seqs(ROOM))) == [1, 2, 3, 4, 5, 6]
+    assert await world.database.list_unpublished(END) == []
+
+
+async def append_only(world: World, stream: Stream, count: int) -> None:
+    """The commands `left <n>` of alice, appended and not projected."""
+    head = await world.database.get_head(stream)
+    room = await world.database.get("rooms", stream.id)
+    assert room is not None
+    events = []
+    for number in range(count):
+        draft = Draft(world.database, stream, head + number)
+        own = {"_id": f"{stream.id}/alice", "rid": stream.id, "u": {"_id": "alice"}, "own": room["msgs"] + number}
+        draft._documents = {
+            ("rooms", stream.id): {**room, "msgs": room["msgs"] + number},
+            ("subscriptions", own["_id"]): own,
+        }
+        await send(f"left {number}" if stream == ROOM else f"{stream.id}/left {number}")(draft)
+        assert draft.appended is not None
+        events.append(draft.appended)
+    await world.harness.append_only(stream, events)
+
+
+async def test_the_next_writer_projects_what_a_crash_left(world: World) -> None:
+    await append_only(world, ROOM, 3)
+    process = await world.start()
+    assert await process.execute(ROOM, send("next")) == 5
+    await check_stream(world.database, ROOM)
+
+
+async def test_a_retry_of_what_a_crash_left_is_answered_when_it_is_projected(world: World) -> None:
+    process = await world.start()
+    await process.execute(ROOM, expect(0))  # it knows the room by now
+    await append_only(world, ROOM, 1)
+    assert await process.execute(ROOM, send("left 0")) == 2
+    assert await get_applied(world.database, ROOM) == 2
+
+
+async def test_the_sweeper_finishes_exactly_what_is_left(world: World) -> None:
+    """More streams than one page of them: nothing is told before its projection stands."""
+    process = await world.start()
+    rooms = [room_stream(f"room {n}") for n in range(130)]
+    await asyncio.gather(*(process.execute(room, create_room(room)) for room in rooms))
+    await process.stop()
+    for room in rooms:
+        await append_only(world, room, 2)
+    world.log.events.clear()
+
+    async def look(events: Any) -> None:
+        for event in events:
+            stream = Stream(event.stream_kind, event.stream_id)
+            assert await get_applied(world.database, stream) >= event.seq
+
+    world.log.on_publish = look
+    sweeper = await world.start()
+    await sweeper.commits.sweep(END)
+    assert all(world.log.seqs(room) == [2, 3] for room in rooms)
+    assert len(world.log.events) == 260
+    for room in rooms:
+        assert len(await check_stream(world.database, room)) == 3
+    await sweeper.commits.sweep(END)
+    assert len(world.log.events) == 260
