@@ -106,7 +106,7 @@ class Chat:
             await asyncio.sleep(0.002)
         raise AssertionError("never settled")
 
-    # -- rooms and members -----------------------------------------------------------------------------------------
+    # -- rooms and members ---------------------------------------------------------------------------------------------
 
     async def room(self, actor: Actor, name: str, *members: str, type: str = "c", **fields: Any) -> Document:
         request = CreateRoomRequest(actor=actor, type=type, name=name, members=members, **fields)
@@ -147,7 +147,7 @@ class Chat:
         reply = await self.messaging.list_members(ListMembersRequest(actor=actor, room_id=room_id, **fields))
         return [loaded(data) for data in reply.documents]
 
-    # -- messages -------------------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------------
 
     async def send(
         self, actor: Actor, room_id: str, text: str = "hello", *, extra: Document | None = None, **fields: Any
@@ -194,7 +194,7 @@ class Chat:
         reply = await self.messaging.list_threads(ListThreadsRequest(actor=actor, room_id=room_id, **fields))
         return [loaded(data)["_id"] for data in reply.documents]
 
-    # -- subscriptions ---------------------------------------------------------------------------------------------------
+    # -- subscriptions -------------------------------------------------------------------------------------------------
 
     async def subscription(self, actor: Actor, room_id: str) -> Document:
         """The actor's subscription as they see it; {} for none."""

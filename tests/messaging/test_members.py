@@ -106,8 +106,8 @@ async def test_a_removed_member_can_do_nothing(chat: Chat) -> None:
             await chat.edit(bob, mine["_id"], "changed")
         with refused("error-room-not-found"):
             await chat.read(bob, room_id)
-    with refused("error-user-not-in-room"):
-        await chat.remove(ann, room_id, "bob")
+        with refused("error-user-not-in-room"):
+            await chat.remove(ann, room_id, "bob")
 
 
 async def test_removing_needs_its_permission(chat: Chat) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import re
 import unicodedata
 
+from palaver import failpoints
 from palaver.database import Document
 from palaver.errors import Conflict, InvalidInput
 from palaver.node import Node
@@ -61,6 +62,7 @@ class Names:
                 await asyncio.sleep(0.05)
             else:
                 await self._node.database.release(key, owner)
+        failpoints.reach("claim.after_claim")
 
     async def check_claim(self, name: str, room_id: str) -> None:
         """Raises Conflict unless the claim still stands; asked right before the name is given."""

@@ -72,7 +72,7 @@ class Reads:
 
         async def decide(draft: Draft) -> None:
             room, subscription = await self._get_membership(user, request.room_id)
-            at = now()
+            at = rules.preference_time(subscription, room, now())
             event = Event()
             fact = event.room_read
             fact.room_id = room["_id"]
@@ -156,7 +156,7 @@ class Reads:
             fact.subscription_id = subscription["_id"]
             fact.set = orjson.dumps(made)
             fact.unset.extend(removed)
-            draft.append(event, actor=actor, at=now())
+            draft.append(event, actor=actor, at=rules.preference_time(subscription, room, now()))
 
         await self._node.commits.execute(user_stream(user.id), decide)
 

@@ -258,6 +258,11 @@ def event_time(room: Mapping[str, Any], now: int) -> int:
     return last + 1 if now <= last < now + _MAX_AHEAD else now
 
 
+def preference_time(subscription: Document, room: Document, now: int) -> int:
+    """The time of the next event of a subscription in its user's stream: later than all that it has shown so far."""
+    return event_time({"_updatedAt": {"$date": subscription_changed_at(subscription, room)}}, now)
+
+
 def is_system(message: Mapping[str, Any]) -> bool:
     """Whether the room itself says it. An encrypted message has a type, too, but a sender who wrote it."""
     return bool(message.get("t", "e2e") != "e2e")

@@ -1,0 +1,77 @@
+"""What a message costs: the same in a room of two and in a room of 50,000."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from palaver.database import Put
+from palaver.events import room_stream
+from palaver.messaging import rules
+from palaver.v1.event_pb2 import Event
+from tests.messaging.helpers import Chat
+
+
+@pytest.fixture(autouse=True)
+async def _untold(local: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events are not published here: marking them so, later and many at once, would be counted with some message."""
+    commits = local.running.node.commits
+    for _ in range(200):
+        if not await local.database.list_unpublished(2**50):
+            break
+        await asyncio.sleep(0.02)
+    monkeypatch.setattr(commits, "tell", lambda events: None)
+
+
+async def fill(chat: Chat, room_id: str, members: int) -> None:
+    """Adds so many members in one event, by hand."""
+    room = await chat.database.get("rooms", room_id)
+    assert room is not None
+    event = Event(stream_kind="room", stream_id=room_id, seq=room["applied_seq"] + 1, command_id="fill")
+    event.room_changed.set = orjson.dumps({"usersCount": members})
+    puts = [Put("rooms", room_id, set={"usersCount": members})]
+    for index in range(members - room["usersCount"]):
+        user = {"_id": f"user{index}", "username": f"user{index}"}
+        subscription = rules.new_subscription(f"s{index}", room, user, 1)
+        puts.append(Put("subscriptions", subscription["_id"], insert=subscription))
+    await chat.database.commit(room_stream(room_id), [event], [puts])
+
+
+@pytest.mark.parametrize(
+    ("text", "thread", "expected"),
+    [
+        ("plain", False, 4),  # the event, the message, the sender's subscription, the room
+        ("for @bob", False, 5),  # and his subscription
+        ("for @bob and @eve", False, 6),
+        ("for @all", False, 4),
+        ("a reply", True, 8),  # and the thread's first message, and its author's and the sender's records
+        ("see #general and http://a.org", False, 4),
+    ],
+)
+async def test_writes_of_a_message_in_rooms_small_and_large(
+    local: Chat, text: str, thread: bool, expected: int
+) -> None:
+    ann, *_ = await local.users("ann", "bob", "eve")
+    written = []
+    for name, members in (("small", 3), ("large", 50_000 if text == "plain" else 2_000)):
+        room_id = (await local.room(ann, name, "bob", "eve"))["_id"]
+        await fill(local, room_id, members)
+        root = await local.send(ann, room_id, "root", message_id=f"root{name}")
+        thread_id = root["_id"] if thread else ""
+        before = local.database.documents_written
+        await local.send(ann, room_id, text, thread_id=thread_id)
+        written.append(local.database.documents_written - before)
+        assert (await local.get_room(ann, room_id))["usersCount"] == members
+    assert written[0] == written[1]
+    assert written[0] <= expected
+
+
+async def test_reading_costs_two_writes(local: Chat) -> None:
+    ann, bob = await local.users("ann", "bob")
+    room_id = (await local.room(ann, "dev", "bob"))["_id"]
+    await local.send(ann, room_id)
+    await local.read(bob, room_id)
+    await local.send(ann, room_id)
+    before = local.database.documents_written
+    await local.read(bob, room_id)
+    assert local.database.documents_written - before <= 3  # the event, the subscription, the user

@@ -1,0 +1,161 @@
+"""Lists of rooms and subscriptions, what changed since, and the answers for gateways."""
+
+import asyncio
+import time
+
+from palaver.database import Put
+from palaver.events import SYSTEM, room_stream
+from palaver.v1.event_pb2 import Actor, Event
+from palaver.v1.messaging_pb2 import (
+    GetRoomHeadsRequest,
+    ListMembershipsRequest,
+    ListRoomEventsRequest,
+    ListRoomsReply,
+    ListRoomsRequest,
+    ListSubscriptionsRequest,
+    RoomRequest,
+)
+from tests.messaging.helpers import ADMIN, Chat, loaded, refused
+
+
+async def rooms(chat: Chat, actor: Actor, **fields: object) -> ListRoomsReply:
+    request = ListRoomsRequest(actor=actor, **{"updated_since": -1, **fields})  # type: ignore[arg-type]
+    return await chat.messaging.list_rooms(request)
+
+
+def names(reply: ListRoomsReply) -> list[str]:
+    return [loaded(data).get("name", "?") for data in reply.rooms]
+
+
+async def test_which_rooms_somebody_sees(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    await chat.room(ann, "beta", type="p")
+    await chat.room(ann, "alpha")
+    await chat.room(bob, "gamma")
+    await chat.direct(ann, "bob")
+    sort = b'[["name",1]]'
+    assert names(await rooms(chat, ann, sort=sort)) == ["?", "alpha", "beta"]
+    assert names(await rooms(chat, ann, sort=sort, types=["c", "p"])) == ["alpha", "beta"]
+    assert names(await rooms(chat, ann, sort=b'[["name",-1]]', types=["c", "p"], count=1)) == ["beta"]
+    assert names(await rooms(chat, ann, filter=b'{"name":{"$contains":"ET"}}')) == ["beta"]
+    public = await rooms(chat, ann, scope=ListRoomsRequest.PUBLIC)
+    assert (names(public), public.total) == (["alpha", "gamma", "general"], 3)
+    page = await rooms(chat, ann, scope=ListRoomsRequest.PUBLIC, offset=1, count=1)
+    assert (names(page), page.total) == (["gamma"], 3)
+    with refused("error-not-allowed"):
+        await rooms(chat, ann, scope=ListRoomsRequest.EVERYTHING)
+    everything = await rooms(chat, ADMIN, scope=ListRoomsRequest.EVERYTHING, sort=sort)
+    assert sorted(names(everything)) == ["?", "alpha", "beta", "gamma", "general"]
+    with refused("error-invalid-query"):
+        await rooms(chat, ann, filter=b'{"join_code":"x"}')
+    await chat.grant("view-c-room", "admin")
+    with refused("error-not-allowed"):
+        await rooms(chat, ann, scope=ListRoomsRequest.PUBLIC)
+    await chat.grant("view-joined-room", "user")
+    assert names(await rooms(chat, ann, scope=ListRoomsRequest.PUBLIC)) == ["alpha"]
+
+
+async def test_what_changed_since(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    ids = [(await chat.room(ann, name, "bob"))["_id"] for name in ("one", "two", "three", "four")]
+    since = max([(await chat.get_room(ann, id))["_updatedAt"]["$date"] for id in ids])
+    await asyncio.sleep(0.002)
+    assert names(await rooms(chat, bob, updated_since=since)) == []
+    assert await chat.subscriptions(bob, since) == {}
+    await chat.send(ann, ids[0])
+    await chat.leave(bob, ids[1])
+    await chat.messaging.delete_room(RoomRequest(actor=ann, room_id=ids[2]))
+    changed = await rooms(chat, bob, updated_since=since)
+    assert names(changed) == ["one"]
+    assert {loaded(data)["_id"] for data in changed.removed} == {ids[1], ids[2]}
+    assert set(await chat.subscriptions(bob, since)) == {ids[0]}
+    reply = await chat.messaging.list_subscriptions(ListSubscriptionsRequest(actor=bob, updated_since=since))
+    assert len(reply.removed) == 2
+    assert all("_deletedAt" in loaded(data) for data in reply.removed)
+    later = max(
+        (await chat.subscription(bob, ids[0]))["_updatedAt"]["$date"], loaded(reply.removed[0])["_deletedAt"]["$date"]
+    )
+    await chat.read(bob, ids[0])
+    await chat.prefer(bob, ids[3], f=True)
+    assert set(await chat.subscriptions(bob, later)) == {ids[0], ids[3]}
+
+
+async def test_who_came_back_has_not_left(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    room_id = (await chat.room(ann, "dev", "bob"))["_id"]
+    since = (await chat.get_room(ann, room_id))["_updatedAt"]["$date"]
+    await chat.leave(bob, room_id)
+    await chat.join(bob, room_id)
+    changed = await rooms(chat, bob, updated_since=since)
+    assert (names(changed), list(changed.removed)) == (["dev"], [])
+
+
+async def test_gateways_ask_for_the_members_of_a_room(chat: Chat) -> None:
+    ann, bob, eve = await chat.users("ann", "bob", "eve")
+    room_id = (await chat.room(ann, "dev", "bob", "eve"))["_id"]
+    root = await chat.send(ann, room_id, "@bob hello")
+    await chat.send(bob, room_id, "reply", thread_id=root["_id"])
+    request = ListSubscriptionsRequest(
+        actor=SYSTEM, updated_since=-1, room_ids=[room_id], user_ids=[bob.id, ann.id, "nobody", ADMIN.id]
+    )
+    reply = await chat.messaging.list_subscriptions(request)
+    shown = {subscription["u"]["_id"]: subscription for subscription in map(loaded, reply.subscriptions)}
+    assert shown == {actor.id: await chat.subscription(actor, room_id) for actor in (ann, bob)}
+    assert shown[bob.id]["userMentions"] == 1
+    assert shown[ann.id]["tunread"] == [root["_id"]]
+    request.actor.CopyFrom(ann)
+    with refused("error-not-allowed"):
+        await chat.messaging.list_subscriptions(request)
+    assert (await chat.messaging.list_memberships(ListMembershipsRequest(user_id=eve.id))).room_ids == [room_id]
+
+
+async def test_gateways_ask_for_events_and_heads(chat: Chat) -> None:
+    ann = await chat.user("ann")
+    room_id = (await chat.room(ann, "dev"))["_id"]
+    for _ in range(3):
+        await chat.send(ann, room_id)
+    reply = await chat.messaging.list_room_events(ListRoomEventsRequest(room_id=room_id, after=1, limit=2))
+    assert ([event.seq for event in reply.events], reply.head) == ([2, 3], 4)
+    reply = await chat.messaging.list_room_events(ListRoomEventsRequest(room_id=room_id, after=3))
+    assert ([event.seq for event in reply.events], reply.head) == ([4], 4)
+    heads = await chat.messaging.get_room_heads(GetRoomHeadsRequest(room_ids=["unknown", room_id]))
+    assert heads.heads == [0, 4]
+
+
+async def test_access_of_a_connection(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    room_id = (await chat.room(ann, "dev"))["_id"]
+    reply = await chat.messaging.check_access(RoomRequest(actor=bob, room_id=room_id))
+    assert (reply.allowed, reply.member, reply.type, reply.name) == (True, False, "c", "dev")
+    await chat.grant("preview-c-room", "admin")
+    assert not (await chat.messaging.check_access(RoomRequest(actor=bob, room_id=room_id))).allowed
+    assert (await chat.messaging.check_access(RoomRequest(actor=ann, room_id=room_id))).member
+
+
+async def test_a_user_of_many_rooms_is_answered_at_once(local: Chat) -> None:
+    """Two queries however many rooms; a generous bound on the time that they and the counting take."""
+    ann = await local.user("ann")
+    for index in range(200):
+        room_id = f"room{index}"
+        room = {"_id": room_id, "t": "c", "name": room_id, "counted": 5, "ts": {"$date": 1}, "_updatedAt": {"$date": 1}}
+        subscription = {
+            "_id": f"s{index}",
+            "rid": room_id,
+            "u": {"_id": ann.id, "username": "ann"},
+            "t": "c",
+            "name": room_id,
+            "ts": {"$date": 1},
+            "read": {"counted": 3},
+        }
+        event = Event(stream_kind="room", stream_id=room_id, seq=1, command_id=room_id)
+        puts = [Put("rooms", room_id, insert=room), Put("subscriptions", f"s{index}", insert=subscription)]
+        await local.database.commit(room_stream(room_id), [event], [puts])
+    best = 1.0
+    for _ in range(5):
+        started = time.perf_counter()
+        shown = await local.subscriptions(ann)
+        listed = await rooms(local, ann)
+        best = min(best, time.perf_counter() - started)
+        assert (len(shown), len(listed.rooms)) == (200, 200)
+        assert all(subscription["alert"] for subscription in shown.values())
+    assert best < 0.1

@@ -1,0 +1,332 @@
+"""Sending, repeating, editing, deleting and reacting; and what each does to whoever else is in the room."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from palaver.messaging import revisions
+from palaver.v1.event_pb2 import Actor
+from tests.messaging.helpers import ADMIN, Chat, loaded, refused
+
+
+async def make_room(chat: Chat, *names: str) -> tuple[str, list[Actor]]:
+    """A room of the first of these new users and the others."""
+    actors = await chat.users(*names)
+    room = await chat.room(actors[0], "dev", *names[1:])
+    return room["_id"], actors
+
+
+async def test_a_message_as_it_is_sent_and_stored(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    sent = await chat.send(ann, room_id, "hello @bob, see #general and http://a.org/x")
+    assert sent == {
+        "_id": sent["_id"],
+        "rid": room_id,
+        "msg": "hello @bob, see #general and http://a.org/x",
+        "ts": sent["ts"],
+        "u": {"_id": "annId", "username": "ann", "name": "Ann"},
+        "_updatedAt": sent["ts"],
+        "urls": [{"url": "http://a.org/x"}],
+        "mentions": [{"_id": "bobId", "username": "bob", "name": "Bob", "type": "user"}],
+        "channels": [{"_id": "GENERAL", "name": "general"}],
+        "md": [
+            {
+                "type": "PARAGRAPH",
+                "value": [{"type": "PLAIN_TEXT", "value": "hello @bob, see #general and http://a.org/x"}],
+            }
+        ],
+    }
+    assert await chat.message(bob, sent["_id"]) == sent
+    room = await chat.get_room(bob, room_id)
+    assert (room["lastMessage"], room["lm"], room["msgs"]) == (sent, sent["ts"], 1)
+
+
+async def test_both_sides_of_a_conversation(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    await chat.send(ann, room_id, "one")
+    await chat.send(ann, room_id, "@bob two")
+    assert await chat.counters(ann, room_id) == (0, 0, 0, False)
+    assert await chat.counters(bob, room_id) == (1, 1, 0, True)
+    await chat.read(bob, room_id)
+    assert await chat.counters(bob, room_id) == (0, 0, 0, False)
+    await chat.send(bob, room_id, "@all three")
+    assert await chat.counters(ann, room_id) == (1, 0, 1, True)
+    assert await chat.counters(bob, room_id) == (0, 0, 0, False)
+    await chat.send(ann, room_id, "four")
+    assert await chat.counters(bob, room_id) == (0, 0, 0, True), "an own @all is nobody else's"
+    await chat.set_setting("Unread_Count", "all_messages")
+    assert await chat.counters(ann, room_id) == (1, 0, 1, True)
+    assert await chat.counters(bob, room_id) == (1, 0, 0, True)
+
+
+async def test_direct_messages_all_count(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    room_id = (await chat.direct(ann, "bob"))["_id"]
+    await chat.send(ann, room_id)
+    await chat.send(ann, room_id)
+    assert await chat.counters(bob, room_id) == (2, 0, 0, True)
+    await chat.set_setting("Unread_Count_DM", "mentions_only")
+    assert await chat.counters(bob, room_id) == (0, 0, 0, True)
+
+
+async def test_a_repeated_command_is_one_message(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    sent = await chat.send(ann, room_id, "first", message_id="mine")
+    again = await asyncio.gather(*(chat.send(ann, room_id, "first", message_id="mine") for _ in range(5)))
+    assert again == [sent] * 5
+    assert (await chat.get_room(ann, room_id))["msgs"] == 1
+    with refused("error-invalid-message-id"):
+        await chat.send(bob, room_id, "first", message_id="mine")
+    other = await chat.room(ann, "other")
+    with refused("error-invalid-message-id"):
+        await chat.send(ann, other["_id"], "first", message_id="mine")
+    await chat.delete(ann, "mine")
+    with refused("error-invalid-message-id"):
+        await chat.send(ann, room_id, "first", message_id="mine")
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t"])
+async def test_an_empty_message_is_none(local: Chat, text: str) -> None:
+    with refused("error-invalid-message"):
+        await local.send(ADMIN, "GENERAL", text)
+    sent = await local.send(ADMIN, "GENERAL", text, extra={"attachments": [{"text": "but this"}]})
+    assert sent["attachments"] == [{"text": "but this"}]
+
+
+async def test_a_message_has_a_largest_size(chat: Chat) -> None:
+    await chat.set_setting("Message_MaxAllowedSize", 5)
+    sent = await chat.send(ADMIN, "GENERAL", "12345")
+    with refused("error-message-size-exceeded"):
+        await chat.send(ADMIN, "GENERAL", "123456")
+    with refused("error-message-size-exceeded"):
+        await chat.edit(ADMIN, sent["_id"], "123456")
+
+
+async def test_what_a_client_may_add(chat: Chat) -> None:
+    ann = await chat.user("ann")
+    room_id = (await chat.room(ann, "dev"))["_id"]
+    sent = await chat.send(
+        ann, room_id, "see http://a.org", extra={"groupable": False, "parseUrls": False, "bot": {"i": "x"}}
+    )
+    assert (sent["groupable"], sent["parseUrls"], sent["bot"], sent["urls"]) == (False, False, {"i": "x"}, [])
+    wrong: tuple[dict[str, Any], ...] = (
+        {"u": {}},
+        {"_hidden": True},
+        {"ts": 1},
+        {"attachments": "x"},
+        {"attachments": ["x"]},
+        {"t": "uj"},
+    )
+    for extra in wrong:
+        with refused("invalid-params"):
+            await chat.send(ann, room_id, extra=extra)
+    for extra in ({"alias": "x"}, {"emoji": ":x:"}, {"avatar": "http://x"}):
+        with refused("error-not-allowed", "Not enough permission"):
+            await chat.send(ann, room_id, extra=extra)
+    await chat.grant("message-impersonate", "owner")
+    assert (await chat.send(ann, room_id, extra={"alias": "x"}))["alias"] == "x"
+    with refused("error-invalid-message-id"):
+        await chat.send(ann, room_id, message_id="x" * 65)
+
+
+async def test_only_members_write(chat: Chat) -> None:
+    room_id, (_, bob) = await make_room(chat, "ann", "bob")
+    eve = await chat.user("eve")
+    with refused("error-not-allowed"):
+        await chat.send(eve, room_id)
+    with refused("error-room-not-found"):
+        await chat.send(eve, "unknown")
+    with refused("error-invalid-user"):
+        await chat.send(Actor(kind=Actor.USER, id="nobody"), room_id)
+    await chat.send(bob, room_id)
+
+
+async def test_read_only_rooms_are_for_some(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    before = await chat.send(bob, room_id)
+    await chat.update_room(ann, room_id, ro=True)
+    await chat.send(ann, room_id)
+    readonly = "You can't send messages because the room is readonly."
+    with refused("error-not-allowed", readonly):
+        await chat.send(bob, room_id)
+    with refused("error-not-allowed", readonly):
+        await chat.edit(bob, before["_id"], "x")
+    with refused("error-not-allowed"):
+        await chat.react(bob, before["_id"], "x")
+    with refused("error-not-allowed"):
+        await chat.delete(bob, before["_id"])
+    await chat.update_room(ann, room_id, reactWhenReadOnly=True)
+    await chat.react(bob, before["_id"], "x")
+    await chat.update_room(ann, room_id, unmute="bob")
+    await chat.send(bob, room_id)
+
+
+async def test_a_broadcast_rooms_members_listen(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    room_id = (await chat.room(ann, "news", "bob", extra=b'{"broadcast":true}'))["_id"]
+    with refused("error-not-allowed"):
+        await chat.send(bob, room_id)
+    with refused("error-not-allowed"):
+        await chat.members(bob, room_id)
+    await chat.send(ann, room_id)
+
+
+async def test_everybody_is_mentioned_by_those_who_may(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    assert (await chat.send(ann, room_id, "@here"))["mentions"] == [{"_id": "here", "username": "here"}]
+    await chat.grant("mention-all", "owner")
+    with refused("error-action-not-allowed"):
+        await chat.send(bob, room_id, "@all")
+    await chat.send(ann, room_id, "@all")
+    assert await chat.counters(bob, room_id) == (2, 0, 2, True)
+    await chat.set_setting("Message_MaxAll", 1)
+    assert (await chat.send(ann, room_id, "@all"))["mentions"] == []
+    assert await chat.counters(bob, room_id) == (2, 0, 2, True)
+
+
+async def test_who_is_no_member_is_named_and_not_counted(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    await chat.user("eve")
+    sent = await chat.send(ann, room_id, "@eve @nobody @ann")
+    assert [mention["username"] for mention in sent["mentions"]] == ["eve", "ann"]
+    assert await chat.counters(ann, room_id) == (0, 0, 0, False)
+
+
+async def test_private_rooms_are_not_resolved(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    await chat.room(ADMIN, "secret", type="p")
+    assert (await chat.send(ann, room_id, "#secret #dev #nothing"))["channels"] == [{"_id": room_id, "name": "dev"}]
+
+
+async def test_editing_ones_own(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    sent = await chat.send(ann, room_id, "helo")
+    edited = await chat.edit(ann, sent["_id"], "hello @bob http://a.org")
+    assert (edited["msg"], edited["ts"], edited["editedBy"]) == (
+        "hello @bob http://a.org",
+        sent["ts"],
+        {"_id": "annId", "username": "ann"},
+    )
+    assert edited["urls"] == [{"url": "http://a.org"}]
+    assert [mention["username"] for mention in edited["mentions"]] == ["bob"]
+    assert edited["_updatedAt"]["$date"] > sent["_updatedAt"]["$date"]
+    assert (await chat.get_room(bob, room_id))["lastMessage"] == edited
+    assert await chat.message(bob, sent["_id"]) == edited
+    assert await chat.counters(bob, room_id) == (0, 0, 0, True), "an edit counts nothing"
+    assert await chat.edit(ann, sent["_id"], "hello @bob http://a.org") == edited, "the same text is no edit"
+
+
+async def test_who_may_edit(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    sent = await chat.send(bob, room_id)
+    eve = await chat.user("eve")
+    await chat.join(eve, room_id)
+    with refused("error-action-not-allowed"):
+        await chat.edit(eve, sent["_id"], "x")
+    await chat.edit(ann, sent["_id"], "by the owner")
+    with refused("error-invalid-room"):
+        await chat.edit(ann, sent["_id"], "x", room_id="GENERAL")
+    with refused("error-message-not-found"):
+        await chat.edit(ann, "unknown", "x")
+    await chat.set_setting("Message_AllowEditing", False)
+    with refused("error-action-not-allowed"):
+        await chat.edit(bob, sent["_id"], "y")
+    notice = loaded((await chat.page(ann, room_id, filter=b'{"t":"uj"}')).messages[0])
+    with refused("error-action-not-allowed"):
+        await chat.edit(ann, notice["_id"], "nobody joined")
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [
+        ("Message_AllowEditing_BlockEditInMinutes", "error-message-editing-blocked"),
+        ("Message_AllowDeleting_BlockDeleteInMinutes", "error-action-not-allowed"),
+    ],
+)
+async def test_changes_are_blocked_after_a_while(
+    local: Chat, monkeypatch: pytest.MonkeyPatch, setting: str, code: str
+) -> None:
+    room_id, (_, bob) = await make_room(local, "ann", "bob")
+    sent = await local.send(bob, room_id)
+
+    def change() -> Awaitable[Any]:
+        return local.edit(bob, sent["_id"], "x") if "Editing" in setting else local.delete(bob, sent["_id"])
+
+    monkeypatch.setattr(revisions, "now", lambda: sent["ts"]["$date"] + 6 * 60_000)
+    await local.set_setting(setting, 5)
+    with refused(code):
+        await change()
+    await local.set_setting(setting, 7)
+    await change()
+
+
+async def test_deleting(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    first = await chat.send(ann, room_id, "first")
+    second = await chat.send(bob, room_id, "@ann second")
+    with refused("error-action-not-allowed"):
+        await chat.delete(bob, first["_id"])
+    with refused("error-invalid-room"):
+        await chat.delete(bob, second["_id"], room_id="GENERAL")
+    assert await chat.delete(bob, second["_id"]) == second
+    assert await chat.texts(ann, room_id) == ["first"]
+    for work in (chat.message(bob, second["_id"]), chat.delete(bob, second["_id"]), chat.edit(bob, second["_id"], "x")):
+        with refused("error-message-not-found"):
+            await work
+    assert (await chat.get_room(bob, room_id))["lastMessage"]["_id"] == first["_id"]
+    assert await chat.counters(ann, room_id) == (1, 1, 0, True), "deleting does not subtract"
+    stored = await chat.database.get("messages", second["_id"])
+    assert stored is not None
+    assert "second" not in str(stored)
+    await chat.delete(ann, first["_id"])
+    assert "lastMessage" not in await chat.get_room(bob, room_id)
+
+
+async def test_who_may_delete(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    mine = await chat.send(bob, room_id)
+    await chat.set_setting("Message_AllowDeleting", False)
+    with refused("error-action-not-allowed"):
+        await chat.delete(bob, mine["_id"])
+    await chat.delete(ann, mine["_id"])  # an owner has force-delete-message
+    await chat.set_setting("Message_AllowDeleting", True)
+    await chat.grant("delete-own-message", "admin")
+    mine = await chat.send(bob, room_id)
+    with refused("error-action-not-allowed"):
+        await chat.delete(bob, mine["_id"])
+
+
+async def test_the_last_message_is_right_when_it_is_deleted_in_a_crowd(chat: Chat) -> None:
+    """Deleting needs what the same batch of commands is about to write."""
+    room_id, (ann,) = await make_room(chat, "ann")
+    for round_ in range(5):
+        ids = [f"m{round_}-{index}" for index in range(4)]
+        await asyncio.gather(*(chat.send(ann, room_id, id, message_id=id) for id in ids))
+        last = (await chat.get_room(ann, room_id))["lastMessage"]["_id"]
+        extra, _ = await asyncio.gather(chat.send(ann, room_id, "extra"), chat.delete(ann, last))
+        await chat.delete(ann, extra["_id"])
+        texts = await chat.texts(ann, room_id)
+        assert (await chat.get_room(ann, room_id))["lastMessage"]["msg"] == texts[-1]
+        assert last not in texts
+
+
+async def test_reactions(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    sent = await chat.send(ann, room_id)
+    assert (await chat.react(ann, sent["_id"], ":smile:"))["reactions"] == {":smile:": {"usernames": ["ann"]}}
+    reacted = await chat.react(bob, sent["_id"], "smile", True)
+    assert reacted["reactions"] == {":smile:": {"usernames": ["ann", "bob"]}}
+    assert await chat.react(bob, sent["_id"], "smile", True) == reacted
+    assert (await chat.get_room(bob, room_id))["lastMessage"]["reactions"] == reacted["reactions"]
+    await chat.react(ann, sent["_id"], "smile")
+    assert "reactions" not in await chat.react(bob, sent["_id"], "smile", False)
+    assert "reactions" not in await chat.message(ann, sent["_id"])
+    assert await chat.counters(bob, room_id) == (0, 0, 0, True)
+    for emoji in ("", "a b", "$inc", "a.b"):
+        with refused("error-not-allowed", "Invalid emoji provided."):
+            await chat.react(ann, sent["_id"], emoji)
+    eve = await chat.user("eve")
+    with refused("error-not-allowed"):
+        await chat.react(eve, sent["_id"], "x")
