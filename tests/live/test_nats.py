@@ -94,6 +94,7 @@ async def test_a_frozen_server_is_unavailable_in_bounded_time(
 ) -> None:
     monkeypatch.setattr(connection, "REPLY_SECONDS", 0.3)
     server.pause()
+    await asyncio.sleep(0.2)  # until all its threads stand still
     started = time.monotonic()
     for frozen in (live.get("key"), live.list(""), live.acquire("sweeper", "one", 60), live.subscribe("a", print)):
         with pytest.raises(Unavailable):

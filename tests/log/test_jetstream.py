@@ -151,6 +151,8 @@ async def test_opening_without_nats_is_unavailable(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(connection, "OPEN_SECONDS", 0.5)
     with pytest.raises(Unavailable, match="does not answer"):
         await JetStreamLog("nats://127.0.0.1:1", "work").open()
+    await asyncio.sleep(2 * connection.RETRY_SECONDS)
+    assert len(asyncio.all_tasks()) == 1  # nothing goes on trying behind the caller's back
 
 
 async def test_opening_without_jetstream_is_unavailable() -> None:
@@ -221,6 +223,7 @@ async def test_a_frozen_server_is_noticed_in_bounded_time(server: NatsServer, mo
     gaps: list[bool] = []
     log.on_gap(lambda: gaps.append(True))
     server.pause()
+    await asyncio.sleep(0.2)  # until all its threads stand still
     started = time.monotonic()
     with pytest.raises(Unavailable):
         await log.publish([room_event(1)])
@@ -236,6 +239,7 @@ async def test_a_frozen_server_is_noticed_in_bounded_time(server: NatsServer, mo
 
 async def test_waiting_for_an_answer_ends_with_the_connection(server: NatsServer, log: JetStreamLog) -> None:
     server.pause()
+    await asyncio.sleep(0.2)  # until all its threads stand still
     publishing = asyncio.create_task(log.publish([room_event(1)]))
     await asyncio.sleep(0.1)
     await server.kill()

@@ -29,7 +29,7 @@ class Live(Protocol):
         """Hears everything published to the subject after this returned. A last token `>` matches any rest."""
 
     async def acquire(self, name: str, holder: str, seconds: float) -> bool:
-        """Takes or renews the lease `name` for `seconds`; False while another holder has it."""
+        """Takes or renews the lease `name` for `seconds` (a cluster counts whole ones); False while another has it."""
 
     async def release(self, name: str, holder: str) -> None: ...
 
@@ -41,4 +41,4 @@ class Live(Protocol):
     async def delete(self, key: str) -> None: ...
 
     async def list(self, prefix: str) -> dict[str, bytes]:
-        """The keys that begin with `prefix` (a dotted path), with their values."""
+        """The keys that are `prefix` or lie below it (a dotted path; "" is all), with their values."""

@@ -35,7 +35,8 @@ class Log(Protocol):
     async def publish(self, events: Sequence[Event]) -> None:
         """Distributes events in the given order; returns when the log has stored them. Twice is harmless.
 
-        An event reaches the followers of its own stream, and of the user streams in `also_tell`.
+        An event reaches the followers of its own stream, and of the user streams in `also_tell`. A follower (a
+        callback) of several of them hears it once.
         """
 
     async def follow(self, stream: Stream, on_event: OnEvent) -> Follow: ...

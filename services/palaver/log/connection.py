@@ -94,7 +94,7 @@ class Connection:
         self._on_gap = on_gap
         self._on_reconnect = on_reconnect
         self._client = Client()
-        self._closing = False
+        self._is_open = False
         self._reviving: asyncio.Task[None] | None = None
         self._interests: set[Interest] = set()
         self._inbox = ""
@@ -106,13 +106,13 @@ class Connection:
 
     async def open(self) -> None:
         """Connects. Raises Unavailable when nothing answers, ConfigError when the server is too old."""
-        self._closing = False
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._connect()
         except _FAILURES as error:
             await self._client.close()
             raise Unavailable(f"NATS does not answer at {self.url}: {error}") from error
+        self._is_open = True
         version = self._client.connected_server_version
         if (version.major, version.minor) < MINIMUM_VERSION:
             await self.close()
@@ -125,13 +125,14 @@ class Connection:
 
     async def close(self) -> None:
         """Closes. Subscriptions end with it."""
-        self._closing = True
+        was_open, self._is_open = self._is_open, False
         if self._reviving is not None:
             self._reviving.cancel()
             await asyncio.gather(self._reviving, return_exceptions=True)
         self._interests.clear()
         self._give_up()
-        await self._client.close()
+        if was_open:
+            await self._client.close()
 
     async def _connect(self) -> None:
         self._client = Client()
@@ -163,7 +164,7 @@ class Connection:
             logger.debug("NATS connection %s: %s", self.name, error)
 
     async def _on_disconnected(self) -> None:
-        if not self._closing:
+        if self._is_open:
             logger.warning("the NATS connection %s is lost", self.name)
         self._give_up()
 
@@ -186,7 +187,7 @@ class Connection:
 
     async def _on_closed(self) -> None:
         """nats-py gives up for good after some errors of the server, such as an expired credential."""
-        if not self._closing and self._reviving is None:
+        if self._is_open and self._reviving is None:
             logger.error("the NATS connection %s was closed: %s", self.name, self._client.last_error)
             self._reviving = asyncio.create_task(self._revive(), name=f"revive {self.name}")
 

@@ -1,7 +1,6 @@
 """Who in this process follows which stream. Used by both adapters of the log, by nobody else."""
 
 import logging
-from collections.abc import Iterator
 
 from prometheus_client import Counter
 
@@ -23,12 +22,6 @@ class Followers:
         # Tuples are replaced, never changed: a follower may follow and stop while it is told.
         self._of: dict[StreamKey, tuple[OnEvent, ...]] = {}
         self._counts: dict[tuple[StreamKey, OnEvent], int] = {}
-
-    def __contains__(self, stream: StreamKey) -> bool:
-        return stream in self._of
-
-    def __iter__(self) -> Iterator[StreamKey]:
-        return iter(self._of)
 
     def add(self, stream: StreamKey, on_event: OnEvent) -> None:
         """Adds one interest."""
