@@ -28,11 +28,11 @@ class Client:
         headers = {**self.headers, **options.pop("headers", {})}
         return await self.http.request(method, path, headers=headers, **options)
 
-    async def get(self, path: str, status: int = 200, **parameters: Any) -> dict[str, Any]:
+    async def get(self, path: str, status: int = 200, /, **parameters: Any) -> dict[str, Any]:
         """The answer's body; fails unless it has this status."""
         return read(await self.request("GET", path, params=parameters or None), status)
 
-    async def post(self, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
+    async def post(self, path: str, status: int = 200, /, **body: Any) -> dict[str, Any]:
         return read(await self.request("POST", path, json=body), status)
 
     async def call(self, method: str, *parameters: Any, anonymous: bool = False) -> dict[str, Any]:
@@ -52,13 +52,13 @@ class Client:
         found.user_id = data["userId"]
         return found
 
-    async def make_user(self, username: str, **fields: Any) -> "Client":
+    async def make_user(self, username: str, /, **fields: Any) -> "Client":
         """As an administrator: a new user, logged in."""
         await self.post("users.create", **new_user(username, **fields))
         return await Client(self.http, self.node).login(username)
 
 
-def new_user(username: str, **fields: Any) -> dict[str, Any]:
+def new_user(username: str, /, **fields: Any) -> dict[str, Any]:
     """A body for `users.create`."""
     return {
         "username": username,

@@ -18,7 +18,7 @@ from palaver.v1.auth_pb2 import (
     UpdateSettingRequest,
     UserRoleRequest,
 )
-from palaver.v1.messaging_pb2 import ListMembersRequest, ListSubscriptionsRequest, SetMemberRoleRequest
+from palaver.v1.messaging_pb2 import ListMembersRequest, SetMemberRoleRequest
 
 Document = dict[str, Any]
 
@@ -133,14 +133,14 @@ async def list_users_in_role(
         return await users.list_users(call, role=role["_id"], offset=offset, count=count)
     if not room_id:
         return [], 0
-    members = await call.services.messaging.list_members(ListMembersRequest(actor=call.actor, room_id=room_id))
-    by_id: dict[str, Document] = {member["_id"]: member for member in map(orjson.loads, members.documents)}
-    reply = await call.services.messaging.list_subscriptions(
-        ListSubscriptionsRequest(actor=call.actor, updated_since=-1, room_ids=[room_id], user_ids=list(by_id))
-    )
-    subscriptions = map(orjson.loads, reply.subscriptions)
-    holders = [one["u"]["_id"] for one in subscriptions if role["_id"] in one.get("roles", ())]
-    found = sorted((by_id[id] for id in holders if id in by_id), key=lambda user: str(user.get("username")))
+    found: list[Document] = []
+    seen, total = 0, 1
+    while seen < total:
+        request = ListMembersRequest(actor=call.actor, room_id=room_id, offset=seen)
+        reply = await call.services.messaging.list_members(request)
+        members: list[Document] = [orjson.loads(member) for member in reply.documents]
+        found += [member for member in members if role["_id"] in member.get("roles", ())]
+        seen, total = seen + len(members), reply.total if members else 0
     return found[offset : offset + count if count else None], len(found)
 
 

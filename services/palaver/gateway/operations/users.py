@@ -193,7 +193,15 @@ class UserChanges(msgspec.Struct, kw_only=True, rename="camel"):
     send_welcome_email: bool | UnsetType = UNSET
 
 
-_SET_ELSEWHERE = ("active", "status", "statusText", "setRandomPassword", "joinDefaultChannels", "sendWelcomeEmail")
+_SET_ELSEWHERE = (
+    "_id",
+    "active",
+    "status",
+    "statusText",
+    "setRandomPassword",
+    "joinDefaultChannels",
+    "sendWelcomeEmail",
+)
 
 
 async def update_user(call: Call, user_id: str, changes: UserChanges) -> None:
