@@ -157,7 +157,9 @@ def _error_from(error: grpc.aio.AioRpcError, what: str) -> PalaverError:
             data = orjson.loads(value)
             known = error_classes()
             cls = next((known[name] for name in data["classes"] if name in known), PalaverError)
-            return cls(data["reason"], code=data["code"], details=data["details"])
+            found = cls.__new__(cls)  # whatever its own constructor asks for
+            PalaverError.__init__(found, data["reason"], code=data["code"], details=data["details"])
+            return found
     if error.code() in _UNREACHABLE:
         return Unavailable(f"{what} does not answer", details={"status": error.code().name})
     return PalaverError(f"{what} failed", code="error-internal", details={"status": error.code().name})
