@@ -361,6 +361,13 @@ async def test_a_crowd_that_logs_in_waits_in_line(auth: Auth) -> None:
 
 async def test_a_crowd_has_an_end(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     await create_user(auth, "alice")
+    verify = passwords.Passwords._verify
+
+    def verify_slowly(self: passwords.Passwords, stored: str, digest: str) -> bool:
+        time.sleep(0.1)
+        return verify(self, stored, digest)
+
+    monkeypatch.setattr(passwords.Passwords, "_verify", verify_slowly)
     monkeypatch.setattr(passwords, "_MAX_WAITING", 1)
     results = await asyncio.gather(*(login(auth, "alice") for _ in range(10)), return_exceptions=True)
     failed = [result for result in results if isinstance(result, BaseException)]
