@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from palaver.node import Node
-from tests.services import ADMIN_PASSWORD, service_nodes
+from tests.services import ADMIN_PASSWORD, Transport, service_nodes
 
 ROLES = ("auth", "presence", "messaging", "gateway")
 PASSWORD = "correct horse battery"
@@ -80,12 +80,12 @@ def read(answer: httpx.Response, status: int = 200) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_api(folder: Path, **options: Any) -> AsyncIterator[Client]:
+async def running_api(folder: Path, transport: Transport = "process", **options: Any) -> AsyncIterator[Client]:
     """The API for somebody who is not logged in."""
-    async with service_nodes(folder, ROLES, "process", **options) as running:
+    async with service_nodes(folder, ROLES, transport, **options) as running:
         app = running.node.roles["gateway"].app  # type: ignore[attr-defined]
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
-        async with httpx.AsyncClient(transport=transport, base_url="http://chat.example.org/api/v1/") as http:
+        way = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=way, base_url="http://chat.example.org/api/v1/") as http:
             yield Client(http, running.node)
 
 

@@ -81,7 +81,8 @@ async def test_failed_login_does_not_say_why(anybody: Client, credentials: dict[
 
 
 async def test_login_with_wrong_types(anybody: Client) -> None:
-    for credentials in ({"user": {"username": {"$ne": ""}}, "password": "x"}, "boss", None, [], {"user": "boss"}):
+    wrong: tuple[Any, ...] = ({"user": {"username": {"$ne": ""}}, "password": "x"}, "boss", None, [], {"user": "boss"})
+    for credentials in wrong:
         assert (await anybody.call("login", credentials, anonymous=True))["error"]["error"] == 400
 
 
