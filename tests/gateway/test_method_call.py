@@ -182,6 +182,18 @@ async def test_own_data(admin: Client) -> None:
     assert (await alice.call("getPasswordPolicy"))["result"]["enabled"] is False
 
 
+async def test_own_password(admin: Client, anybody: Client) -> None:
+    alice = await admin.make_user("alice")
+    alice.headers |= {"X-2fa-Code": hashlib.sha256(PASSWORD.encode()).hexdigest(), "X-2fa-Method": "password"}
+    assert (await alice.call("setUserPassword", "another one"))["result"] == 1
+    await anybody.login("alice", "another one")
+    factor = {"twoFactorCode": "wrong", "twoFactorMethod": "password"}
+    assert (await alice.call("setUserPassword", "a third one", factor))["error"]["error"] == "error-invalid-password"
+    factor = {"twoFactorCode": "another one", "twoFactorMethod": "password"}
+    assert (await alice.call("setUserPassword", "a third one", factor))["result"] == 1
+    assert await anybody.call("loadLocale", "de", anonymous=True) == {"msg": "result", "id": "7"}
+
+
 async def test_administration_of_users(admin: Client) -> None:
     data = {"username": "alice", "name": "Alice", "email": "a@example.org", "password": PASSWORD, "roles": ["user"]}
     user_id = (await admin.call("insertOrUpdateUser", {**data, "verified": True}))["result"]

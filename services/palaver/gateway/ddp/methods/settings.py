@@ -27,6 +27,11 @@ async def get_private_settings(call: Call, since: Date | None) -> Any:
     return _answer(policy.list_settings(call, public_only=False, since=_milliseconds(since)), since)
 
 
+@method("loadLocale", str, anonymous=True)
+async def load_locale(call: Call, locale: str) -> None:
+    """Texts of dates for a language: clients have them, and use their own when nothing comes."""
+
+
 @method("saveSetting", str, Any)
 async def save_setting(call: Call, setting_id: str, value: Any) -> bool:
     await policy.update_setting(call, setting_id, value)

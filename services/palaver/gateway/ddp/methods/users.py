@@ -125,6 +125,13 @@ async def set_real_name(call: Call, name: str) -> str:
     return name
 
 
+@method("setUserPassword", str)
+async def set_user_password(call: Call, password: str) -> int:
+    """A new password for oneself; the old one comes as the call's second factor."""
+    await users.update_own(call, {"password": password})
+    return 1
+
+
 @method("userSetUtcOffset", float)
 async def set_utc_offset(call: Call, offset: float) -> None:
     await users.update_own(call, {"utcOffset": offset})
