@@ -13,12 +13,22 @@ Values are set by `json_set` on what is stored; nothing is read first.
 import re
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import orjson
+from orjson import dumps
 
 from palaver.database import STREAM_COLLECTIONS, Document, Put, Stream, StreamConflict, stream_document_id
-from palaver.database.sqlite_schema import GUARDS, MAX_INTEGER, RESERVED, TABLES, Table, get_table, json_path, quote
+from palaver.database.sqlite_schema import (
+    GUARDS,
+    MAX_INTEGER,
+    RESERVED,
+    SEARCHED,
+    TABLES,
+    Table,
+    get_table,
+    json_path,
+    quote,
+)
 from palaver.v1.event_pb2 import Event
 
 INSERT_EVENT = "INSERT INTO events (stream_kind, stream_id, seq, command_id, at, blob) VALUES (?, ?, ?, ?, ?, ?)"
@@ -36,12 +46,8 @@ _MAX_NAMES = 10_000
 _MAX_SHAPES = 2_000
 
 
-class Change(NamedTuple):
-    """What becomes of one top-level field: form, encoded value, and the values of its columns."""
-
-    form: str
-    value: Any
-    columns: tuple[Any, ...]
+# What becomes of one top-level field: form, encoded value, and the values of its columns. A bare tuple, for speed.
+Change = tuple[str, Any, tuple[Any, ...]]
 
 
 class Write:
@@ -85,24 +91,14 @@ def _check_names(document: Document) -> None:
             _names.add(name)
 
 
-def _encode(table: Table, name: str, value: Any) -> Change:
-    columns = table.under.get(name)
-    extracted = tuple([column.extract(value) for column in columns]) if columns is not None else ()
-    kind = type(value)
-    if kind is str or value is None:
-        return Change(_PLAIN, value, extracted)
-    if kind is int and -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
-        return Change(_PLAIN, value, extracted)
-    if kind is dict and len(value) == 1 and type(date := value.get("$date")) is int and abs(date) <= MAX_INTEGER:
-        return Change(_DATE, date, extracted)
-    return Change(_JSON, orjson.dumps(value).decode(), extracted)
-
-
 def prepare_event(stream: Stream, seq: int, puts: Sequence[Put]) -> dict[tuple[str, str], Write]:
     """One event's writes, each document once. Raises ValueError (or TypeError) for what can't be stored."""
-    own_collection, own_id = STREAM_COLLECTIONS[stream.kind], stream_document_id(stream)
+    kind = stream.kind
+    own_collection, own_id = STREAM_COLLECTIONS[kind], stream_document_id(stream)
     writes: dict[tuple[str, str], Write] = {}
-    copied = False
+    # A room's `lastMessage` is the very message that is inserted: it is encoded once.
+    encoded: Document | None = None
+    text = ""
     for put in puts:
         collection, id, inserted = put.collection, put.id, put.insert
         write = writes.get((collection, id))
@@ -115,32 +111,37 @@ def prepare_event(stream: Stream, seq: int, puts: Sequence[Put]) -> dict[tuple[s
             if inserted.get("_id") != id:
                 raise ValueError(f"{collection}/{id} can't be made of a document of another id")
             if write.insert is None:
-                write.insert = inserted
+                write.insert, encoded, text = inserted, inserted, dumps(inserted).decode()
+                write.row = write.table.row(inserted, text, kind, seq)
             continue
         changed = put.set
         if not _names.issuperset(changed):
             _check_names(changed)
         if "_id" in changed or "_id" in put.unset:
             raise ValueError("_id does not change")
-        table, changes = write.table, write.changes
+        changes, under = write.changes, write.table.under
         for name, value in changed.items():
-            changes[name] = _encode(table, name, value)
+            type_ = type(value)
+            if type_ is str or value is None or (type_ is int and -MAX_INTEGER <= value <= MAX_INTEGER):
+                form, stored = _PLAIN, value
+            elif value is encoded:
+                form, stored = _JSON, text
+            elif type_ is dict and len(value) == 1 and type(date := value.get("$date")) is int:
+                form, stored = _DATE, date
+            else:
+                form, stored = _JSON, dumps(value).decode()
+            columns = under.get(name)
+            changes[name] = (form, stored, () if columns is None else tuple([c.extract(value) for c in columns]))
         for name in put.unset:
             if name not in _names:
                 _check_names({name: None})
-            columns = table.under.get(name)
-            changes[name] = Change(_GONE, None, () if columns is None else (None,) * len(columns))
+            changes[name] = (_GONE, None, (None,) * len(under.get(name, ())))
         if write.insert is not None:
             # The document as it is born has these changes, too.
             write.insert = {**write.insert, **changed}
             for name in put.unset:
                 write.insert.pop(name, None)
-            copied = True
-    if copied or any(write.insert is not None for write in writes.values()):
-        for write in writes.values():
-            if (document := write.insert) is not None:
-                text = orjson.dumps(document).decode()
-                write.row = write.table.row(document, text, stream.kind, seq)
+            write.row = write.table.row(write.insert, dumps(write.insert).decode(), kind, seq)
     return writes
 
 
@@ -156,16 +157,16 @@ def update(write: Write, guard: str) -> tuple[str, list[Any]]:
     just before it); or "" for none.
     """
     changes = write.changes
-    shape = (write.table.name, guard, *[(name, change.form) for name, change in changes.items()])
+    shape = (write.table.name, guard, *changes, *[change[0] for change in changes.values()])
     sql = _updates.get(shape)
     if sql is None:
         if len(_updates) > _MAX_SHAPES:
             _updates.clear()
         sql = _updates[shape] = _update_statement(write.table, guard, changes)
-    parameters = [change.value for change in changes.values() if change.form]
-    for change in changes.values():
-        if change.columns:
-            parameters += change.columns
+    parameters = [value for form, value, _ in changes.values() if form]
+    for _, _, columns in changes.values():
+        if columns:
+            parameters += columns
     if guard:
         parameters += (write.last, write.id, write.first - 1 if guard == "applied_seq" else write.first)
     else:
@@ -175,8 +176,8 @@ def update(write: Write, guard: str) -> tuple[str, list[Any]]:
 
 def _update_statement(table: Table, guard: str, changes: dict[str, Change]) -> str:
     document = "doc"
-    kept = [(name, change.form) for name, change in changes.items() if change.form]
-    gone = [name for name, change in changes.items() if not change.form]
+    kept = [(name, form) for name, (form, _, _) in changes.items() if form]
+    gone = [name for name, (form, _, _) in changes.items() if not form]
     for start in range(0, len(kept), 50):  # a function has at most 127 arguments
         document += "".join(f", {json_path(name)}, {form}" for name, form in kept[start : start + 50])
         document = f"json_set({document})"
@@ -217,24 +218,20 @@ class Commit:
                 if event.seq != seq:
                     raise ValueError("the events are not consecutive")
                 self.rows.append((kind, id, seq, event.command_id, event.at, event.SerializeToString()))
-        self.joined = self._join()
-        written, self.texts = {(STREAM_COLLECTIONS[kind], stream_document_id(stream))}, 0
-        for writes in self.by_event:
-            written.update(writes)
-            for write in writes.values():
-                if write.row is not None and write.table.text:
-                    self.texts += 1
+        own = (STREAM_COLLECTIONS[kind], stream_document_id(stream))
+        self.joined = self._join(own)
+        written = {own}.union(*self.by_event)
         self.documents = len(self.rows) + len(written)
+        self.texts = sum(collection in SEARCHED for collection, _ in written)
 
-    def _join(self) -> dict[tuple[str, str], Write] | None:
+    def _join(self, own: tuple[str, str]) -> dict[tuple[str, str], Write] | None:
         """All events' writes with each document once, the stream's own among them; None when that can't be."""
         if not self.append or self.first == 1:
             return None
-        if len(self.by_event) == 1:
-            joined = self.by_event[0]
-        else:
-            joined = {}
-            for writes in self.by_event:
+        joined = self.by_event[0]
+        if len(self.by_event) > 1:
+            joined = {**joined}
+            for writes in self.by_event[1:]:
                 for key, write in writes.items():
                     known = joined.get(key)
                     if known is None:
@@ -243,14 +240,15 @@ class Commit:
                         joined[key] = known.joined(write)
                     else:
                         return None
-        kind, id = STREAM_COLLECTIONS[self.stream.kind], stream_document_id(self.stream)
-        own = joined.get((kind, id))
-        advance = Write(TABLES[kind], id, self.stream, self.first, self.last, True)
-        if own is not None:
-            if own.row is not None:
-                return None
-            advance.changes = own.changes
-        return {**joined, (kind, id): advance}
+        advance = joined.get(own)
+        if advance is not None and advance.row is not None:
+            return None
+        if advance is None or advance.first != self.first or advance.last != self.last:
+            changes = {} if advance is None else advance.changes
+            advance = Write(TABLES[own[0]], own[1], self.stream, self.first, self.last, True)
+            advance.changes = changes
+            joined = {**joined, own: advance}
+        return joined
 
     def run(self, connection: sqlite3.Connection) -> bool:
         """Carries it out within a savepoint. Raises StreamConflict, or says False for a stale `apply`."""
@@ -274,7 +272,7 @@ class Commit:
                 if write.row is not None:
                     connection.execute(write.table.insert, write.row)
         if not advanced and not connection.execute(advance, (self.last, id)).rowcount:
-            connection.execute(table.insert, table.row({"_id": id}, orjson.dumps({"_id": id}).decode(), "", 0))
+            connection.execute(table.insert, table.row({"_id": id}, dumps({"_id": id}).decode(), self.stream.kind, 0))
             connection.execute(advance, (self.last, id))
         return True
 

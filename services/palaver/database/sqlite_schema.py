@@ -12,10 +12,9 @@ searches has the rest indexed first (`index_text`), so nobody sees the differenc
 """
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from palaver.database import STREAM_COLLECTIONS, Document
 from palaver.database.schema import COLLECTIONS, Collection, FieldType, Index
@@ -30,31 +29,37 @@ MAX_INTEGER = 2**63 - 1
 _CHECKPOINT_PAGES = 4000
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A declared field: `path` leads to it, within the value of its top-level field."""
+class Column(NamedTuple):
+    """A declared field, and how its value is found within the value of its top-level field."""
 
     name: str
     type: FieldType
-    path: tuple[str, ...]
+    extract: Callable[[Any], str | int | float | None]
 
-    def extract(self, value: Any) -> str | int | float | None:
-        """What the column holds for this value of the top-level field."""
-        for part in self.path:
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            return None
-        type = self.type
-        if type == "text":
-            return value if isinstance(value, str) else None
-        if type == "date":
-            value = value.get("$date") if isinstance(value, dict) else None
-            return value if isinstance(value, int) else None
-        if type == "boolean":
-            return value if isinstance(value, bool) else None
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value if -MAX_INTEGER - 1 <= value <= MAX_INTEGER else float(value)
-        return value if isinstance(value, float) else None
+
+def _extractor(type: FieldType, path: Sequence[str]) -> Callable[[Any], Any]:
+    """A function from the value at a path's start to what the column holds: None for another type's."""
+    if path:
+        first, inner = path[0], _extractor(type, path[1:])
+        return lambda value: inner(value.get(first)) if isinstance(value, dict) else None
+    if type == "text":
+        return lambda value: value if isinstance(value, str) else None
+    if type == "date":
+        return _extract_date
+    if type == "boolean":
+        return lambda value: value if isinstance(value, bool) else None
+    return _extract_number
+
+
+def _extract_date(value: Any) -> int | None:
+    date = value.get("$date") if isinstance(value, dict) else None
+    return date if isinstance(date, int) else None
+
+
+def _extract_number(value: Any) -> int | float | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if -MAX_INTEGER <= value <= MAX_INTEGER else float(value)
+    return value if isinstance(value, float) else None
 
 
 class Table:
@@ -66,19 +71,23 @@ class Table:
         self.has_stream = name in STREAM_COLLECTIONS.values()
         self.types: dict[str, FieldType] = {"_id": "text", **collection.fields}
         self.columns = tuple(
-            Column(field, type, tuple(field.split(".")[1:]))
+            Column(field, type, _extractor(type, field.split(".")[1:]))
             for field, type in collection.fields.items()
             if type != "list"
         )
-        # The columns under each top-level field.
+        # The columns under each top-level field, and each one's place in a row (the id is before them).
         self.under: dict[str, tuple[Column, ...]] = {}
-        for column in self.columns:
+        self._places: dict[str, list[tuple[int, Column]]] = {}
+        for place, column in enumerate(self.columns, 1):
             top = column.name.split(".")[0]
             self.under[top] = (*self.under.get(top, ()), column)
+            self._places.setdefault(top, []).append((place, column))
         self.lists = tuple(field for field, type in collection.fields.items() if type == "list")
         self.text = f"{name}.text" if collection.text else ""
         guards = [*GUARDS.values(), *(["applied_seq"] if self.has_stream else [])]
         names = ["_id", *(column.name for column in self.columns), *guards, "doc"]
+        self._empty_row: list[Any] = [None] * (1 + len(self.columns)) + [0] * len(guards) + [None]
+        self._guards = {kind: names.index(guard) for kind, guard in GUARDS.items()}
         self.insert = (
             f"INSERT INTO {quote(name)} ({', '.join(map(quote, names))}) VALUES ({', '.join('?' * len(names))})"
             " ON CONFLICT (_id) DO NOTHING"
@@ -87,15 +96,14 @@ class Table:
         self.get = f"SELECT {self.selected} FROM {quote(name)} WHERE _id = ?"
 
     def row(self, document: Document, text: str, kind: str, seq: int) -> tuple[Any, ...]:
-        """The parameters of `insert`, for a document made by this event of a stream of this kind."""
-        values: list[Any] = [document["_id"]]
-        for column in self.columns:
-            value = document.get(column.name) if not column.path else document.get(column.name.split(".")[0])
-            values.append(None if value is None else column.extract(value))
-        values += [seq if guard == kind else 0 for guard in GUARDS]
-        if self.has_stream:
-            values.append(0)
-        values.append(text)
+        """The parameters of `insert`: for a document made by this event of a stream of this kind."""
+        values = self._empty_row.copy()
+        values[0], values[-1], values[self._guards[kind]] = document["_id"], text, seq
+        places = self._places
+        for name, value in document.items():
+            if name in places:
+                for place, column in places[name]:
+                    values[place] = column.extract(value)
         return tuple(values)
 
 
@@ -110,6 +118,8 @@ def json_path(field: str) -> str:
 
 
 TABLES: dict[str, Table] = {name: Table(name, collection) for name, collection in COLLECTIONS.items()}
+
+SEARCHED = frozenset(table.name for table in TABLES.values() if table.text)
 
 
 def get_table(collection: str) -> Table:

@@ -177,8 +177,8 @@ class Writer:
             finally:
                 connection.close()
         except BaseException as error:
-            logger.exception("the database's writer has died")
-            if not self._loop.is_closed():
+            if not self._loop.is_closed():  # else nobody is left to tell
+                logger.exception("the database's writer has died")
                 self._loop.call_soon_threadsafe(self._on_died, error, group)
 
     def _write(self, connection: sqlite3.Connection, group: _Group) -> Sequence[Any] | None:
@@ -202,7 +202,10 @@ class Writer:
             return outcomes
         except sqlite3.Error as error:
             self._roll_back(connection)
-            return [translate(error)] * len(group.works)
+            if len(group.works) == 1:
+                return [translate(error)]
+        # Not even that: a disk that is full, a page that can't be read. Some works may still be written.
+        return [outcome for work in group.works for outcome in self._write(connection, _Group([work])) or [True]]
 
     def _write_together(self, connection: sqlite3.Connection, group: _Group) -> Sequence[Any] | None:
         outcomes: list[Any] | None = None
