@@ -217,9 +217,9 @@ def _served(command: Sequence[str], settings: Mapping[str, str], port: int, name
         try:
             _await_ready(process, port, name, output)
             yield Server(process, port, name)
-            if process.poll() is not None:
-                raise BenchmarkError(f"{name} ended with status {process.returncode}:\n{_tail(output)}")
         finally:
+            if process.poll() is not None:
+                print(f"{name} ended with status {process.returncode}:\n{_tail(output)}", file=sys.stderr)
             process.terminate()
             try:
                 process.wait(STOP_SECONDS)
@@ -240,7 +240,7 @@ def _await_ready(process: "subprocess.Popen[bytes]", port: int, name: str, outpu
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise BenchmarkError(f"{name} ended with status {process.returncode}:\n{_tail(output)}")
+            raise BenchmarkError(f"{name} did not start")
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
             return
         time.sleep(0.05)
@@ -287,6 +287,8 @@ def load(mode: str, server: Server, credentials: Path, **options: Any) -> list[d
     *lines, end = [json.loads(line) for line in done.stdout.splitlines()]
     if end["errors"]:
         examples = "\n".join(end["examples"])
+        if any(line.get("lost") == 1 for line in lines):
+            raise BenchmarkError(f"{mode} against {server.name}: nothing was delivered\n{examples}")
         print(f"{mode} against {server.name}: {end['errors']} errors, among them\n{examples}", file=sys.stderr)
     return lines
 
