@@ -283,15 +283,14 @@ class Commit:
 class Stage:
     """Commits that can be carried out together, because together they touch no document twice."""
 
-    __slots__ = ("_events", "_statements", "_writes")
+    __slots__ = ("_events", "_writes")
 
     def __init__(self) -> None:
         self._events: list[tuple[Any, ...]] = []
         self._writes: dict[tuple[str, str], Write] = {}
-        self._statements: list[tuple[str, list[Any]]] = []
 
     def add(self, commit: Commit) -> bool:
-        """Takes the commit in, or says False: it needs a stage of its own."""
+        """Takes the commit in, or says False: it needs another stage, or can be in none."""
         joined, writes = commit.joined, self._writes
         if joined is None:
             return False
@@ -324,7 +323,7 @@ class Stage:
                 changes.setdefault((sql, write.first != write.last), []).append(parameters)
             if write.row is not None:
                 inserts.setdefault(write.table.insert, []).append(write.row)
-        steps = [(INSERT_EVENT, self._events, len(self._events))]
+        steps = [(INSERT_EVENT, self._events, len(self._events))] if self._events else []
         steps += [(sql, rows, len(rows) if certain else -1) for (sql, certain), rows in changes.items()]
         steps += [(sql, rows, -1) for sql, rows in inserts.items()]
         return steps

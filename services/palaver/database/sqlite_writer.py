@@ -49,29 +49,25 @@ class Work:
 
 
 class _Group:
-    """Works in their order, and how to do them all at once: stages' steps, and single works between them."""
+    """Works that were submitted together, and how to do them at once: stages of commits, then all other works."""
 
     __slots__ = ("plan", "works")
 
     def __init__(self, works: list[Work]) -> None:
         self.works = works
+        # Each part is the steps of a stage, or the place of a work that is done by itself.
         self.plan: list[list[tuple[str, list[Any], int]] | int] = []
-        stage: Stage | None = None
-        for index, work in enumerate(works):
-            if work.commit is None or work.commit.joined is None:
-                self._finish(stage)
-                stage = None
-                self.plan.append(index)
+        stage = Stage()
+        for place, work in enumerate(works):
+            if work.commit is None or stage.add(work.commit):
                 continue
-            if stage is None or not stage.add(work.commit):
-                self._finish(stage)
-                stage = Stage()
-                stage.add(work.commit)
-        self._finish(stage)
-
-    def _finish(self, stage: Stage | None) -> None:
-        if stage is not None:
             self.plan.append(stage.steps())
+            stage = Stage()
+            if not stage.add(work.commit):
+                self.plan.append(place)
+        self.plan.append(stage.steps())
+        # Nobody has been answered yet, so any order is as good as the one of submission.
+        self.plan += [place for place, work in enumerate(works) if work.commit is None]
 
 
 class _Unexpected(Exception):
@@ -193,7 +189,7 @@ class Writer:
             return outcomes
         except Exception as error:
             self._roll_back(connection)
-            if not isinstance(error, _Unexpected):
+            if not isinstance(error, (_Unexpected, sqlite3.IntegrityError)):  # those are conflicts
                 logger.warning("a group of %d is written one by one: %s", len(group.works), error)
         try:
             connection.execute("BEGIN IMMEDIATE")
