@@ -1,19 +1,28 @@
-"""Runs services for the tests, in one process or over real gRPC sockets; the same test asks both.
+"""Runs services for the tests: in one process, over real gRPC sockets, or as a cluster; the same test asks all three.
 
     async with service_nodes(tmp_path, ("auth", "messaging"), "grpc") as running:
         await running.services.auth.login(request)
 
-"process" is one node with all the roles. "grpc" is one node a role, with a port of its own; they share the database,
-the log and the live parts, as the nodes of a cluster do. The test is one more caller outside.
+"process" is one node with all the roles. "grpc" is one node a role, with a port of its own; they share the embedded
+database, log and live parts. "cluster" is the same with MongoDB and NATS behind the ports, and connections of each
+node's own. The test is one more caller outside.
 """
 
+import asyncio
+import atexit
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+import functools
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import pytest
 
 from palaver.config import Config
 from palaver.database.sqlite import SqliteDatabase
@@ -22,9 +31,10 @@ from palaver.log.embedded import EmbeddedLog
 from palaver.node import Node, Services
 from palaver.roles import ROLES
 from palaver.rpc import RemoteService, RpcServer
+from tests.servers import mongodb_server, nats_server
 
-Transport = Literal["process", "grpc"]
-TRANSPORTS: tuple[Transport, ...] = ("process", "grpc")
+Transport = Literal["process", "grpc", "cluster"]
+TRANSPORTS = ("process", "grpc", pytest.param("cluster", marks=pytest.mark.needs_servers))
 
 ADMIN_ID = "theAdmin"
 ADMIN_PASSWORD = "an admin's password"
@@ -69,23 +79,31 @@ async def service_nodes(
     """Plays `roles` on an embedded database in `folder`. A second use of the same folder is a restart."""
     config = make_config(folder, **options)
     names = [name for name in ROLES if name in roles]  # callee before caller
-    database, log, live = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive()
     async with AsyncExitStack() as stack:
+        if transport == "cluster":
+            make_parts = _cluster_parts(cluster_servers(), folder)
+        else:
+            database, log, live = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive()
         if transport == "process":
             node = Node(config, database, log, live)
             stack.push_async_callback(node.close)
             await node.open([ROLES[name] for name in names])
             yield RunningServices(node.services, dict.fromkeys(names, node), config)
             return
-        for part in (database, log, live):
-            await part.open()
-            stack.push_async_callback(part.close)
+        if transport == "grpc":
+            for part in (database, log, live):
+                await part.open()
+                stack.push_async_callback(part.close)
+
+            def make_parts() -> tuple[Any, Any, Any]:
+                return Shared(database), Shared(log), Shared(live)
+
         services = Services()
         nodes: dict[str, Node] = {}
         addresses: dict[str, Any] = {}
         for name in names:
             own_config = dataclasses.replace(config, node_id=f"test-{name}", **addresses)
-            node = Node(own_config, Shared(database), Shared(log), Shared(live))
+            node = Node(own_config, *make_parts())
             stack.push_async_callback(_close_node, node)
             await node.open([ROLES[name]])
             nodes[name] = node
@@ -98,6 +116,50 @@ async def service_nodes(
             stack.push_async_callback(caller.close)
             setattr(services, name, caller)
         yield RunningServices(services, nodes, config)
+
+
+@functools.cache
+def cluster_servers() -> tuple[str, str]:
+    """The addresses of a MongoDB and a nats-server: started for the first who asks, stopped when the run ends.
+
+    They live in a thread with an event loop of its own, since they outlive every test's.
+    """
+    found: Future[tuple[str, str]] = Future()
+    stop = threading.Event()
+
+    async def keep() -> None:
+        try:
+            async with mongodb_server() as mongodb, nats_server() as nats:
+                found.set_result((mongodb, nats.url))
+                await asyncio.to_thread(stop.wait)
+        except BaseException as error:
+            if not found.done():
+                found.set_exception(error)
+
+    thread = threading.Thread(target=lambda: asyncio.run(keep()), name="cluster servers", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        stop.set()
+        thread.join(20)
+
+    atexit.register(end)
+    return found.result()
+
+
+def _cluster_parts(urls: tuple[str, str], folder: Path) -> Callable[[], tuple[Any, Any, Any]]:
+    """A node's own connections; the folder's name stands for the workspace, so that a second use finds the first's."""
+    from palaver.database.mongo import MongoDatabase
+    from palaver.live.nats import NatsLive
+    from palaver.log.jetstream import JetStreamLog
+
+    mongodb, nats = urls
+    workspace = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return lambda: (
+        MongoDatabase(mongodb, f"test_{workspace}"),
+        JetStreamLog(nats, workspace),
+        NatsLive(nats, workspace),
+    )
 
 
 class Shared:

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from palaver.health import HttpServer
 from palaver.node import Node
-from tests.services import ADMIN_PASSWORD, service_nodes
+from tests.services import ADMIN_PASSWORD, Transport, service_nodes
 
 ROLES = ("auth", "presence", "messaging", "gateway")
 PATIENCE = 10.0
@@ -167,10 +167,12 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def running_gateway(folder: Path, **options: Any) -> AsyncIterator[RunningGateway]:
+async def running_gateway(
+    folder: Path, transport: Transport = "process", **options: Any
+) -> AsyncIterator[RunningGateway]:
     """Starts everything on a free port of the loopback interface."""
     async with service_nodes(
-        folder, ROLES, "process", port=0, host="127.0.0.1", drain_seconds=2.0, **options
+        folder, ROLES, transport, port=0, host="127.0.0.1", drain_seconds=2.0, **options
     ) as running:
         node = running.node
         http = HttpServer(node.roles["gateway"].app, node.config)  # type: ignore[attr-defined]

@@ -2,12 +2,12 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from tests.gateway.ddp import DdpClient, RunningGateway, running_gateway
 from tests.services import ADMIN_ID, ADMIN_PASSWORD
@@ -66,12 +66,8 @@ async def test_what_is_no_handshake_closes_the_socket(gateway: RunningGateway, s
 
 async def test_invalid_utf8_closes_the_socket(gateway: RunningGateway) -> None:
     client = await gateway.client()
-    with pytest.raises(ConnectionClosed):
-        await client.socket.send(b"\xff\xfe", text=True)
-        async with asyncio.timeout(5):
-            await client.socket.wait_closed()
-        await client.socket.send("x")
-    assert client.socket.close_code == 1007
+    await client.socket.send(b"\xff\xfe", text=True)
+    assert await _closed(client) == 1007
 
 
 @pytest.mark.parametrize(
@@ -216,16 +212,18 @@ async def test_a_client_that_never_reads_is_cut_off_and_hurts_nobody(gateway: Ru
     reader = await gateway.client(gateway.admin)
     room = (await gateway.post("channels.create", gateway.admin, name="busy"))["channel"]["_id"]
     assert (await reader.sub("stream-room-messages", room, False))["msg"] == "ready"
-    deaf_reader, deaf_writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1024)
+    reading, deaf_writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1024)
+    token = gateway.admin["X-Auth-Token"]
     try:
         deaf_writer.write(
             b"GET /websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
+        await reading.readuntil(b"\r\n\r\n")  # the answer to the upgrade, and nothing after it
         for text in (
             '{"msg":"connect","version":"1","support":["1"]}',
-            '{"msg":"method","method":"login","id":"l","params":[{"resume":"%s"}]}' % gateway.admin["X-Auth-Token"],
-            '{"msg":"sub","id":"s","name":"stream-room-messages","params":["%s",false]}' % room,
+            json.dumps({"msg": "method", "method": "login", "id": "l", "params": [{"resume": token}]}),
+            json.dumps({"msg": "sub", "id": "s", "name": "stream-room-messages", "params": [room, False]}),
         ):
             payload = text.encode()
             size = bytes((0x80 | len(payload),)) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from tests.gateway.ddp import SILENCE, DdpClient, RunningGateway, running_gateway
+from tests.services import TRANSPORTS
 
 Headers = dict[str, str]
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path) as running:
+@pytest.fixture(params=TRANSPORTS)
+async def gateway(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(tmp_path, request.param) as running:
         yield running
 
 
