@@ -129,5 +129,5 @@ async def test_kill_at_a_failpoint_loses_nothing(palaver: PalaverProcess, name: 
         "_id"
     ]
     palaver.stop()
-    await palaver.start(PALAVER_FAILPOINTS=f"{name}:{random.randint(3, 12)}")
+    await palaver.start(PALAVER_FAILPOINTS=f"{name}:{random.randint(40, 80)}")
     await _crash_round(palaver, headers, Ledger(room), name, 0)
