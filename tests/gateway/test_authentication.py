@@ -40,7 +40,7 @@ async def test_login(anybody: Client, body: dict[str, Any]) -> None:
     assert len(data["authToken"]) >= 43
     assert data["me"]["username"] == "boss"
     assert data["me"]["settings"]["preferences"]["newRoomNotification"] == "door"
-    assert "services" not in data["me"]
+    assert data["me"]["services"] == {"password": {"exists": True}}
 
 
 async def test_login_by_form(anybody: Client) -> None:
@@ -153,7 +153,7 @@ async def test_me(admin: Client) -> None:
     assert me["roles"] == ["admin"]
     assert me["avatarUrl"] == "http://chat.example.org/avatar/boss"
     assert (me["status"], me["statusConnection"]) == ("offline", "offline")
-    assert "services" not in me
+    assert me["services"] == {"password": {"exists": True}}
     assert me["createdAt"].endswith("Z")
 
 
@@ -190,6 +190,7 @@ async def test_info(anybody: Client, admin: Client) -> None:
     answer = await admin.get("info")
     assert answer["version"] == "6.14.0"
     assert answer["info"]["version"] == "6.14.0"
+    assert answer["info"]["server"]["name"] == "Palaver"
 
 
 async def test_reported_version_is_configured(tmp_path: Path, cheap_hashes: None) -> None:

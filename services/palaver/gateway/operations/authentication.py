@@ -50,6 +50,8 @@ async def describe_me(call: Call, user: dict[str, Any]) -> dict[str, Any]:
     preferences = {**default_preferences(call), **(settings.get("preferences") or {})}
     me["settings"] = {"profile": {}, **settings, "preferences": preferences}
     me["avatarUrl"] = avatar_url(call, me.get("username", ""))
+    # Clients offer to change what exists; there is no other way to log in than a password.
+    me["services"] = {"password": {"exists": True}}
     return me
 
 

@@ -1,5 +1,9 @@
 """What this server is: the first thing that every client asks, and which processes serve it."""
 
+import platform
+import sys
+from typing import Any
+
 from palaver import __version__
 from palaver.gateway.call import Call
 from palaver.gateway.rest.endpoint import Answer, endpoint
@@ -17,7 +21,18 @@ async def info(call: Call) -> Answer:
     return {
         "version": version if knows else ".".join(version.split(".")[:2]),
         "minimumClientVersions": MINIMUM_CLIENT_VERSIONS,
-        **({"info": {"version": version, "server": {"name": "Palaver", "version": __version__}}} if knows else {}),
+        **({"info": _describe(version)} if knows else {}),
+    }
+
+
+def _describe(version: str) -> dict[str, Any]:
+    """For administrators; `commit` and the marketplace are there because clients read them."""
+    return {
+        "version": version,
+        "server": {"name": "Palaver", "version": __version__},
+        "build": {"platform": sys.platform, "arch": platform.machine(), "osRelease": platform.release()},
+        "commit": {},
+        "marketplaceApiVersion": "",
     }
 
 
