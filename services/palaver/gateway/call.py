@@ -45,6 +45,11 @@ class Call:
         return user_actor(self.user.id)
 
     @property
+    def reader(self) -> Actor:
+        """The actor for what somebody may look at who is not logged in, too, where the settings allow it."""
+        return user_actor(self.user.id if self.user is not None else "")
+
+    @property
     def me(self) -> User:
         """The logged-in user. Raises LoginRequired."""
         if self.user is None:

@@ -13,7 +13,7 @@ from orjson import Fragment
 
 from palaver.errors import InvalidInput
 
-__all__ = ["Fragment", "dumps", "fragments", "iso", "loads", "parse_iso", "rest_dumps", "to_iso_dates"]
+__all__ = ["Fragment", "dumps", "encode", "fragments", "iso", "loads", "parse_iso", "rest_dumps", "to_iso_dates"]
 
 _DATE = re.compile(rb'\{"\$date":(-?\d{1,16})\}')
 
@@ -25,6 +25,14 @@ def loads(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except (orjson.JSONDecodeError, RecursionError) as error:
+        raise InvalidInput(f"Invalid JSON: {error}", code="error-invalid-json") from error
+
+
+def encode(value: Any) -> bytes:
+    """Encodes what a client sent. Raises InvalidInput for what is nested too deeply to be passed on."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
         raise InvalidInput(f"Invalid JSON: {error}", code="error-invalid-json") from error
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from palaver.errors import PalaverError
+from palaver.errors import PalaverError, RoomNotFound
 
 
 def error_object(error: BaseException) -> dict[str, Any]:
@@ -16,9 +16,13 @@ def error_object(error: BaseException) -> dict[str, Any]:
             "errorType": "Meteor.Error",
         }
     code: Any = int(error.error_code) if error.error_code.isdigit() else error.error_code
-    found: dict[str, Any] = {"isClientSafe": True, "error": code, "reason": error.error_reason}
+    reason = error.error_reason
+    if isinstance(error, RoomNotFound) and code == RoomNotFound.code:
+        # The class speaks of parameters of REST, which methods don't have.
+        code, reason = "error-invalid-room", "Invalid room"
+    found: dict[str, Any] = {"isClientSafe": True, "error": code, "reason": reason}
     if error.details and error.error_code != "403":
         found["details"] = error.details
-    found["message"] = f"{error.error_reason} [{error.error_code}]"
+    found["message"] = f"{reason} [{code}]"
     found["errorType"] = "Meteor.Error"
     return found

@@ -12,7 +12,7 @@ The same methods answer `method.call` over REST.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from inspect import isfunction
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -35,9 +35,15 @@ class MethodNotFound(NotFound):
 
 
 class Date(msgspec.Struct):
-    """A date as a parameter: {"$date": epoch milliseconds}."""
+    """A date as a parameter: {"$date": epoch milliseconds}, within the dates that JavaScript has."""
 
-    milliseconds: int = msgspec.field(name="$date")
+    milliseconds: Annotated[int, msgspec.Meta(ge=-8_640_000_000_000_000, le=8_640_000_000_000_000)] = msgspec.field(
+        name="$date"
+    )
+
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""A limit or an offset as a parameter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from palaver.errors import InvalidInput, LoginRequired, PalaverError, TooManyReq
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Method
 from palaver.gateway.ejson import loads, rest_dumps
-from palaver.gateway.rest.endpoint import Endpoint, LooseParams
+from palaver.gateway.rest.endpoint import Endpoint, is_strict
 from palaver.gateway.rest.errors import (
     LOGIN_MESSAGE,
     Failure,
@@ -203,7 +203,7 @@ def convert(value: Any, kind: type[Any], *, strict: bool) -> Any:
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        told = match_failure(error) if issubclass(kind, LooseParams) else invalid_params(error)
+        told = invalid_params(error) if is_strict(kind) else match_failure(error)
         raise InvalidParameters(told) from error
 
 

@@ -30,12 +30,20 @@ Login = Literal["required", "optional", "none"]
 
 
 class Params(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Parameters of an endpoint; unknown ones are refused. Use `msgspec.field(name="roomId")` for other names, or
-    `rename="camel"` for a whole class (`room_id` is `roomId` in JSON). Errors speak as ajv does."""
+    """Parameters of an endpoint; unknown ones are refused, as by any class with `forbid_unknown_fields`.
+
+    Use `msgspec.field(name="roomId")` for other names, or `rename="camel"` for a whole class (`room_id` is `roomId` in
+    JSON). Errors speak as ajv does.
+    """
 
 
 class LooseParams(msgspec.Struct, omit_defaults=True):
     """Parameters of an endpoint whose clients also send others. Errors speak as Meteor's `check` does."""
+
+
+def is_strict(kind: type[msgspec.Struct]) -> bool:
+    """Whether parameters of this class refuse unknown ones; their errors speak as ajv does."""
+    return bool(kind.__struct_config__.forbid_unknown_fields)
 
 
 class Page(LooseParams, rename="camel"):

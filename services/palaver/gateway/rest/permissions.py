@@ -35,11 +35,11 @@ async def update(call: Call, body: UpdateBody) -> Answer:
     return {"permissions": await policy.update_permissions(call, changes)}
 
 
-def parse_since(text: str | None, code: str = "error-roomId-param-invalid") -> int | None:
-    """`updatedSince` as epoch milliseconds. Raises InvalidInput."""
+def parse_since(text: str | None, code: str = "error-roomId-param-invalid", name: str = "updatedSince") -> int | None:
+    """A date in a query as epoch milliseconds. Raises InvalidInput."""
     if text is None:
         return None
     try:
         return parse_iso(text)
     except InvalidInput as error:
-        raise InvalidInput('The "updatedSince" query parameter must be a valid date.', code=code) from error
+        raise InvalidInput(f'The "{name}" query parameter must be a valid date.', code=code) from error

@@ -4,16 +4,22 @@ from types import ModuleType
 
 from palaver.gateway.ddp.methods import (
     license,
+    messages,
     permissions,
     presence,
+    rooms,
     settings,
+    subscriptions,
     users,
 )
 
 METHOD_MODULES: tuple[ModuleType, ...] = (
     license,
+    messages,
     permissions,
     presence,
+    rooms,
     settings,
+    subscriptions,
     users,
 )

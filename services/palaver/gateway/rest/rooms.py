@@ -1,0 +1,266 @@
+"""Rooms of any type: `rooms.*`."""
+
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from palaver.errors import InvalidInput, UserNotFound
+from palaver.gateway.call import Call
+from palaver.gateway.ejson import Fragment, fragments
+from palaver.gateway.operations import rooms, subscriptions, users
+from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, Params, endpoint
+from palaver.gateway.rest.errors import Failure, check_one_given
+from palaver.gateway.rest.permissions import parse_since
+from palaver.gateway.rest.query import page, parse_sort
+from palaver.gateway.rest.room_faces import WhichRoom
+from palaver.v1.messaging_pb2 import ListRoomsRequest
+
+_ROOMS_OF_ADMINISTRATORS = {"c": "c", "p": "p", "d": "d", "l": "l", "channels": "c", "privateGroups": "p"}
+_AUTOCOMPLETED = ("_id", "fname", "name", "t", "avatarETag", "encrypted", "prid")
+_AUTOCOMPLETE_COUNT = 10
+
+
+class SinceQuery(LooseParams, rename="camel"):
+    updated_since: str | None = None
+
+
+class FavoriteBody(WhichRoom):
+    favorite: bool | None = None
+
+
+class NameQuery(Params, rename="camel"):
+    room_name: str
+
+
+class MemberQuery(Params, rename="camel", kw_only=True):
+    room_id: str
+    user_id: str | None = None
+    username: str | None = None
+
+
+class RoomIdBody(LooseParams, rename="camel"):
+    room_id: str = ""
+
+
+class ArchivationBody(LooseParams):
+    rid: str
+    action: str = ""
+
+
+class SettingsBody(LooseParams, rename="camel"):
+    """What of a room may be changed at once."""
+
+    rid: str
+    room_name: str | None = None
+    room_topic: str | None = None
+    room_announcement: str | None = None
+    room_description: str | None = None
+    room_type: Literal["c", "p"] | None = None
+    room_custom_fields: dict[str, Any] | None = None
+    read_only: bool | None = None
+    react_when_read_only: bool | None = None
+    system_messages: list[str] | bool | None = None
+    default: bool | None = None
+    featured: bool | None = None
+    join_code: str | None = None
+    encrypted: bool | None = None
+    archived: bool | None = None
+
+
+class NotificationsBody(LooseParams, rename="camel"):
+    room_id: str = ""
+    notifications: dict[str, str] | None = None
+
+
+class MuteBody(Params, rename="camel", kw_only=True):
+    room_id: str
+    user_id: str | None = None
+    username: str | None = None
+
+
+class AdministratedQuery(Page):
+    types: list[str] | str = ""
+    filter: str = ""
+
+
+class RoomIdQuery(LooseParams):
+    rid: str
+
+
+class SelectorQuery(Page):
+    selector: str = ""
+
+
+class Selector(msgspec.Struct):
+    name: str = ""
+
+
+@endpoint("GET", "rooms.get", query=SinceQuery)
+async def list_own(call: Call, query: SinceQuery) -> Answer:
+    """All rooms of the caller, or what changed."""
+    since = parse_since(query.updated_since, code="error-updatedSince-param-invalid")
+    reply = await rooms.list_rooms(call, ListRoomsRequest.JOINED, since=-1 if since is None else since)
+    return {"update": fragments(reply.rooms), "remove": fragments(reply.removed)}
+
+
+@endpoint("GET", "rooms.info", query=WhichRoom)
+async def info(call: Call, query: WhichRoom) -> Answer:
+    return {"room": Fragment((await _find(call, query))[0])}
+
+
+@endpoint("POST", "rooms.leave", body=WhichRoom)
+async def leave(call: Call, body: WhichRoom) -> Answer:
+    _, room = await _find(call, body)
+    await rooms.leave(call, room["_id"])
+    return {}
+
+
+@endpoint("POST", "rooms.delete", body=RoomIdBody)
+async def delete(call: Call, body: RoomIdBody) -> Answer:
+    if not body.room_id:
+        raise Failure("The 'roomId' param is required")
+    await rooms.delete_room(call, body.room_id)
+    return {}
+
+
+@endpoint("POST", "rooms.favorite", body=FavoriteBody)
+async def favorite(call: Call, body: FavoriteBody) -> Answer:
+    if body.favorite is None:
+        raise Failure("The 'favorite' param is required")
+    _, room = await _find(call, body)
+    await subscriptions.prefer(call, room["_id"], f=body.favorite)
+    return {}
+
+
+@endpoint("GET", "rooms.nameExists", query=NameQuery)
+async def name_exists(call: Call, query: NameQuery) -> Answer:
+    return {"exists": await rooms.has_name(call, query.room_name)}
+
+
+@endpoint("GET", "rooms.isMember", query=MemberQuery)
+async def is_member(call: Call, query: MemberQuery) -> Answer:
+    check_one_given(userId=query.user_id, username=query.username)
+    try:
+        user = await users.get_user(call, query.user_id, query.username)
+    except UserNotFound as error:
+        raise Failure("error-user-not-found") from error
+    return {"isMember": await rooms.is_member(call, query.room_id, user.id)}
+
+
+@endpoint("POST", "rooms.saveRoomSettings", body=SettingsBody)
+async def save_settings(call: Call, body: SettingsBody) -> Answer:
+    settings = msgspec.to_builtins(body)
+    await rooms.save_settings(call, settings.pop("rid"), settings)
+    return {"rid": body.rid}
+
+
+@endpoint("POST", "rooms.changeArchivationState", body=ArchivationBody)
+async def change_archivation(call: Call, body: ArchivationBody) -> Answer:
+    """Archives with the action `archive`, else the contrary."""
+    await rooms.update_room(call, body.rid, archived=body.action == "archive")
+    return {}
+
+
+@endpoint("POST", "rooms.saveNotification", body=NotificationsBody)
+async def save_notification(call: Call, body: NotificationsBody) -> Answer:
+    if not body.room_id:
+        raise Failure("The 'roomId' param is required")
+    if not body.notifications:
+        raise Failure("The 'notifications' param is required")
+    await subscriptions.save_notifications(call, body.room_id, body.notifications)
+    return {}
+
+
+@endpoint("POST", "rooms.muteUser", body=MuteBody)
+async def mute(call: Call, body: MuteBody) -> Answer:
+    return await _mute(call, body, "mute")
+
+
+@endpoint("POST", "rooms.unmuteUser", body=MuteBody)
+async def unmute(call: Call, body: MuteBody) -> Answer:
+    return await _mute(call, body, "unmute")
+
+
+async def _mute(call: Call, body: MuteBody, what: Literal["mute", "unmute"]) -> Answer:
+    check_one_given(userId=body.user_id, username=body.username)
+    user = await users.get_user(call, body.user_id, body.username)
+    await rooms.update_room(call, body.room_id, **{what: user.username})
+    return {}
+
+
+@endpoint("GET", "rooms.adminRooms", query=AdministratedQuery)
+async def list_administrated(call: Call, query: AdministratedQuery) -> Answer:
+    """Every room, for administrators."""
+    _check_administrator(call)
+    asked = [query.types] if isinstance(query.types, str) else query.types
+    types = {_ROOMS_OF_ADMINISTRATORS[one] for one in asked if one in _ROOMS_OF_ADMINISTRATORS}
+    offset, count = page(call, query)
+    reply = await rooms.list_rooms(
+        call,
+        ListRoomsRequest.EVERYTHING,
+        sorted(types),
+        where=rooms.named(query.filter),
+        sort=parse_sort(query.sort, rooms.SORT_FIELDS) or rooms.BY_NAME,
+        offset=offset,
+        count=count,
+    )
+    return {"rooms": fragments(reply.rooms), "count": len(reply.rooms), "offset": offset, "total": reply.total}
+
+
+@endpoint("GET", "rooms.adminRooms.getRoom", query=RoomIdQuery)
+async def get_administrated(call: Call, query: RoomIdQuery) -> Answer:
+    _check_administrator(call)
+    reply = await rooms.list_rooms(call, ListRoomsRequest.EVERYTHING, where={"_id": query.rid}, count=1)
+    if not reply.rooms:
+        raise Failure("not-found")
+    found: Answer = orjson.loads(reply.rooms[0])
+    return found
+
+
+def _check_administrator(call: Call) -> None:
+    if not call.may("view-room-administration"):
+        raise Failure("error-not-authorized")
+
+
+@endpoint("GET", "rooms.autocomplete.channelAndPrivate", query=SelectorQuery)
+async def autocomplete(call: Call, query: SelectorQuery) -> Answer:
+    """A few rooms of the caller with such a name."""
+    return {"items": (await _autocomplete(call, query.selector, 0, _AUTOCOMPLETE_COUNT))[0]}
+
+
+@endpoint("GET", "rooms.autocomplete.channelAndPrivate.withPagination", query=SelectorQuery)
+async def autocomplete_page(call: Call, query: SelectorQuery) -> Answer:
+    items, total = await _autocomplete(call, query.selector, *page(call, query))
+    return {"items": items, "total": total}
+
+
+async def _autocomplete(call: Call, selector: str, offset: int, count: int) -> tuple[list[dict[str, Any]], int]:
+    if not selector:
+        raise Failure("The 'selector' param is required")
+    try:
+        name = msgspec.json.decode(selector, type=Selector).name
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidInput("Invalid selector parameter", code="error-invalid-selector") from error
+    reply = await rooms.list_rooms(
+        call,
+        ListRoomsRequest.JOINED,
+        ("c", "p"),
+        where=rooms.named(name),
+        sort=rooms.BY_NAME,
+        offset=offset,
+        count=count,
+    )
+    found = [orjson.loads(room) for room in reply.rooms]
+    return [{name: room[name] for name in _AUTOCOMPLETED if name in room} for room in found], reply.total
+
+
+async def _find(call: Call, which: WhichRoom) -> tuple[bytes, dict[str, Any]]:
+    """The room that parameters name, encoded and decoded. Raises InvalidInput, RoomNotFound."""
+    if not which.room_id and not which.room_name:
+        raise InvalidInput('The parameter "roomId" or "roomName" is required', code="error-roomid-param-not-provided")
+    if which.room_id:
+        reply = await rooms.get_room(call, room_id=which.room_id)
+    else:
+        reply = await rooms.get_room(call, name=which.room_name or "")
+    return reply.room, orjson.loads(reply.room)
