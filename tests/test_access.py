@@ -16,9 +16,6 @@ from palaver.log.embedded import EmbeddedLog
 from palaver.v1.auth_pb2 import DocumentsReply, GetPolicyReply, GetPolicyRequest, GetUsersRequest
 from palaver.v1.event_pb2 import Actor, Event, PermissionChanged, RoleDeleted, RoleSaved, SettingChanged
 
-# The view forgets what happens while it reads: these pass as soon as it does not.
-forgets = pytest.mark.xfail(reason="changes during a reading of auth are lost", strict=True)
-
 
 class SmallAuth:
     """As much of auth as `Access` calls. `during` runs between reading and answering, as others do meanwhile."""
@@ -183,7 +180,6 @@ async def test_a_missed_event_makes_it_read_everything_again(world: World) -> No
     assert world.access.policy.seq == 2
 
 
-@forgets
 async def test_a_missed_event_is_noticed_though_the_user_is_known(world: World) -> None:
     await world.get_user("Alice")
     await world.grant("send", "nobody", tell=False)
@@ -214,7 +210,6 @@ async def test_reading_again_waits_for_auth(world: World) -> None:
     assert world.auth.policies_read == 2
 
 
-@forgets
 async def test_an_event_during_the_loading_is_not_lost(world: World) -> None:
     async def revoke() -> None:
         await world.grant("send", "nobody")
@@ -226,7 +221,6 @@ async def test_an_event_during_the_loading_is_not_lost(world: World) -> None:
     assert world.access.policy.seq == 1
 
 
-@forgets
 async def test_a_gap_during_the_loading_is_not_forgotten(world: World) -> None:
     async def revoke() -> None:
         await world.grant("send", "nobody", tell=False)
@@ -267,7 +261,6 @@ async def test_a_changed_user_is_forgotten(world: World) -> None:
     await world.live.publish(USERS_CHANGED, b"\xff unknown")
 
 
-@forgets
 async def test_a_user_who_changes_while_being_loaded_is_not_remembered(world: World) -> None:
     async def deactivate() -> None:
         await world.change_user("Alice", active=False)
@@ -279,7 +272,6 @@ async def test_a_user_who_changes_while_being_loaded_is_not_remembered(world: Wo
     assert world.auth.users_read == ["Alice", "Root", "Alice"]
 
 
-@forgets
 async def test_users_who_are_being_loaded_during_a_gap_are_not_remembered(world: World) -> None:
     async def lose() -> None:
         world.auth.users["Alice"]["active"] = False
@@ -291,7 +283,6 @@ async def test_users_who_are_being_loaded_during_a_gap_are_not_remembered(world:
         await world.access.get_actor(user_actor("Alice"))
 
 
-@forgets
 async def test_many_ask_at_the_same_time(world: World) -> None:
     async def wait() -> None:
         await asyncio.sleep(0.01)

@@ -5,6 +5,7 @@ The policy follows the workspace's stream; a cached user is dropped when auth sa
 `Access` whether an actor may; no other code compares roles.
 """
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -87,6 +88,10 @@ class Access:
         self._users: OrderedDict[str, User] = OrderedDict()
         self.policy = Policy()
         self._reload_needed = False
+        self._reloading = asyncio.Lock()
+        self._arrived: list[Event] | None = None  # events that came while the policy was being read
+        self._losses = 0  # how often something may have been missed
+        self._dropped: list[set[str]] = []  # for each reading of users under way: who changed meanwhile
 
     async def open(self) -> None:
         """Loads the policy and begins to follow it."""
@@ -97,20 +102,38 @@ class Access:
 
     async def reload(self) -> None:
         """Reads the whole policy from auth, and forgets every cached user."""
-        reply = await self._auth.get_policy(GetPolicyRequest())
-        policy = Policy()
-        policy.seq = reply.seq
-        for kind, documents in (
-            (policy.permissions, reply.permissions),
-            (policy.roles, reply.roles),
-            (policy.settings, reply.settings),
-        ):
-            for data in documents:
-                document = orjson.loads(data)
-                kind[document["_id"]] = document
-        self.policy = policy
-        self._users.clear()
-        self._reload_needed = False
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
+        self._reload_needed = True
+        while self._reload_needed:
+            losses, self._arrived = self._losses, []
+            try:
+                reply = await self._auth.get_policy(GetPolicyRequest())
+                policy = Policy()
+                policy.seq = reply.seq
+                for kind, documents in (
+                    (policy.permissions, reply.permissions),
+                    (policy.roles, reply.roles),
+                    (policy.settings, reply.settings),
+                ):
+                    for data in documents:
+                        document = orjson.loads(data)
+                        kind[document["_id"]] = document
+                self.policy = policy
+                self._users.clear()
+                self._reload_needed = losses != self._losses
+            finally:
+                arrived, self._arrived = self._arrived, None
+            for event in arrived:
+                self._on_workspace_event(event)
+
+    async def _refresh(self) -> None:
+        """Reads again what may have been missed; one reading serves all who wait for it."""
+        async with self._reloading:
+            if self._reload_needed:
+                await self._reload()
 
     def setting(self, setting_id: str) -> Any:
         return self.policy.setting(setting_id)
@@ -118,14 +141,14 @@ class Access:
     async def find_user(self, user_id: str) -> User | None:
         """The user, or None for an unknown or deleted one."""
         user = self._users.get(user_id)
-        if user is not None:
+        if user is not None and not self._reload_needed:
             return user
         return (await self.find_users([user_id])).get(user_id)
 
     async def find_users(self, user_ids: Iterable[str]) -> dict[str, User]:
         """Several users by their ids; unknown ones are left out."""
         if self._reload_needed:
-            await self.reload()
+            await self._refresh()
         found: dict[str, User] = {}
         missing: list[str] = []
         for user_id in user_ids:
@@ -134,12 +157,23 @@ class Access:
             else:
                 missing.append(user_id)
         if missing:
-            reply = await self._auth.get_users(GetUsersRequest(user_ids=missing))
-            for data in reply.documents:
-                user = _user_from(orjson.loads(data))
-                found[user.id] = self._users[user.id] = user
-            while len(self._users) > _MAX_USERS:
-                self._users.popitem(last=False)
+            found.update(await self._read_users(missing))
+        return found
+
+    async def _read_users(self, user_ids: list[str]) -> dict[str, User]:
+        """Asks auth, and remembers the users of whom no change was told meanwhile."""
+        dropped: set[str] = set()
+        self._dropped.append(dropped)
+        losses = self._losses
+        try:
+            reply = await self._auth.get_users(GetUsersRequest(user_ids=user_ids))
+        finally:
+            self._dropped = [other for other in self._dropped if other is not dropped]
+        found = {user.id: user for user in map(_user_from, map(orjson.loads, reply.documents))}
+        if losses == self._losses:
+            self._users.update((id, user) for id, user in found.items() if id not in dropped)
+        while len(self._users) > _MAX_USERS:
+            self._users.popitem(last=False)
         return found
 
     async def find_users_by_name(self, usernames: Iterable[str]) -> dict[str, User]:
@@ -166,6 +200,8 @@ class Access:
             raise NotAllowed(details={"permission": permission_id})
 
     def _on_workspace_event(self, event: Event) -> None:
+        if self._arrived is not None:
+            self._arrived.append(event)
         if event.seq <= self.policy.seq:
             return
         if event.seq > self.policy.seq + 1:
@@ -173,9 +209,13 @@ class Access:
         self.policy.apply(event)
 
     def _on_user_changed(self, message: bytes) -> None:
-        self._users.pop(message.decode(errors="replace"), None)
+        user_id = message.decode(errors="replace")
+        self._users.pop(user_id, None)
+        for dropped in self._dropped:
+            dropped.add(user_id)
 
     def _on_gap(self) -> None:
+        self._losses += 1
         self._users.clear()
         self._reload_needed = True
 
