@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from palaver.database import Put, Stream
+from palaver.database import Put, Stream, StreamConflict
 from palaver.database.sqlite import SqliteDatabase
 from palaver.errors import Unavailable
 from tests.database.model import ROOM, commit, get_applied, make_event, project
@@ -130,6 +130,41 @@ async def test_one_commit_that_cannot_be_written_spares_its_neighbours(database:
         assert (outcome is None) == (stream in (ROOMS[0], ROOMS[4])), outcome
         assert await get_applied(database, stream) == (2 if outcome is None else 1)
         assert await database.get_head(stream) == (2 if outcome is None else 1)
+
+
+async def test_commits_of_one_stream_may_follow_each_other_at_once(database: SqliteDatabase) -> None:
+    room = ROOMS[0]
+    await asyncio.gather(
+        commit(database, room, 2, Put("messages", "m", insert={"_id": "m"}), Put("rooms", room.id, set={"n": 2})),
+        commit(database, room, 3, Put("messages", "m", set={"a": 3}), Put("rooms", room.id, set={"n": 3})),
+        commit(database, room, 4, Put("messages", "m", set={"a": 4, "b": 4}), Put("rooms", room.id, set={"o": 4})),
+        commit(
+            database, room, 5, Put("messages", "m", insert={"_id": "m", "a": 0}), Put("messages", "m", set={"c": 5})
+        ),
+        commit(database, ROOMS[1], 2, Put("messages", "m", set={"b": "stale"})),
+    )
+    assert await database.get("messages", "m") == {"_id": "m", "a": 4, "b": 4, "c": 5}
+    assert await database.get("rooms", room.id) == {"_id": room.id, "t": "c", "n": 3, "o": 4, "applied_seq": 5}
+    assert await get_applied(database, ROOMS[1]) == 2
+
+
+async def test_a_gap_is_a_conflict(database: SqliteDatabase) -> None:
+    outcomes = await asyncio.gather(
+        commit(database, ROOMS[0], 2, Put("rooms", ROOMS[0].id, set={"n": 2})),
+        commit(database, ROOMS[0], 4, Put("rooms", ROOMS[0].id, set={"n": 4})),
+        commit(database, ROOMS[1], 3, Put("rooms", ROOMS[1].id, set={"n": 3})),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes[1:]] == [StreamConflict, StreamConflict]
+    assert await database.get_heads(ROOMS[:2]) == [2, 1]
+    assert (await database.get("rooms", ROOMS[0].id) or {})["n"] == 2
+    await check_untouched(database, ROOMS[1])
+
+
+async def test_many_more_than_a_group_are_written(database: SqliteDatabase) -> None:
+    streams = [Stream("user", f"u{index}") for index in range(1500)]
+    await asyncio.gather(*(commit(database, stream, 1) for stream in streams))
+    assert await database.get_heads(streams) == [1] * 1500
 
 
 async def test_a_caller_may_go_away(database: SqliteDatabase) -> None:

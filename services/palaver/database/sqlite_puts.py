@@ -241,8 +241,6 @@ class Commit:
                     else:
                         return None
         advance = joined.get(own)
-        if advance is not None and advance.row is not None:
-            return None
         if advance is None or advance.first != self.first or advance.last != self.last:
             changes = {} if advance is None else advance.changes
             advance = Write(TABLES[own[0]], own[1], self.stream, self.first, self.last, True)

@@ -125,20 +125,53 @@ async def test_all_puts_of_one_event_count(database: Database) -> None:
     assert await database.get("messages", "m") == {"_id": "m", "b": 3, "c": 1, "d": 6}
 
 
-async def test_a_batch_is_applied_in_order(database: Database) -> None:
+@pytest.mark.parametrize("before", [0, 1, 5])
+async def test_a_batch_is_applied_in_order(database: Database, before: int) -> None:
+    for seq in range(1, before + 1):
+        await commit(database, ROOM, seq)
     puts = [
-        [new_room(msgs=0), Put("messages", "m", insert={"_id": "m", "n": 1})],
+        [new_room(msgs=0), Put("rooms", ROOM.id, set={"t": "c", "msgs": 0}), Put("messages", "m", insert={"_id": "m"})],
         [Put("messages", "m", set={"n": 2, "x": 2}), Put("rooms", ROOM.id, set={"msgs": 1})],
         [Put("messages", "m", set={"n": 3}, unset=("x",)), Put("messages", "late", set={"n": 1})],
         [Put("messages", "late", insert={"_id": "late"}), Put("rooms", ROOM.id, set={"msgs": 2}, unset=("t",))],
         [Put("messages", "m", set={"x": 5})],
     ]
-    events = [make_event(ROOM, seq, put) for seq, put in enumerate(puts, 1)]
+    events = [make_event(ROOM, seq, put) for seq, put in enumerate(puts, before + 1)]
     await database.commit(ROOM, events, puts)
     assert await database.get("messages", "m") == {"_id": "m", "n": 3, "x": 5}
     assert await database.get("messages", "late") == {"_id": "late"}
-    assert await database.get("rooms", ROOM.id) == {"_id": ROOM.id, "msgs": 2, "applied_seq": 5}
-    assert await database.list_events(ROOM, 0) == events
+    assert await database.get("rooms", ROOM.id) == {"_id": ROOM.id, "msgs": 2, "applied_seq": before + 5}
+    assert await database.list_events(ROOM, before) == events
+    # Changes only, of one document again and again: what it remembers is the last of them.
+    changes = [
+        [Put("messages", "m", set={"n": n, f"at {n}": n}), Put("rooms", ROOM.id, set={"n": n})] for n in (6, 7, 8)
+    ]
+    events = [make_event(ROOM, seq, put) for seq, put in enumerate(changes, before + 6)]
+    await database.commit(ROOM, events, changes)
+    document = {"_id": "m", "n": 8, "x": 5, "at 6": 6, "at 7": 7, "at 8": 8}
+    assert await database.get("messages", "m") == document
+    assert await database.get("rooms", ROOM.id) == {"_id": ROOM.id, "msgs": 2, "n": 8, "applied_seq": before + 8}
+    for seq in range(1, before + 9):
+        await commit(database, OTHER_ROOM, seq, Put("messages", "m", set={"n": "stale"}))
+    assert await database.get("messages", "m") == document
+    await commit(database, OTHER_ROOM, before + 9, Put("messages", "m", set={"n": "new"}))
+    assert await database.get("messages", "m") == {**document, "n": "new"}
+
+
+async def test_several_streams_change_one_document_at_once(database: Database) -> None:
+    await commit(database, ROOM, 1, Put("subscriptions", "s", insert={"_id": "s"}))
+    for seq in range(1, 10):
+        await commit(database, USER, seq)
+    await commit(database, WORKSPACE, 1)
+    for turn in range(1, 6):
+        await asyncio.gather(
+            commit(database, ROOM, 1 + turn, Put("subscriptions", "s", set={"own": turn, f"room {turn}": 1})),
+            commit(database, USER, 9 + turn, Put("subscriptions", "s", set={"read": turn, f"user {turn}": 1})),
+            commit(database, WORKSPACE, 1 + turn, Put("subscriptions", "s", set={"all": turn}, unset=("nothing",))),
+        )
+        kept = {f"{kind} {past}": 1 for kind in ("room", "user") for past in range(1, turn + 1)}
+        document = {"_id": "s", "own": turn, "read": turn, "all": turn, **kept}
+        assert await database.get("subscriptions", "s") == document
 
 
 async def test_the_caller_keeps_its_puts(database: Database) -> None:

@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 SECONDS = float(os.environ.get("STATE_MACHINE_SECONDS", "0"))
+EXAMPLES = {"sqlite": 100, "mongo": 40}  # a few seconds each
 SETTINGS = settings(
-    max_examples=2000 if LONG else 40,
     stateful_step_count=60 if LONG or SECONDS else 25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
@@ -279,8 +279,9 @@ class Writers(RuleBasedStateMachine):
 
 def test_any_order_of_writers_appliers_and_crashes(adapter: str, server_url: str) -> None:
     machine = type("Machine", (Writers,), {"adapter": adapter, "server_url": server_url})
+    bounds = settings(SETTINGS, max_examples=2000 if LONG else EXAMPLES[adapter])
     deadline = time.monotonic() + SECONDS
     while True:
-        run_state_machine_as_test(machine, settings=SETTINGS)
+        run_state_machine_as_test(machine, settings=bounds)
         if time.monotonic() >= deadline:
             return
