@@ -14,7 +14,28 @@ from tests.gateway.rest import Client
 ENDPOINTS = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
 METHODS = methods_of(*METHOD_MODULES)
 
-HOSTILE: tuple[Any, ...] = ({"$ne": ""}, {"$regex": ".*"}, [{"$gt": ""}], 2**70, "\u0000", {"$date": "x"}, None)
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+HOSTILE: tuple[Any, ...] = (
+    {"$ne": ""},
+    {"$regex": ".*"},
+    [{"$gt": ""}],
+    2**60,
+    2**70,
+    -1,
+    1e300,
+    "\u0000",
+    {"$date": "x"},
+    {"$date": 2**60},
+    nested(300),
+    None,
+)
 
 
 def name(declared: Endpoint) -> str:

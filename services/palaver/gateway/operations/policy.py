@@ -10,6 +10,7 @@ import orjson
 
 from palaver.errors import InvalidInput, NotAllowed, NotFound
 from palaver.gateway.call import Call
+from palaver.gateway.ejson import encode
 from palaver.gateway.operations import users
 from palaver.v1.auth_pb2 import (
     DeleteRoleRequest,
@@ -187,5 +188,5 @@ def shown_setting(setting: Document) -> Document:
 async def update_setting(call: Call, setting_id: str, value: Any) -> None:
     """Sets a value. Raises NotAllowed, InvalidInput."""
     await call.services.auth.update_setting(
-        UpdateSettingRequest(actor=call.actor, setting_id=setting_id, value=orjson.dumps(value))
+        UpdateSettingRequest(actor=call.actor, setting_id=setting_id, value=encode(value))
     )

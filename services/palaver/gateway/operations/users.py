@@ -11,6 +11,7 @@ from palaver.access import User
 from palaver.errors import InvalidInput, UserNotFound
 from palaver.events import user_actor
 from palaver.gateway.call import Call
+from palaver.gateway.ejson import encode
 from palaver.gateway.operations.presence import join_status, set_status
 from palaver.ids import new_token
 from palaver.v1.auth_pb2 import (
@@ -213,7 +214,7 @@ async def update_user(call: Call, user_id: str, changes: UserChanges) -> None:
     active, status, text = (given.get(name) for name in ("active", "status", "statusText"))
     if fields or (active is None and status is None and text is None):
         await call.services.auth.update_user(
-            UpdateUserRequest(actor=call.actor, user_id=user_id, set=orjson.dumps(fields))
+            UpdateUserRequest(actor=call.actor, user_id=user_id, set=encode(fields))
         )
     if active is not None:
         await set_active(call, user_id, active)
@@ -237,7 +238,7 @@ async def update_own(
             UpdateUserRequest(
                 actor=call.actor,
                 user_id=call.me.id,
-                set=orjson.dumps(changes),
+                set=encode(changes),
                 own=True,
                 current_password=current_password,
             )
@@ -253,7 +254,7 @@ async def set_preferences(call: Call, user_id: str, preferences: Document) -> Do
     if "language" in preferences:
         changes["language"] = preferences["language"]
     reply = await call.services.auth.update_user(
-        UpdateUserRequest(actor=call.actor, user_id=user_id, set=orjson.dumps(changes), own=own)
+        UpdateUserRequest(actor=call.actor, user_id=user_id, set=encode(changes), own=own)
     )
     user: Document = orjson.loads(reply.user)
     return user
@@ -285,4 +286,4 @@ async def _join_default_rooms(call: Call, user_id: str) -> None:
 
 
 def _custom_fields(fields: Document | None) -> bytes:
-    return orjson.dumps(fields) if fields else b""
+    return encode(fields) if fields else b""

@@ -211,14 +211,13 @@ def _grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Names with their values; `name[]=` and a name that comes twice make a list."""
     values: dict[str, Any] = {}
     for name, value in pairs:
-        if name.endswith("[]"):
-            known = values.setdefault(name[:-2], [])
-            values[name[:-2]] = [*known, value] if isinstance(known, list) else [known, value]
-        elif name in values:
-            known = values[name]
-            values[name] = [*known, value] if isinstance(known, list) else [known, value]
+        is_list, name = name.endswith("[]"), name.removesuffix("[]")
+        if name not in values:
+            values[name] = [value] if is_list else value
+        elif isinstance(known := values[name], list):
+            known.append(value)
         else:
-            values[name] = value
+            values[name] = [known, value]
     return values
 
 
