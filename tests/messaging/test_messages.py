@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from palaver.messaging import revisions
 from palaver.v1.event_pb2 import Actor
@@ -87,12 +88,30 @@ async def test_a_repeated_command_is_one_message(chat: Chat) -> None:
         await chat.send(ann, room_id, "first", message_id="mine")
 
 
+async def test_messages_and_refusals_are_measured(local: Chat) -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    sent = value("palaver_messages_sent_total", room_type="c")
+    refusals = value("palaver_commands_refused_total", method="send_message", error="RoomNotFound")
+    for _ in range(2):
+        await local.send(ADMIN, "GENERAL", message_id="once")
+    with refused("error-room-not-found"):
+        await local.send(ADMIN, "unknown")
+    assert value("palaver_messages_sent_total", room_type="c") == sent + 1
+    assert value("palaver_commands_refused_total", method="send_message", error="RoomNotFound") == refusals + 1
+
+
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])
 async def test_an_empty_message_is_none(local: Chat, text: str) -> None:
     with refused("error-invalid-message"):
         await local.send(ADMIN, "GENERAL", text)
     sent = await local.send(ADMIN, "GENERAL", text, extra={"attachments": [{"text": "but this"}]})
     assert sent["attachments"] == [{"text": "but this"}]
+    written = await local.send(ADMIN, "GENERAL")
+    with refused("error-invalid-message"):
+        await local.edit(ADMIN, written["_id"], text)
+    assert (await local.edit(ADMIN, sent["_id"], "with words", extra=b'{"attachments":[]}'))["attachments"] == []
 
 
 async def test_a_message_has_a_largest_size(chat: Chat) -> None:

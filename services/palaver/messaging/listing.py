@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from palaver.database import Document
-from palaver.errors import NotAllowed
+from palaver.errors import NotAllowed, Unavailable
 from palaver.messaging.views import Views
 from palaver.node import Node
 from palaver.v1.auth_pb2 import DocumentsReply, GetUsersRequest
@@ -76,7 +76,10 @@ class Listing:
     async def _get_statuses(self, user_ids: list[str]) -> dict[str, str]:
         if not user_ids:
             return {}
-        reply = await self._node.services.presence.get_presence(GetPresenceRequest(user_ids=user_ids))
+        try:
+            reply = await self._node.services.presence.get_presence(GetPresenceRequest(user_ids=user_ids))
+        except Unavailable:
+            return {}  # who they are matters more than whether they are there
         return {user.user_id: Status.Name(user.status).lower() for user in reply.users}
 
 

@@ -1,5 +1,6 @@
 """Sending a message, and looking at one. `send` is the hot path of the whole server."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -77,7 +78,7 @@ class Messages:
             named = await mentions.resolve(text, sender, access, self._node.database)
         message_id = request.message_id or new_id()
         room_id = request.room_id
-        room_type = "c"
+        room_type = ""  # of the room, once there is something new in it
 
         async def decide(draft: Draft) -> bytes:
             nonlocal room_type
@@ -89,7 +90,6 @@ class Messages:
                 self.check_extra(extra, view)
             room, subscription = view.room, view.subscription
             assert subscription is not None
-            room_type = room["t"]
             at = rules.event_time(room, now())
             message = _compose(message_id, room_id, sender, text, at, extra, named)
             event = Event()
@@ -129,10 +129,12 @@ class Messages:
             fact.sender_own = subscription.get("own", 0) + counts
             fact.sent_at = at
             draft.append(event, actor=request.actor, command_id=f"{sender.id}/{message_id}", at=at)
+            room_type = room["t"]
             return data
 
         message = await self._node.commits.execute(room_stream(room_id), decide)
-        self._sent.get(room_type, self._sent["c"]).inc()
+        if room_type:
+            self._sent[room_type].inc()
         return MessageReply(message=message)
 
     async def get(self, request: MessageRequest) -> MessageReply:
@@ -176,10 +178,10 @@ class Messages:
             raise NotAllowed("You_have_been_muted")
 
     def check_content(self, text: str, extra: dict[str, Any] | None, *, editing: bool = False) -> None:
-        """Raises InvalidInput for a message that is too long, or empty (an edit may take a text away)."""
+        """Raises InvalidInput for a message that is too long or empty; of an edit, what is left decides that."""
         if len(text) > self._node.access.setting("Message_MaxAllowedSize"):
             raise InvalidInput("Message size exceeds Message_MaxAllowedSize", code="error-message-size-exceeded")
-        if not editing and not text.strip() and not (extra and any(extra.get(name) for name in _CONTENT)):
+        if not editing and is_empty(text, extra or {}):
             raise InvalidInput("The message is empty", code="error-invalid-message")
 
     def check_extra(self, extra: dict[str, Any], view: View) -> None:
@@ -207,6 +209,11 @@ class Messages:
         if found["rid"] != request.room_id or found["u"]["_id"] != sender.id or found.get("_hidden"):
             raise InvalidInput("A message with this id exists already", code="error-invalid-message-id")
         return orjson.dumps(public_message(found, sender.id))
+
+
+def is_empty(text: str, message: Mapping[str, Any]) -> bool:
+    """Whether a message of this text, with the other fields of `message`, says nothing."""
+    return not text.strip() and not any(message.get(name) for name in _CONTENT)
 
 
 def parse_extra(data: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, PalaverErr
 from palaver.events import room_stream
 from palaver.messaging import mentions, rules
 from palaver.messaging.mentions import NOBODY
-from palaver.messaging.messages import Messages, parse_extra, text_fields
+from palaver.messaging.messages import Messages, is_empty, parse_extra, text_fields
 from palaver.messaging.rules import milliseconds
 from palaver.messaging.views import View, Views, hiding_the_room
 from palaver.node import Node
@@ -56,6 +56,8 @@ class Revisions:
             self._messages.check_extra(extra, view)
             if message["msg"] == text and not extra:
                 return orjson.dumps(public_message(message, user.id))
+            if is_empty(text, {**message, **extra}):
+                raise InvalidInput("The message is empty", code="error-invalid-message")
             at = rules.event_time(view.room, now())
             changed = {
                 **message,

@@ -1,12 +1,13 @@
 """The messaging service's API and its assembly; every method delegates to a use case."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from prometheus_client import Counter
 
-from palaver.errors import PalaverError, Unavailable
+from palaver.errors import LoginRequired, NotAllowed, PalaverError, Unavailable
 from palaver.events import user_actor
 from palaver.messaging.changes import Changes
 from palaver.messaging.direct import DirectRooms
@@ -30,6 +31,7 @@ from palaver.v1 import auth_pb2 as auth
 from palaver.v1 import messaging_pb2 as api
 from palaver.v1.event_pb2 import Actor
 
+logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=Any)
 T = TypeVar("T")
 
@@ -74,7 +76,11 @@ class MessagingService:
         """Sees to it that GENERAL exists, with everybody of this moment in it."""
         if await self._rooms.has_general():
             return
-        users = await self._members.list_everybody(user_actor(ROCKET_CAT))
+        try:
+            users = await self._members.list_everybody(user_actor(ROCKET_CAT))
+        except (NotAllowed, LoginRequired) as error:
+            logger.warning("GENERAL begins without members: %s", error)
+            users = []
         if await self._rooms.create_general(users[:_FIRST_MEMBERS]):
             await self._members.add_silently("GENERAL", users[_FIRST_MEMBERS:])
 

@@ -180,7 +180,9 @@ def find_unread_threads(records: Iterable[Document], heads: Mapping[str, Documen
 
 def present_room(room: Document) -> Document:
     """A room as the clients see it."""
-    return public_room(room)
+    shown = public_room(room)
+    shown.pop("cleared_at", None)
+    return shown
 
 
 def present_subscription(
