@@ -80,24 +80,13 @@ async def service_nodes(
     config = make_config(folder, **options)
     names = [name for name in ROLES if name in roles]  # callee before caller
     async with AsyncExitStack() as stack:
-        if transport == "cluster":
-            make_parts = _cluster_parts(cluster_servers(), folder)
-        else:
-            database, log, live = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive()
+        make_parts = await _parts(transport, folder, stack)
         if transport == "process":
-            node = Node(config, database, log, live)
+            node = Node(config, *make_parts())
             stack.push_async_callback(node.close)
             await node.open([ROLES[name] for name in names])
             yield RunningServices(node.services, dict.fromkeys(names, node), config)
             return
-        if transport == "grpc":
-            for part in (database, log, live):
-                await part.open()
-                stack.push_async_callback(part.close)
-
-            def make_parts() -> tuple[Any, Any, Any]:
-                return Shared(database), Shared(log), Shared(live)
-
         services = Services()
         nodes: dict[str, Node] = {}
         addresses: dict[str, Any] = {}
@@ -147,7 +136,24 @@ def cluster_servers() -> tuple[str, str]:
     return found.result()
 
 
-def _cluster_parts(urls: tuple[str, str], folder: Path) -> Callable[[], tuple[Any, Any, Any]]:
+Parts = tuple[Any, Any, Any]
+"""A node's database, log and live part."""
+
+
+async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack) -> Callable[[], Parts]:
+    """Makes the parts of one node after another."""
+    if transport == "cluster":
+        return _cluster_parts(cluster_servers(), folder)
+    parts = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive()
+    if transport == "process":
+        return lambda: parts
+    for part in parts:
+        await part.open()
+        stack.push_async_callback(part.close)
+    return lambda: (Shared(parts[0]), Shared(parts[1]), Shared(parts[2]))
+
+
+def _cluster_parts(urls: tuple[str, str], folder: Path) -> Callable[[], Parts]:
     """A node's own connections; the folder's name stands for the workspace, so that a second use finds the first's."""
     from palaver.database.mongo import MongoDatabase
     from palaver.live.nats import NatsLive

@@ -324,7 +324,7 @@ async def test_the_request_id_travels() -> None:
 
 async def test_bytes_that_are_no_message() -> None:
     async with pair() as both, grpc.aio.insecure_channel(f"127.0.0.1:{both.server.port}") as channel:
-        call = channel.unary_unary("/palaver.v1.Presence/GetPresence", None, None)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/palaver.v1.Presence/GetPresence")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"\x0a\xff\xff\xff")
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -335,8 +335,9 @@ async def test_bytes_that_are_no_message() -> None:
 
 async def test_a_method_that_is_not_there() -> None:
     async with pair() as both, grpc.aio.insecure_channel(f"127.0.0.1:{both.server.port}") as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/palaver.v1.Presence/Dance")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary("/palaver.v1.Presence/Dance", None, None)(b"")
+            await call(b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -30,9 +30,7 @@ class Config:
     site_url: str = _option(
         "PALAVER_SITE_URL", "", "address at which users reach this server; http://host:port when empty"
     )
-    api_version: str = _option(
-        "PALAVER_API_VERSION", "6.14.0", "version of Rocket.Chat's API that clients are told; they choose features by it"
-    )
+    api_version: str = _option("PALAVER_API_VERSION", "6.14.0", "version of Rocket.Chat's API that clients are told")
     workspace: str = _option("PALAVER_WORKSPACE", "default", "name of the workspace in subjects and keys")
     node_id: str = _option("PALAVER_NODE_ID", "", "name of this process, unique in the workspace; made up when empty")
 

@@ -122,7 +122,7 @@ class RemoteService:
         self, service: ServiceDescriptor, method: MethodDescriptor
     ) -> Callable[[Message], Awaitable[Message]]:
         reply_class = GetMessageClass(method.output_type)
-        stub = self._channel.unary_unary(
+        stub: grpc.aio.UnaryUnaryMultiCallable[Message, Message] = self._channel.unary_unary(
             f"/{service.full_name}/{method.name}",
             request_serializer=lambda request: request.SerializeToString(),
             response_deserializer=reply_class.FromString,
@@ -171,7 +171,7 @@ class RpcServer:
     def __init__(self, services: dict[ServiceDescriptor, Any], host: str, port: int) -> None:
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         for descriptor, service in services.items():
-            handlers = {
+            handlers: dict[str, Any] = {
                 method.name: grpc.unary_unary_rpc_method_handler(
                     _make_answer(descriptor, method, service),
                     request_deserializer=_make_deserializer(GetMessageClass(method.input_type)),

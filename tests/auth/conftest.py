@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from palaver.api import Auth
-from palaver.auth import passwords
 from tests.services import TRANSPORTS, RunningServices, Transport, service_nodes
 
 
@@ -25,10 +24,3 @@ async def running(tmp_path: Path, transport: Transport, cheap_hashes: None) -> A
 @pytest.fixture
 def auth(running: RunningServices) -> Auth:
     return running.services.auth
-
-
-@pytest.fixture
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords are hashed with the least memory here; test_passwords.py asks for the real parameters."""
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
-    monkeypatch.setattr(passwords, "ROUNDS", 1)

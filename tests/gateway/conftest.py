@@ -5,15 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from palaver.auth import passwords
 from tests.gateway.rest import Client, as_admin, running_api
-
-
-@pytest.fixture
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords are hashed with the least memory here."""
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
-    monkeypatch.setattr(passwords, "ROUNDS", 1)
 
 
 @pytest.fixture

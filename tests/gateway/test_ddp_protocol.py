@@ -14,7 +14,7 @@ from tests.services import ADMIN_ID, ADMIN_PASSWORD
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+async def gateway(tmp_path: Path, cheap_hashes: None) -> AsyncIterator[RunningGateway]:
     async with running_gateway(tmp_path) as running:
         yield running
 

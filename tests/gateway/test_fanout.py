@@ -14,7 +14,7 @@ Headers = dict[str, str]
 
 
 @pytest.fixture(params=TRANSPORTS)
-async def gateway(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[RunningGateway]:
+async def gateway(tmp_path: Path, request: pytest.FixtureRequest, cheap_hashes: None) -> AsyncIterator[RunningGateway]:
     async with running_gateway(tmp_path, request.param) as running:
         yield running
 

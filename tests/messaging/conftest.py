@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from palaver.auth import passwords
 from tests.messaging.helpers import Chat
 from tests.services import TRANSPORTS, Transport, service_nodes
 
@@ -27,9 +26,3 @@ async def local(tmp_path: Path, cheap_hashes: None) -> AsyncIterator[Chat]:
     """For tests that look behind the service: one process."""
     async with service_nodes(tmp_path, ("auth", "presence", "messaging"), "process") as running:
         yield Chat(running)
-
-
-@pytest.fixture
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
-    monkeypatch.setattr(passwords, "ROUNDS", 1)

@@ -1,0 +1,12 @@
+"""What tests of every part may ask for."""
+
+import pytest
+
+from palaver.auth import passwords
+
+
+@pytest.fixture
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed with the least memory in this process; test_passwords.py asks for the real parameters."""
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
+    monkeypatch.setattr(passwords, "ROUNDS", 1)
