@@ -8,7 +8,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness import GENERATOR_CORE, BenchmarkError, Report, Server, baseline_server, cache_folder, main, palaver_server
+from harness import (
+    GENERATOR_CORE,
+    BenchmarkError,
+    Report,
+    Server,
+    baseline_server,
+    cache_folder,
+    main,
+    palaver_server,
+    watching,
+)
 from seed import Plan, RoomPlan, filled, token, user_id, write_credentials
 
 MESSAGES = 200_000
@@ -36,6 +46,7 @@ def benchmark(given: argparse.Namespace) -> Report:
         with (
             palaver_server(data) as palaver,
             baseline_server(credentials, messages=wanted.rooms[0].messages, rooms=ROOMS) as baseline,
+            watching(report, palaver, baseline),
         ):
             headers = {"X-User-Id": user_id(0), "X-Auth-Token": token(0)}
             newest = f"/api/v1/channels.history?roomId=history&count={PAGE}"

@@ -125,6 +125,20 @@ class Report:
         sys.stdout.flush()
 
 
+@contextmanager
+def watching(report: Report, *servers: "Server") -> Iterator[None]:
+    """Notes what processes other than this one and the servers use meanwhile."""
+
+    def used_by_others() -> float:
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        machine = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # all but idle and waiting for a disk
+        return machine - time.process_time() - sum(server.cpu_seconds() for server in servers)
+
+    before, started = used_by_others(), time.monotonic()
+    yield
+    report.others = max(report.others, (used_by_others() - before) / (time.monotonic() - started))
+
+
 def _number(value: float, unit: str) -> str:
     if unit == "yes":
         return "yes" if value else "no"
