@@ -17,3 +17,13 @@ async def anybody(tmp_path: Path, cheap_hashes: None) -> AsyncIterator[Client]:
 @pytest.fixture
 async def admin(anybody: Client) -> Client:
     return await as_admin(anybody)
+
+
+@pytest.fixture
+async def alice(admin: Client) -> Client:
+    return await admin.make_user("alice")
+
+
+@pytest.fixture
+async def bob(admin: Client) -> Client:
+    return await admin.make_user("bob")

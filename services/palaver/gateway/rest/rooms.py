@@ -257,10 +257,8 @@ async def _autocomplete(call: Call, selector: str, offset: int, count: int) -> t
 
 async def _find(call: Call, which: WhichRoom) -> tuple[bytes, dict[str, Any]]:
     """The room that parameters name, encoded and decoded. Raises InvalidInput, RoomNotFound."""
-    if not which.room_id and not which.room_name:
+    id, name = (which.room_id or "").strip(), (which.room_name or "").strip()
+    if not id and not name:
         raise InvalidInput('The parameter "roomId" or "roomName" is required', code="error-roomid-param-not-provided")
-    if which.room_id:
-        reply = await rooms.get_room(call, room_id=which.room_id)
-    else:
-        reply = await rooms.get_room(call, name=which.room_name or "")
+    reply = await rooms.get_room(call, room_id=id, name="" if id else name)
     return reply.room, orjson.loads(reply.room)
