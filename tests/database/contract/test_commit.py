@@ -166,8 +166,8 @@ async def test_several_streams_change_one_document_at_once(database: Database) -
     for turn in range(1, 6):
         await asyncio.gather(
             commit(database, ROOM, 1 + turn, Put("subscriptions", "s", set={"own": turn, f"room {turn}": 1})),
-            commit(database, USER, 9 + turn, Put("subscriptions", "s", set={"read": turn, f"user {turn}": 1})),
             commit(database, WORKSPACE, 1 + turn, Put("subscriptions", "s", set={"all": turn}, unset=("nothing",))),
+            commit(database, USER, 9 + turn, Put("subscriptions", "s", set={"read": turn, f"user {turn}": 1})),
         )
         kept = {f"{kind} {past}": 1 for kind in ("room", "user") for past in range(1, turn + 1)}
         document = {"_id": "s", "own": turn, "read": turn, "all": turn, **kept}

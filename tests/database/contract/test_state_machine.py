@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 SECONDS = float(os.environ.get("STATE_MACHINE_SECONDS", "0"))
-EXAMPLES = {"sqlite": 100, "mongo": 40}  # a few seconds each
+EXAMPLES = {"sqlite": 60, "mongo": 40}  # a few seconds each
 SETTINGS = settings(
     stateful_step_count=60 if LONG or SECONDS else 25,
     deadline=None,
