@@ -3,6 +3,11 @@
 import pytest
 
 from palaver.auth import passwords
+from tests.services import cluster_servers
+
+
+def pytest_sessionfinish() -> None:
+    cluster_servers.stop()
 
 
 @pytest.fixture

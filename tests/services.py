@@ -9,10 +9,8 @@ node's own. The test is one more caller outside.
 """
 
 import asyncio
-import atexit
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -107,33 +105,42 @@ async def service_nodes(
         yield RunningServices(services, nodes, config)
 
 
-@functools.cache
-def cluster_servers() -> tuple[str, str]:
-    """The addresses of a MongoDB and a nats-server: started for the first who asks, stopped when the run ends.
+class ClusterServers:
+    """A MongoDB and a nats-server for all tests of a run, in a thread whose event loop outlives every test's."""
 
-    They live in a thread with an event loop of its own, since they outlive every test's.
-    """
-    found: Future[tuple[str, str]] = Future()
-    stop = threading.Event()
+    def __init__(self) -> None:
+        self._found: Future[tuple[str, str]] = Future()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._done: asyncio.Event | None = None
 
-    async def keep() -> None:
+    def urls(self) -> tuple[str, str]:
+        """Their addresses; the first who asks waits until they run."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=lambda: asyncio.run(self._keep()), name="cluster servers")
+            self._thread.start()
+        return self._found.result()
+
+    def stop(self) -> None:
+        """Called at the end of the run (conftest.py)."""
+        if self._thread is not None:
+            if self._loop is not None and self._done is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._done.set)
+            self._thread.join(30)
+
+    async def _keep(self) -> None:
+        self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
         try:
             async with mongodb_server() as mongodb, nats_server() as nats:
-                found.set_result((mongodb, nats.url))
-                await asyncio.to_thread(stop.wait)
+                self._found.set_result((mongodb, nats.url))
+                await self._done.wait()
         except BaseException as error:
-            if not found.done():
-                found.set_exception(error)
+            if self._found.done():
+                raise
+            self._found.set_exception(error)
 
-    thread = threading.Thread(target=lambda: asyncio.run(keep()), name="cluster servers", daemon=True)
-    thread.start()
 
-    def end() -> None:
-        stop.set()
-        thread.join(20)
-
-    atexit.register(end)
-    return found.result()
+cluster_servers = ClusterServers()
 
 
 Parts = tuple[Any, Any, Any]
@@ -143,7 +150,7 @@ Parts = tuple[Any, Any, Any]
 async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack) -> Callable[[], Parts]:
     """Makes the parts of one node after another."""
     if transport == "cluster":
-        return _cluster_parts(cluster_servers(), folder)
+        return _cluster_parts(cluster_servers.urls(), folder)
     parts = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive()
     if transport == "process":
         return lambda: parts

@@ -1,7 +1,8 @@
 """The collections: which fields can be filtered and sorted by, and the indexes that make it cheap.
 
 SQLite extracts the declared fields into real columns (a "list" of strings into a table of its own); MongoDB needs
-only the indexes. A field may be dotted ("u._id"). Comparing a "list" field with one string asks whether it holds it. Changing anything here needs a migration (`migrations.py`).
+only the indexes. A field may be dotted ("u._id"). Comparing a "list" field with one string asks whether it holds it.
+Changing anything here needs a migration (`migrations.py`).
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ FieldType = Literal["text", "number", "date", "boolean", "list"]
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index over declared fields; ("ts", "_id") sorts by both. `where` limits it to documents that have the field."""
+    """An index over declared fields; ("ts", "_id") sorts by both. `where`: only documents that have this field."""
 
     fields: tuple[str, ...]
     unique: bool = False
@@ -45,7 +46,13 @@ COLLECTIONS: dict[str, Collection] = {
             "teamId": "text",
             "changed_at": "date",
         },
-        (Index(("t", "name")), Index(("name",)), Index(("members_key",), where="members_key"), Index(("default",), where="default"), Index(("deleted_at",), where="deleted_at")),
+        (
+            Index(("t", "name")),
+            Index(("name",)),
+            Index(("members_key",), where="members_key"),
+            Index(("default",), where="default"),
+            Index(("deleted_at",), where="deleted_at"),
+        ),
     ),
     # `left_at` marks a membership that has ended; a user who comes back has a new subscription.
     "subscriptions": Collection(
@@ -58,9 +65,14 @@ COLLECTIONS: dict[str, Collection] = {
             "left_at": "date",
             "ts": "date",
             "changed_at": "date",
+            "read_changed_at": "date",
             "f": "boolean",
         },
-        (Index(("u._id", "left_at", "rid")), Index(("rid", "left_at", "u.username")), Index(("rid", "u._id", "left_at"))),
+        (
+            Index(("u._id", "left_at", "rid")),
+            Index(("rid", "left_at", "u.username")),
+            Index(("rid", "u._id", "left_at")),
+        ),
     ),
     # `_hidden` marks a deleted message (its text is gone) or one that only the history of edits keeps.
     "messages": Collection(
@@ -100,10 +112,18 @@ COLLECTIONS: dict[str, Collection] = {
             "deleted_at": "date",
             "roles": "list",
         },
-        (Index(("username",)), Index(("username_lower",)), Index(("name",)), Index(("createdAt",)), Index(("deleted_at",), where="deleted_at")),
+        (
+            Index(("username",)),
+            Index(("username_lower",)),
+            Index(("name",)),
+            Index(("createdAt",)),
+            Index(("deleted_at",), where="deleted_at"),
+        ),
     ),
     # Login tokens: _id is base64(sha256(token)). `revoked_at` marks one that no longer works.
-    "tokens": Collection({"user_id": "text", "revoked_at": "date", "expires_at": "date"}, (Index(("user_id", "revoked_at")),)),
+    "tokens": Collection(
+        {"user_id": "text", "revoked_at": "date", "expires_at": "date"}, (Index(("user_id", "revoked_at")),)
+    ),
     "settings": Collection({"public": "boolean"}),
     "permissions": Collection({}),
     "roles": Collection({"scope": "text"}),
