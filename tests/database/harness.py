@@ -1,6 +1,5 @@
 """The adapters under test. Each gives any number of open databases over one store, as processes would have them."""
 
-import importlib
 import sqlite3
 import tempfile
 from abc import ABC, abstractmethod
@@ -9,8 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from motor.motor_asyncio import AsyncIOMotorClient
+
 from palaver import failpoints
 from palaver.database import Database, Stream
+from palaver.database.mongo import MongoDatabase
+from palaver.database.sqlite import SqliteDatabase
 from palaver.ids import new_id
 from palaver.v1.event_pb2 import Event
 from tests.database.model import project
@@ -59,9 +62,7 @@ class SqliteHarness(Harness):
         self.path = folder / "palaver.db"
 
     def connect(self) -> Database:
-        sqlite = importlib.import_module("palaver.database.sqlite")
-        database: Database = sqlite.SqliteDatabase(self.path)
-        return database
+        return SqliteDatabase(self.path)
 
     async def append_only(self, stream: Stream, events: Sequence[Event]) -> None:
         # A commit is atomic here, so this can only come from outside.
@@ -93,9 +94,7 @@ class MongoHarness(Harness):
         self.name = f"palaver_test_{new_id()}"
 
     def connect(self) -> Database:
-        mongo = importlib.import_module("palaver.database.mongo")
-        database: Database = mongo.MongoDatabase(self.url, self.name)
-        return database
+        return MongoDatabase(self.url, self.name)
 
     async def append_only(self, stream: Stream, events: Sequence[Event]) -> None:
         def stop() -> None:
@@ -112,8 +111,7 @@ class MongoHarness(Harness):
 
     async def close(self) -> None:
         await super().close()
-        motor: Any = importlib.import_module("motor.motor_asyncio")
-        client = motor.AsyncIOMotorClient(self.url)
+        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(self.url)
         await client.drop_database(self.name)
         client.close()
 
