@@ -154,14 +154,15 @@ async def test_posting_enters_public_rooms(alice: Client, bob: Client) -> None:
 
 async def test_posting_to_nowhere(alice: Client, bob: Client) -> None:
     await make_group(alice, "secret")
-    for body in (
+    bodies: tuple[dict[str, Any], ...] = (
         {},
         {"channel": ""},
         {"channel": []},
         {"channel": "#secret"},
         {"channel": "#nothing"},
         {"channel": "@ghost"},
-    ):
+    )
+    for body in bodies:
         answer = await bob.post("chat.postMessage", 400, text="x", **body)
         assert (answer["error"], answer["errorType"]) == ("[invalid-channel]", "invalid-channel"), body
     await bob.post("chat.postMessage", 400, text="x", channel=["#general"] * 51)
