@@ -89,6 +89,7 @@ class Room(TypedDict, total=False):
     join_code: str
     changed_at: Date  # last change that `updatedSince` tells of
     deleted_at: Date
+    cleared_at: Date  # a deleted direct room that came back is empty before this
 
 
 class ReadMark(TypedDict):
@@ -120,7 +121,9 @@ class Subscription(TypedDict, total=False):
     _updatedAt: Date
     # inside only; written by the room's stream …
     own: int
+    own_group_mentions: int
     mentioned: int
+    seq: int  # which state of the room these counters belong to
     left_at: Date
     changed_at: Date
     # … and by the user's
@@ -162,10 +165,21 @@ class User(TypedDict, total=False):
 
 
 _INSIDE_MESSAGE = ("_hidden", "deleted_at", "parent")
-_INSIDE_ROOM = ("applied_seq", "counted", "group_mentions", "members_key", "join_code", "changed_at", "deleted_at")
+_INSIDE_ROOM = (
+    "applied_seq",
+    "counted",
+    "group_mentions",
+    "members_key",
+    "join_code",
+    "changed_at",
+    "deleted_at",
+    "cleared_at",
+)
 _INSIDE_SUBSCRIPTION = (
     "own",
+    "own_group_mentions",
     "mentioned",
+    "seq",
     "left_at",
     "changed_at",
     "read",

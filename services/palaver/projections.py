@@ -124,11 +124,9 @@ def _sent(event: Event, fact: MessageSent) -> list[Put]:
     puts = [Put("messages", fact.message_id, insert=message)]
     # `seq`: which state of the room a subscription's counters belong to.
     sender: Document = {"own": fact.sender_own, "seq": event.seq}
+    if fact.sender_group_mentions:
+        sender["own_group_mentions"] = fact.sender_group_mentions
     for mention in fact.mentions:
-        if mention.subscription_id == fact.sender_subscription_id:
-            # Nobody mentions themself: the sender's own entry says how often they have mentioned everybody.
-            sender["own_group_mentions"] = mention.mentioned
-            continue
         changes = {"mentioned": mention.mentioned, "seq": event.seq, "changed_at": date(event.at)}
         puts.append(Put("subscriptions", mention.subscription_id, set=changes))
     if fact.sender_subscription_id:
@@ -161,7 +159,7 @@ def _thread_root(event: Event, fact: MessageSent, root: Document) -> list[Put]:
             set={name: root[name] for name in ("tcount", "tlm", "replies", "_updatedAt") if name in root},
         )
     ]
-    mentioned = {m.user_id for m in fact.mentions if m.subscription_id != fact.sender_subscription_id}
+    mentioned = {mention.user_id for mention in fact.mentions}
     for user_id in fact.new_followers:
         puts += _follow(event, user_id, root["_id"], mentioned_at=fact.sent_at if user_id in mentioned else 0)
     if event.actor.kind == event.actor.USER:

@@ -7,6 +7,7 @@ import orjson
 
 from palaver.access import User
 from palaver.database.schema import COLLECTIONS
+from palaver.documents import public_room
 from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import room_stream
 from palaver.messaging import rules
@@ -94,7 +95,7 @@ class Lists:
             rooms.sort(key=lambda room: _sort_key(room.get(name)), reverse=direction < 0)
         reply = ListRoomsReply(total=len(rooms))
         end = request.offset + request.count if request.count else None
-        reply.rooms.extend(orjson.dumps(rules.present_room(room)) for room in rooms[request.offset : end])
+        reply.rooms.extend(orjson.dumps(public_room(room)) for room in rooms[request.offset : end])
         if since >= 0:
             deleted = [room for room in stored.values() if milliseconds(room.get("deleted_at")) > since]
             ended = await self._store.list_ended_subscriptions(user.id, since)
@@ -114,7 +115,7 @@ class Lists:
         total = len(rooms)
         if request.offset or (request.count and total == request.count):
             total = await self._node.database.count("rooms", combined)
-        return ListRoomsReply(rooms=[orjson.dumps(rules.present_room(room)) for room in rooms], total=total)
+        return ListRoomsReply(rooms=[orjson.dumps(public_room(room)) for room in rooms], total=total)
 
     # -- subscriptions -----------------------------------------------------------------------------------------------
 

@@ -94,6 +94,7 @@ class Messages:
             message = _compose(message_id, room_id, sender, text, at, extra, named)
             event = Event()
             fact = event.message_sent
+            fact.sender_group_mentions = subscription.get("own_group_mentions", 0)
             root: Document | None = None
             if request.thread_id:
                 root = await _get_root(draft, request.thread_id)
@@ -108,9 +109,7 @@ class Messages:
                     message["mentions"] = [m for m in message["mentions"] if m["_id"] not in mentions.EVERYBODY]
                 if group and counts:
                     group_mentions += 1
-                    # The sender's own one, so that it does not count for them: see projections.py.
-                    own = subscription.get("own_group_mentions", 0) + 1
-                    fact.mentions.add(user_id=sender.id, subscription_id=subscription["_id"], mentioned=own)
+                    fact.sender_group_mentions += 1
                 mentioned_ids = await _mention(draft, event, named, sender, counts)
             else:
                 mentioned_ids = []

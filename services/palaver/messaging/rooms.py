@@ -8,6 +8,7 @@ import orjson
 from palaver.access import User
 from palaver.commit import Draft, now
 from palaver.database import Document
+from palaver.documents import public_room
 from palaver.errors import Conflict, InvalidInput, NotAllowed, PalaverError, RoomNotFound, Unavailable
 from palaver.events import SYSTEM, room_stream
 from palaver.ids import direct_room_id, new_id
@@ -160,7 +161,7 @@ class Rooms:
 
     async def reply_for(self, room: Document, subscription: Document | None) -> RoomReply:
         """The same for documents that were read just now."""
-        answer = RoomReply(room=orjson.dumps(rules.present_room(room)))
+        answer = RoomReply(room=orjson.dumps(public_room(room)))
         if subscription is not None:
             settings = self._views.unread_settings()
             shown = await self._store.present_subscription(subscription, room, settings)

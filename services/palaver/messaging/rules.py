@@ -49,14 +49,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from palaver.database import Document
-from palaver.documents import ReadMark, public_room, public_subscription
+from palaver.documents import ReadMark, public_subscription
 
 # A room's clock may run ahead of the wall clock by this much, so that its events' times rise strictly; not more.
 _MAX_AHEAD = 10_000
 
 # What a subscription shows of its room, so that renaming a room of 50,000 is one write.
 _FROM_ROOM = ("prid", "teamId", "teamMain", "archived", "broadcast", "encrypted", "onHold")
-_INSIDE = ("seq", "own_group_mentions")
 
 SYSTEM_MESSAGE_GROUPS = {"mute_unmute": ("user-muted", "user-unmuted")}
 
@@ -178,20 +177,11 @@ def find_unread_threads(records: Iterable[Document], heads: Mapping[str, Documen
 # -- documents as the clients see them ---------------------------------------------------------------------------------
 
 
-def present_room(room: Document) -> Document:
-    """A room as the clients see it."""
-    shown = public_room(room)
-    shown.pop("cleared_at", None)
-    return shown
-
-
 def present_subscription(
     subscription: Document, room: Document, settings: UnreadSettings, threads: UnreadThreads = NO_THREADS
 ) -> Document:
     """A subscription as the clients see it: with its counters, and with what it shows of its room."""
     shown = public_subscription(subscription)
-    for name in _INSIDE:
-        shown.pop(name, None)
     if room.get("t") != "d":
         shown["t"] = room.get("t", "c")
         shown["name"] = room.get("name", "")

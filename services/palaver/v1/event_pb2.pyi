@@ -396,6 +396,7 @@ class MessageSent(_message.Message):
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
     SENT_AT_FIELD_NUMBER: _builtins.int
     BACKFILLED_FIELD_NUMBER: _builtins.int
+    SENDER_GROUP_MENTIONS_FIELD_NUMBER: _builtins.int
     NEW_FOLLOWERS_FIELD_NUMBER: _builtins.int
     message: _builtins.bytes
     message_id: _builtins.str
@@ -416,6 +417,8 @@ class MessageSent(_message.Message):
     """the message's `ts`"""
     backfilled: _builtins.bool
     """imported or fetched from another server: moves nothing, tells nobody loudly"""
+    sender_group_mentions: _builtins.int
+    """the sender's own messages so far that mentioned everybody"""
     @_builtins.property
     def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]: ...
     @_builtins.property
@@ -437,11 +440,12 @@ class MessageSent(_message.Message):
         thread_root: _builtins.bytes = ...,
         sent_at: _builtins.int = ...,
         backfilled: _builtins.bool = ...,
+        sender_group_mentions: _builtins.int = ...,
         new_followers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "sender_group_mentions", b"sender_group_mentions", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
