@@ -60,7 +60,7 @@ async def test_a_full_disk_is_survived(database: SqliteDatabase) -> None:
     for stream in ROOMS[:4]:
         assert await get_applied(database, stream) == 2
         assert await database.count("messages", {"rid": stream.id}) == 1
-    assert not database.failed.done()
+    assert not database._writer.failed.done()
 
 
 async def test_a_locked_database_is_waited_for_and_then_given_up(database: SqliteDatabase) -> None:
@@ -104,7 +104,7 @@ async def test_a_corrupt_table_hurts_only_who_needs_it(database: SqliteDatabase)
     assert await get_applied(database, ROOMS[1]) == 1
     assert not isinstance(outcomes[1], BaseException)
     assert (await database.get("rooms", ROOMS[2].id) or {})["name"] == "well"
-    assert not database.failed.done()
+    assert not database._writer.failed.done()
 
 
 async def test_something_else_than_a_database_is_refused(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ async def test_a_dead_writer_is_noticed(database: SqliteDatabase, monkeypatch: p
     outcomes = await asyncio.gather(*(send(database, stream, "x") for stream in ROOMS), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * len(ROOMS)
     with pytest.raises(SystemError):
-        await database.failed
+        await database.watch()
     with pytest.raises(Unavailable):
         await send(database, ROOMS[0], "x")
     assert await database.get_head(ROOMS[0]) == 1

@@ -93,6 +93,9 @@ class Database(Protocol):
 
     async def close(self) -> None: ...
 
+    async def watch(self) -> None:
+        """Returns never; raises when this process can't write to the database any more, whatever is tried."""
+
     # -- writing ------------------------------------------------------------------------------------------------
 
     async def commit(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> None:

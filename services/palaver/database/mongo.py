@@ -7,6 +7,7 @@ How a commit is written is `mongo_commit.py`; what lies where, `mongo_schema.py`
 `mongo_filter.py`. Chosen by `node.py` when a MongoDB is configured.
 """
 
+import asyncio
 import functools
 import logging
 import os
@@ -108,6 +109,10 @@ class MongoDatabase:
         if self._client is not None:
             self._client.close()
         self._client = self._opened = None
+
+    async def watch(self) -> None:
+        """A server that is away may come back: nothing is final here."""
+        await asyncio.Event().wait()
 
     @property
     def _database(self) -> MotorDatabase:

@@ -83,10 +83,9 @@ class SqliteDatabase:
         self._pool = ThreadPoolExecutor(_READERS, "palaver sqlite reader")
         self._writer = Writer(self._path, busy_timeout=self._busy_timeout)
 
-    @property
-    def failed(self) -> "asyncio.Future[None]":
-        """Done with an exception if the writer's thread has died: this process can't write any more."""
-        return self._writer.failed
+    async def watch(self) -> None:
+        """Raises when the writer's thread has died."""
+        await asyncio.shield(self._writer.failed)
 
     async def close(self) -> None:
         """Finishes what is queued."""
