@@ -246,6 +246,11 @@ def _served(command: Sequence[str], settings: Mapping[str, str], port: int, name
 
 def _prepare_child(core: int) -> None:
     os.sched_setaffinity(0, {core})
+    # Before what else runs here, where that is allowed (to root): by process, or by session where Linux groups them.
+    os.setsid()
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+        Path("/proc/self/autogroup").write_text("-15")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
