@@ -62,6 +62,7 @@ class Room:
         "_pending",
         "_prefix",
         "alerted",
+        "bots",
         "document",
         "events",
         "follow",
@@ -85,6 +86,7 @@ class Room:
         self.messages: dict[Connection, None] = {}  # who hears stream-room-messages
         self.events: dict[str, dict[Connection, None]] = {}  # who hears which event of stream-notify-room
         self.members: set[Session] = set()  # whose room list shows it
+        self.bots: set[Session] = set()  # of these, who hear every message of all their rooms
         self.alerted: set[Session] = set()  # of these, whose subscription shows it as unread already
         self.document: Document | None = None  # the public room, while its state is told
         self.repairing = False
@@ -276,10 +278,10 @@ def my_messages_frame(room: Room, message: bytes) -> bytes:
 
 def tell_my_messages(room: Room, message: bytes) -> None:
     """Sends a message to the members here that hear all their rooms at once (bots)."""
-    frame = b""
-    for session in room.members:
-        if session.events & MY_MESSAGES:
-            frame = frame or my_messages_frame(room, message)
-            for connection in session.connections:
-                if connection.notify_events & MY_MESSAGES:
-                    connection.write(frame)
+    if not room.bots:
+        return
+    frame = my_messages_frame(room, message)
+    for session in room.bots:
+        for connection in session.connections:
+            if connection.notify_events & MY_MESSAGES:
+                connection.write(frame)

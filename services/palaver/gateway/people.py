@@ -9,7 +9,7 @@ from palaver.access import User
 from palaver.events import user_stream
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.fanout import Room, Rooms
-from palaver.gateway.session import NEEDS_ROOMS, NOTIFY_USER_BITS, Session
+from palaver.gateway.session import MY_MESSAGES, NEEDS_ROOMS, NOTIFY_USER_BITS, Session
 from palaver.gateway.state import RoomStates
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event
@@ -64,7 +64,7 @@ class People:
             return
         session.connections.remove(connection)
         connection.notify_events = 0
-        session.update_events()
+        self._update_events(session)
         await self._node.services.presence.disconnect(
             DisconnectRequest(node_id=self._node.config.node_id, connection_id=connection.id, user_id=session.user_id)
         )
@@ -83,7 +83,7 @@ class People:
         if session is None:
             return
         connection.notify_events |= bits
-        session.update_events()
+        self._update_events(session)
         if bits & NEEDS_ROOMS and not session.rooms_wanted:
             session.rooms_wanted = True
             reply = await self._node.services.messaging.list_memberships(
@@ -96,13 +96,22 @@ class People:
         """The connection no longer wants these."""
         connection.notify_events &= ~bits
         if connection.session is not None:
-            connection.session.update_events()
+            self._update_events(connection.session)
             if not connection.session.events & NEEDS_ROOMS:
                 await self._leave_rooms(connection.session)
+
+    def _update_events(self, session: Session) -> None:
+        was_bot = session.events & MY_MESSAGES
+        session.update_events()
+        if session.events & MY_MESSAGES != was_bot:
+            for room in session.rooms:
+                (room.bots.discard if was_bot else room.bots.add)(session)
 
     def _enter(self, session: Session, room: Room) -> None:
         session.rooms.add(room)
         room.members.add(session)
+        if session.events & MY_MESSAGES:
+            room.bots.add(session)
 
     async def _leave_rooms(self, session: Session) -> None:
         session.rooms_wanted = False
@@ -113,6 +122,7 @@ class People:
 
     def _exit(self, session: Session, room: Room) -> None:
         room.members.discard(session)
+        room.bots.discard(session)
         room.alerted.discard(session)
         if not room.members:
             room.document = None

@@ -23,7 +23,7 @@ from palaver.v1.messaging_pb2 import GetRoomRequest, ListSubscriptionsRequest
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 0.1
+WINDOW = 0.2
 """Seconds between two tellings of one room's state, at least."""
 SLICE = 200
 """Sessions told, or subscriptions asked for, between two turns of the event loop."""
