@@ -71,8 +71,11 @@ async def test_added_comes_before_ready_when_asked_for(gateway: RunningGateway, 
 async def test_my_messages_follow_membership(gateway: RunningGateway, alice: Headers, bob: Headers) -> None:
     bot = await gateway.client(bob)
     await bot.sub("stream-room-messages", "__my_messages__", False)
-    room = await _channel(gateway, alice, "later", "bob")
     hers = await gateway.client(alice)
+    await hers.call("sendMessage", {"rid": "GENERAL", "msg": "to everybody"})
+    _, about = await bot.wait_change("stream-room-messages", "__my_messages__", lambda a: a[0]["rid"] == "GENERAL")
+    assert about == {"roomParticipant": True, "roomType": "c", "roomName": "general"}
+    room = await _channel(gateway, alice, "later", "bob")
     await asyncio.sleep(SILENCE)
     await hers.call("sendMessage", {"rid": room, "msg": "bob, are you there?"})
     message, about = await bot.wait_change("stream-room-messages", "__my_messages__", lambda a: a[0]["rid"] == room)

@@ -70,6 +70,7 @@ class Room:
         "listeners",
         "members",
         "messages",
+        "name",
         "repairing",
         "seq",
         "state_armed",
@@ -80,6 +81,7 @@ class Room:
     def __init__(self, id: str) -> None:
         self.id = id
         self.type = ""
+        self.name = ""
         self.seq: int | None = None  # the last event seen; None before the first
         self.follow: Follow | None = None
         self.listeners = 0  # interests that keep this room followed
@@ -199,7 +201,8 @@ class Rooms:
             reply = await self._node.services.messaging.get_room_heads(
                 GetRoomHeadsRequest(room_ids=[room.id for room in rooms])
             )
-            for room, head in zip(rooms, reply.heads, strict=True):
+            for room, head, kind, name in zip(rooms, reply.heads, reply.types, reply.names, strict=True):
+                room.type, room.name = kind, name
                 if room.seq is None or room.seq < head:
                     room.seq = head
         finally:
@@ -271,8 +274,9 @@ class Rooms:
 
 def my_messages_frame(room: Room, message: bytes) -> bytes:
     """A message for those who hear `__my_messages__`, as a member."""
-    name = (room.document or {}).get("name")
-    about = {"roomParticipant": True, "roomType": room.type, "roomName": name}
+    about: Document = {"roomParticipant": True, "roomType": room.type}
+    if room.name:
+        about["roomName"] = room.name
     return changed_frame("stream-room-messages", "__my_messages__", message + b"," + orjson.dumps(about))
 
 

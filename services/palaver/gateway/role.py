@@ -70,6 +70,8 @@ class Gateway:
             case "member_changed":
                 self._on_system_message(room, event.member_changed.message)
             case "room_changed":
+                changes = orjson.loads(event.room_changed.set or b"{}")
+                room.type, room.name = changes.get("t", room.type), changes.get("name", room.name)
                 self._on_system_message(room, event.room_changed.message)
             case "room_deleted":
                 self.people.on_room_deleted(room)

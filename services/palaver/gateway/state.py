@@ -136,7 +136,6 @@ class RoomStates:
         seq = room.seq
         reply = await self._node.services.messaging.get_room(GetRoomRequest(actor=SYSTEM, room_id=room.id))
         document = orjson.loads(reply.room)
-        room.type = document.get("t", "")
         # An event that came meanwhile may or may not be in it: then the next telling asks again.
         if room.seq == seq:
             room.document = document
@@ -191,7 +190,7 @@ class RoomStates:
 
 def _notification(room: Room, message: Document) -> Document:
     sender = message["u"]
-    name = (room.document or {}).get("name")
+    name = room.name
     shown = message.get("alias") or sender.get("name") or sender["username"]
     payload = {
         "_id": message["_id"],

@@ -223,9 +223,15 @@ class Lists:
         return ListRoomEventsReply(events=events, head=head)
 
     async def get_room_heads(self, request: GetRoomHeadsRequest) -> GetRoomHeadsReply:
-        """The head of each room's stream, in the order asked; 0 for an unknown room."""
-        heads = await self._node.database.get_heads([room_stream(room_id) for room_id in request.room_ids])
-        return GetRoomHeadsReply(heads=heads)
+        """The head of each room's stream, its type and name, in the order asked; 0 and "" for an unknown room."""
+        ids = list(request.room_ids)
+        heads = await self._node.database.get_heads([room_stream(room_id) for room_id in ids])
+        rooms = await self._node.database.get_many("rooms", ids)
+        return GetRoomHeadsReply(
+            heads=heads,
+            types=[rooms.get(room_id, {}).get("t", "") for room_id in ids],
+            names=[rooms.get(room_id, {}).get("name", "") for room_id in ids],
+        )
 
 
 def parse_filter(data: bytes, collection: str) -> dict[str, Any]:
