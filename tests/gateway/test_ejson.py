@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver.errors import InvalidInput
-from palaver.gateway.ejson import dumps, iso, loads, parse_iso, rest_dumps
+from palaver.gateway.ejson import MAX_DEPTH, dumps, iso, loads, parse_iso, rest_dumps
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -49,6 +49,24 @@ def test_what_is_no_date_is_refused(text: str) -> None:
 def test_what_is_no_json_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput):
         loads(data)
+
+
+@given(_JSON, st.integers(0, 70))
+def test_nesting_has_a_limit(value: object, more: int) -> None:
+    for _ in range(more):
+        value = {"a": value} if more % 2 else [value, '"[[{']
+    for data in (json.dumps(value), json.dumps(value).encode()):
+        if _depth(value) <= MAX_DEPTH:
+            assert loads(data) == value
+        else:
+            with pytest.raises(InvalidInput):
+                loads(data)
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
 
 
 def test_fragments_are_passed_on() -> None:

@@ -45,13 +45,14 @@ async def test_hostile_messages_are_refused(alice: Client, message: Any) -> None
     assert await error(alice, "sendMessage", message) == 400
 
 
-async def test_a_message_that_is_nested_too_deeply(alice: Client) -> None:
-    value: Any = 1
-    for _ in range(300):
-        value = {"a": value}
-    assert await error(alice, "sendMessage", {"rid": "GENERAL", "msg": "x", "customFields": value}) == (
-        "error-invalid-json"
-    )
+@pytest.mark.parametrize("depth", [70, 250, 300, 900, 1020, 100_000])
+async def test_a_message_that_is_nested_too_deeply(alice: Client, depth: int) -> None:
+    message = '{"rid":"GENERAL","msg":"x","attachments":[{"extra":' + '{"a":' * depth + "1" + "}" * depth + "}]}"
+    frame = '{"msg":"method","id":"7","method":"sendMessage","params":[' + message + "]}"
+    called = await alice.request("POST", "method.call/sendMessage", json={"message": frame})
+    assert (called.status_code, called.json()["error"]) == (400, "Invalid method call")
+    posted = await alice.request("POST", "chat.sendMessage", content='{"message":' + message + "}")
+    assert (posted.status_code, posted.json()["errorType"]) == (400, "error-invalid-json")
 
 
 async def test_changing_and_deleting(alice: Client, bob: Client) -> None:

@@ -13,27 +13,62 @@ from orjson import Fragment
 
 from palaver.errors import InvalidInput
 
-__all__ = ["Fragment", "dumps", "encode", "fragments", "iso", "loads", "parse_iso", "rest_dumps", "to_iso_dates"]
+__all__ = [
+    "MAX_DEPTH",
+    "Fragment",
+    "dumps",
+    "encode",
+    "fragments",
+    "iso",
+    "loads",
+    "parse_iso",
+    "rest_dumps",
+    "to_iso_dates",
+]
 
 _DATE = re.compile(rb'\{"\$date":(-?\d{1,16})\}')
+
+MAX_DEPTH = 64
+"""The deepest nesting of what a client may send: it is stored inside other documents, and MongoDB ends at 100."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 dumps = orjson.dumps
 
 
 def loads(data: bytes | str) -> Any:
-    """Parses JSON. Raises InvalidInput for anything else, invalid UTF-8 and too deep nesting included."""
+    """Parses a client's JSON. Raises InvalidInput for anything else, invalid UTF-8 and too deep nesting included."""
     try:
-        return orjson.loads(data)
+        value = orjson.loads(data)
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise InvalidInput(f"Invalid JSON: {error}", code="error-invalid-json") from error
+    if _is_deep(data):
+        raise InvalidInput("Invalid JSON: nested too deeply", code="error-invalid-json")
+    return value
 
 
 def encode(value: Any) -> bytes:
-    """Encodes what a client sent. Raises InvalidInput for what is nested too deeply to be passed on."""
+    """Encodes what a client sent. Raises InvalidInput for what can't be."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:
         raise InvalidInput(f"Invalid JSON: {error}", code="error-invalid-json") from error
+
+
+def _is_deep(data: bytes | str) -> bool:
+    """Whether valid JSON is nested deeper than MAX_DEPTH."""
+    opened = data.count("{") + data.count("[") if isinstance(data, str) else data.count(b"{") + data.count(b"[")
+    if opened <= MAX_DEPTH:
+        return False
+    text = data.encode() if isinstance(data, str) else data
+    brackets = _STRING.sub(b"", text).translate(_TO_SQUARE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")  # the innermost ones
+        if not brackets:
+            return False
+    return True
 
 
 def iso(milliseconds: int) -> str:

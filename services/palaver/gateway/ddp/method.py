@@ -55,14 +55,18 @@ class Method:
     parameters: tuple[Any, ...]
     anonymous: bool
     variadic: bool  # the last type is that of all further arguments
+    shape: type[msgspec.Struct]  # the others as one array: a struct's types are analysed once, not in each call
 
 
 def method(name: str, *parameters: Any, anonymous: bool = False, variadic: bool = False) -> Callable[[M], M]:
     """Declares `handler` as the method `name`."""
 
+    fixed = parameters[:-1] if variadic else parameters
+    shape = msgspec.defstruct("Parameters", [(f"p{i}", kind) for i, kind in enumerate(fixed)], array_like=True)
+
     def declare(handler: M) -> M:
         declared: list[Method] = getattr(handler, "methods", [])
-        declared.append(Method(name, handler, parameters, anonymous, variadic))
+        declared.append(Method(name, handler, parameters, anonymous, variadic, shape))
         handler.methods = declared  # type: ignore[attr-defined]
         return handler
 
@@ -101,11 +105,11 @@ async def call_method(methods: Mapping[str, Method], name: str, call: Call, argu
     return await declared.handler(call, *converted)
 
 
-def _convert(declared: Method, arguments: list[Any]) -> list[Any]:
-    converted: list[Any] = []
-    for index, kind in enumerate(declared.parameters):
-        if declared.variadic and index == len(declared.parameters) - 1:
-            converted.extend(msgspec.convert(argument, kind) for argument in arguments[index:])
-        else:
-            converted.append(msgspec.convert(arguments[index] if index < len(arguments) else None, kind))
+def _convert(declared: Method, arguments: list[Any]) -> tuple[Any, ...]:
+    """The arguments as the method's types, absent ones as None. Raises ValidationError."""
+    count = len(declared.shape.__struct_fields__)
+    given = arguments if len(arguments) >= count else [*arguments, *[None] * (count - len(arguments))]
+    converted = msgspec.structs.astuple(msgspec.convert(given, declared.shape))
+    if declared.variadic:
+        converted += tuple(msgspec.convert(arguments[count:], list[declared.parameters[-1]]))  # type: ignore[name-defined]
     return converted

@@ -12,13 +12,14 @@ from typing import Any
 import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
-from palaver.errors import LoginFailed, LoginRequired, PalaverError
+from palaver.errors import InvalidInput, LoginFailed, LoginRequired, PalaverError
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.errors import error_object
 from palaver.gateway.ddp.login import login_request, neutral, strip_second_factor
 from palaver.gateway.ddp.method import MatchFailed, Method, call_method
 from palaver.gateway.ddp.streams import Streams
+from palaver.gateway.ejson import loads
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
 from palaver.gateway.people import People
 from palaver.ids import new_id
@@ -106,8 +107,8 @@ class DdpServer:
         connection.last_input = asyncio.get_running_loop().time()
         connection.pinged = False
         try:
-            data = orjson.loads(text)
-        except (orjson.JSONDecodeError, RecursionError):
+            data = loads(text)
+        except InvalidInput:
             connection.close(1007, "Not JSON")
             return
         if not isinstance(data, dict):

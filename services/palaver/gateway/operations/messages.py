@@ -44,7 +44,7 @@ class InvalidChannel(NotFound):
     reason = ""
 
 
-class SentMessage(msgspec.Struct, kw_only=True, rename="camel"):
+class SentMessage(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
     """A message to be. Clients send what they show meanwhile with it (`u`, `ts` …); that is not looked at."""
 
     id: str | None = msgspec.field(name="_id", default=None)
@@ -68,23 +68,8 @@ class SentMessage(msgspec.Struct, kw_only=True, rename="camel"):
     e2e_mentions: Document | None = None
 
 
-# The fields of a SentMessage that are passed on as they are, by their names in the document.
-_EXTRA = (
-    ("alias", "alias"),
-    ("emoji", "emoji"),
-    ("avatar", "avatar"),
-    ("attachments", "attachments"),
-    ("groupable", "groupable"),
-    ("parse_urls", "parseUrls"),
-    ("custom_fields", "customFields"),
-    ("bot", "bot"),
-    ("blocks", "blocks"),
-    ("location", "location"),
-    ("t", "t"),
-    ("e2e", "e2e"),
-    ("content", "content"),
-    ("e2e_mentions", "e2eMentions"),
-)
+# The fields of a SentMessage that a request has its own place for; all others are passed on as they are.
+_OWN = ("_id", "rid", "msg", "tmid", "tshow")
 
 
 async def send(call: Call, message: SentMessage, preview_urls: list[str] | None = None) -> Fragment:
@@ -97,9 +82,11 @@ async def send(call: Call, message: SentMessage, preview_urls: list[str] | None 
     if message.tmid:
         request.thread_id = message.tmid
         request.show_in_room = bool(message.tshow)
-    extra = {name: value for field, name in _EXTRA if (value := getattr(message, field)) is not None}
     if message.attachments:
         check_attachments(message.attachments)
+    extra = msgspec.to_builtins(message)
+    for name in _OWN:
+        extra.pop(name, None)
     if preview_urls is not None:
         extra["previewUrls"] = preview_urls
     if extra:
