@@ -42,6 +42,8 @@ async def test_rooms_and_subscriptions_are_told_since_a_date(alice: Client, bob:
     assert {one["rid"]: one["unread"] for one in again["update"]} == {stays: 1}
     assert [gone["_id"] for gone in again["remove"]] == [own[leaves]["_id"]]
     assert again["remove"][0]["_deletedAt"].endswith("Z")
+    for path in ("rooms.get", "subscriptions.get"):
+        assert len((await bob.get(path, updatedSince=""))["update"]) == 2
     later = "2100-01-01T00:00:00.000Z"
     assert await bob.get("rooms.get", updatedSince=later) == {"update": [], "remove": [], "success": True}
     assert await bob.get("subscriptions.get", updatedSince=later) == {"update": [], "remove": [], "success": True}

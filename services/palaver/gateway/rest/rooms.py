@@ -99,7 +99,7 @@ class Selector(msgspec.Struct):
 @endpoint("GET", "rooms.get", query=SinceQuery)
 async def list_own(call: Call, query: SinceQuery) -> Answer:
     """All rooms of the caller, or what changed."""
-    since = parse_since(query.updated_since, code="error-updatedSince-param-invalid")
+    since = parse_since(query.updated_since or None, code="error-updatedSince-param-invalid")
     reply = await rooms.list_rooms(call, ListRoomsRequest.JOINED, since=-1 if since is None else since)
     return {"update": fragments(reply.rooms), "remove": fragments(reply.removed)}
 

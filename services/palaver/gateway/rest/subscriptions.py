@@ -37,7 +37,7 @@ class UnreadBody(Params, rename="camel"):
 @endpoint("GET", "subscriptions.get", query=SinceQuery)
 async def list_own(call: Call, query: SinceQuery) -> Answer:
     """All of the caller's, or what changed."""
-    since = parse_since(query.updated_since)
+    since = parse_since(query.updated_since or None)
     reply = await subscriptions.list_subscriptions(call, -1 if since is None else since)
     return {"update": fragments(reply.subscriptions), "remove": fragments(reply.removed)}
 
