@@ -61,7 +61,7 @@ def _idle_memory(report: Report) -> None:
 
 
 def _phases(report: Report, server: Server, credentials: Path, sockets: int, quick: bool) -> dict[str, dict[str, Any]]:
-    quiet = "0s" if quick else "10s"
+    quiet = "0s" if quick else "3s"
     lines = load("connections", server, credentials, sockets=sockets, reconnects=sockets // 2, quiet=quiet)
     for line in lines:
         report.note(line)

@@ -123,7 +123,7 @@ class _Bench:
         self._report.add(f"end to end p99, {name}", measured, "ms", budget=1000, baseline=_best(base, "e2e_p99_ms"))
 
     def _steps(self, server: Server, room_id: str, members: int, rates: Iterable[float], profile: str) -> list[Step]:
-        duration, quiet = ("1500ms", "0s") if self._quick else ("8s", "10s")
+        duration, quiet = ("1500ms", "0s") if self._quick else ("8s", "3s")
         lines = load(
             "fanout",
             server,
