@@ -19,13 +19,14 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from palaver.commit import now
 from palaver.database import Document
+from palaver.errors import PalaverError, Unavailable
 from palaver.events import room_stream
 from palaver.gateway.frames import CHANGED_SUFFIX, changed_frame, changed_prefix, text_frame
 from palaver.gateway.session import MY_MESSAGES, Session
 from palaver.log import Follow
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event
-from palaver.v1.messaging_pb2 import GetRoomHeadsRequest, ListRoomEventsRequest
+from palaver.v1.messaging_pb2 import GetRoomHeadsRequest, ListRoomEventsReply, ListRoomEventsRequest
 
 if TYPE_CHECKING:
     from palaver.gateway.ddp.connection import Connection
@@ -49,6 +50,8 @@ WINDOW = 0.02
 SLICE = 500
 """Writes between two turns of the event loop."""
 
+_ATTEMPTS = 20
+
 OnRoomEvent = Callable[["Room", Event], None]
 
 
@@ -59,8 +62,10 @@ class Room:
         "_armed",
         "_flush_seconds",
         "_flushed_at",
+        "_held",
         "_pending",
         "_prefix",
+        "access_changes",
         "alerted",
         "bots",
         "document",
@@ -76,6 +81,7 @@ class Room:
         "state_armed",
         "state_flushed_at",
         "type",
+        "wanted",
     )
 
     def __init__(self, id: str) -> None:
@@ -92,11 +98,14 @@ class Room:
         self.alerted: set[Session] = set()  # of these, whose subscription shows it as unread already
         self.document: Document | None = None  # the public room, while its state is told
         self.repairing = False
+        self.wanted = 0  # the highest event known to exist while events are missing
+        self.access_changes = 0  # how often it may have changed who may hear the room
         self.state_armed = False
         self.state_flushed_at = 0.0
         self._prefix = changed_prefix("stream-room-messages", id)
         self._pending: list[tuple[dict[Connection, None], bytes]] = []
         self._armed = False
+        self._held = 0
         self._flushed_at = 0.0
         self._flush_seconds = 0.0
 
@@ -112,6 +121,18 @@ class Room:
 
     def _queue(self, connections: "dict[Connection, None]", frame: bytes) -> None:
         self._pending.append((connections, frame))
+        self._arm()
+
+    def hold(self) -> None:
+        """Keeps back what is queued, until `release`: it is being found out who may still hear the room."""
+        self._held += 1
+
+    def release(self) -> None:
+        self._held -= 1
+        if self._pending:
+            self._arm()
+
+    def _arm(self) -> None:
         if not self._armed:
             self._armed = True
             loop = asyncio.get_running_loop()
@@ -122,6 +143,9 @@ class Room:
                 loop.call_soon(self._flush, loop)
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._held:
+            self._armed = False
+            return
         pending, self._pending = self._pending, []
         self._flushed_at = loop.time()
         runs: list[tuple[list[Connection], bytes]] = []
@@ -172,6 +196,9 @@ class Rooms:
     def find(self, room_id: str) -> Room | None:
         return self._rooms.get(room_id)
 
+    def all(self) -> list[Room]:
+        return list(self._rooms.values())
+
     async def listen(self, room_ids: Iterable[str]) -> list[Room]:
         """Follows these rooms, one interest each; returns when every later event will be heard."""
         rooms: list[Room] = []
@@ -186,18 +213,24 @@ class Rooms:
                 waiting.append(self._opening[room_id])
             room.listeners += 1
             rooms.append(room)
-        if fresh:
-            await self._follow(fresh)
-        for future in waiting:
-            await asyncio.shield(future)
+        try:
+            if fresh:
+                await self._follow(fresh)
+            for future in waiting:
+                await asyncio.shield(future)
+        except BaseException:
+            await self.unlisten(rooms)
+            raise
         return rooms
 
     async def _follow(self, rooms: list[Room]) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._opening.update((room.id, done) for room in rooms)
+        follows: list[Follow] = []
         try:
             for room in rooms:
                 room.follow = await self._node.log.follow(room_stream(room.id), self._on_log_event)
+                follows.append(room.follow)
             reply = await self._node.services.messaging.get_room_heads(
                 GetRoomHeadsRequest(room_ids=[room.id for room in rooms])
             )
@@ -205,10 +238,21 @@ class Rooms:
                 room.type, room.name = kind, name
                 if room.seq is None or room.seq < head:
                     room.seq = head
+        except BaseException as error:
+            # Nobody may believe that these rooms are heard.
+            for room in rooms:
+                if self._rooms.get(room.id) is room:
+                    del self._rooms[room.id]
+            for follow in follows:
+                await follow.stop()
+            done.set_exception(error if isinstance(error, PalaverError) else Unavailable())
+            done.exception()  # there may be nobody who waits
+            raise
+        else:
+            done.set_result(None)
         finally:
             for room in rooms:
                 self._opening.pop(room.id, None)
-            done.set_result(None)
             FOLLOWED.set(len(self._rooms))
 
     async def unlisten(self, rooms: Iterable[Room]) -> None:
@@ -218,7 +262,10 @@ class Rooms:
             if room.listeners <= 0 and self._rooms.get(room.id) is room:
                 del self._rooms[room.id]
                 if room.follow is not None:
-                    await room.follow.stop()
+                    try:
+                        await room.follow.stop()
+                    except PalaverError as error:
+                        logger.warning("could not stop following room %s: %s", room.id, error)
         FOLLOWED.set(len(self._rooms))
 
     def _on_log_event(self, event: Event) -> None:
@@ -229,6 +276,7 @@ class Rooms:
             if event.seq <= room.seq:
                 return
             if event.seq > room.seq + 1 or room.repairing:
+                room.wanted = max(room.wanted, event.seq)
                 self._repair(room)
                 return
         room.seq = event.seq
@@ -243,19 +291,23 @@ class Rooms:
     async def _fetch_gap(self, room: Room) -> None:
         """Fetches what is missing, in order, until nothing is."""
         try:
-            while self._rooms.get(room.id) is room:
-                reply = await self._node.services.messaging.list_room_events(
-                    ListRoomEventsRequest(room_id=room.id, after=room.seq or 0, limit=500)
-                )
+            attempt = 0
+            while self._rooms.get(room.id) is room and (room.seq or 0) < room.wanted and attempt < _ATTEMPTS:
+                try:
+                    reply = await self._node.services.messaging.list_room_events(
+                        ListRoomEventsRequest(room_id=room.id, after=room.seq or 0, limit=500)
+                    )
+                except PalaverError as error:
+                    logger.warning("could not fetch the missing events of room %s: %s", room.id, error)
+                    reply = ListRoomEventsReply()
                 GAPS.inc()
                 for event in reply.events:
                     if room.seq is None or event.seq == room.seq + 1:
                         room.seq = event.seq
                         self._on_event(room, event)
-                if not reply.events or (room.seq or 0) >= reply.head:
-                    return
-        except Exception:
-            logger.exception("could not fetch the missing events of room %s", room.id)
+                if not reply.events:
+                    attempt += 1
+                    await asyncio.sleep(min(0.1 * 2**attempt, 10))
         finally:
             room.repairing = False
 
@@ -269,6 +321,7 @@ class Rooms:
             )
             for room, head in zip(part, reply.heads, strict=True):
                 if room.seq is not None and head > room.seq:
+                    room.wanted = max(room.wanted, head)
                     self._repair(room)
 
 

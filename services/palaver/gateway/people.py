@@ -1,14 +1,23 @@
-"""The users with connections here: their sessions, what concerns only them, and their rooms as memberships change."""
+"""The users with connections here: their sessions, what concerns only them, and their rooms as memberships change.
 
+A session follows its user's stream from its first connection on, and the rooms only while somebody listens to what
+needs them. Whoever enters rooms does it on what was true a moment ago; `Session.news` keeps what changed meanwhile.
+"""
+
+import asyncio
 import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import orjson
 from prometheus_client import Gauge
 
 from palaver.access import User
+from palaver.errors import PalaverError
 from palaver.events import user_stream
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.fanout import Room, Rooms
+from palaver.gateway.once import Once
 from palaver.gateway.session import MY_MESSAGES, NEEDS_ROOMS, NOTIFY_USER_BITS, Session
 from palaver.gateway.state import RoomStates
 from palaver.node import Node
@@ -21,6 +30,7 @@ logger = logging.getLogger(__name__)
 SESSIONS = Gauge("palaver_users_connected", "Users with a connection to this gateway")
 
 _USER_DATA = NOTIFY_USER_BITS["userData"]
+_ATTEMPTS = 10
 _FORCE_LOGOUT = NOTIFY_USER_BITS["force_logout"]
 
 
@@ -32,30 +42,44 @@ class People:
         self._rooms = rooms
         self._states = states
         self._sessions: dict[str, Session] = {}
+        self.on_roles_changed: Callable[[str], None] = lambda user_id: None
 
     def find(self, user_id: str) -> Session | None:
         return self._sessions.get(user_id)
 
     async def attach(self, connection: Connection, user: User, hashed_token: str) -> None:
-        """A connection has logged in."""
-        connection.hashed_token = hashed_token
-        if connection.session is not None:
-            if connection.session.user_id == user.id:
-                connection.user = user
-                return
+        """A connection has logged in. On failure nobody is logged in on it."""
+        if connection.session is not None and connection.session.user_id != user.id:
             await self.detach(connection)
-        connection.user = user
+        is_new = connection.session is None
+        session = connection.session or self._add(connection, user)
+        connection.user, connection.hashed_token = user, hashed_token
+        if not is_new and session.follow is not None:
+            return
+        try:
+            await session.following.run(lambda: self._follow(session))
+            await self._node.services.presence.connect(
+                ConnectRequest(node_id=self._node.config.node_id, connection_id=connection.id, user_id=user.id)
+            )
+        except BaseException:
+            await self.detach(connection)
+            raise
+
+    def _add(self, connection: Connection, user: User) -> Session:
         session = self._sessions.get(user.id)
         if session is None:
             session = self._sessions[user.id] = Session(user.id)
             SESSIONS.set(len(self._sessions))
         connection.session = session
         session.connections.append(connection)
-        if session.follow is None:
-            session.follow = await self._node.log.follow(user_stream(user.id), self._on_user_event)
-        await self._node.services.presence.connect(
-            ConnectRequest(node_id=self._node.config.node_id, connection_id=connection.id, user_id=user.id)
-        )
+        return session
+
+    async def _follow(self, session: Session) -> None:
+        follow = await self._node.log.follow(user_stream(session.user_id), self._on_user_event)
+        if self._sessions.get(session.user_id) is session:
+            session.follow = follow
+        else:
+            await follow.stop()
 
     async def detach(self, connection: Connection) -> None:
         """A connection has logged out or is gone."""
@@ -65,17 +89,21 @@ class People:
         session.connections.remove(connection)
         connection.notify_events = 0
         self._update_events(session)
-        await self._node.services.presence.disconnect(
-            DisconnectRequest(node_id=self._node.config.node_id, connection_id=connection.id, user_id=session.user_id)
-        )
         if not session.connections and self._sessions.get(session.user_id) is session:
             del self._sessions[session.user_id]
             SESSIONS.set(len(self._sessions))
             if session.follow is not None:
                 await session.follow.stop()
+        if not session.events & NEEDS_ROOMS:
             await self._leave_rooms(session)
-        elif not session.events & NEEDS_ROOMS:
-            await self._leave_rooms(session)
+        try:
+            await self._node.services.presence.disconnect(
+                DisconnectRequest(
+                    node_id=self._node.config.node_id, connection_id=connection.id, user_id=session.user_id
+                )
+            )
+        except PalaverError as error:
+            logger.warning("presence was not told that a connection of %s is gone: %s", session.user_id, error)
 
     async def hear(self, connection: Connection, bits: int) -> None:
         """The connection wants these of its user's events; returns when every later one will reach it."""
@@ -84,13 +112,10 @@ class People:
             return
         connection.notify_events |= bits
         self._update_events(session)
-        if bits & NEEDS_ROOMS and not session.rooms_wanted:
-            session.rooms_wanted = True
-            reply = await self._node.services.messaging.list_memberships(
-                ListMembershipsRequest(user_id=session.user_id)
-            )
-            for room in await self._rooms.listen(reply.room_ids):
-                self._enter(session, room)
+        if bits & NEEDS_ROOMS:
+            if session.loading is None:
+                session.loading = Once()
+            await session.loading.run(lambda: self._load_rooms(session))
 
     async def ignore(self, connection: Connection, bits: int) -> None:
         """The connection no longer wants these."""
@@ -99,6 +124,44 @@ class People:
             self._update_events(connection.session)
             if not connection.session.events & NEEDS_ROOMS:
                 await self._leave_rooms(connection.session)
+
+    async def _load_rooms(self, session: Session) -> None:
+        with self._news(session) as news:
+            reply = await self._node.services.messaging.list_memberships(
+                ListMembershipsRequest(user_id=session.user_id)
+            )
+            await self._listen(session, reply.room_ids, news)
+            while late := [room_id for room_id, joined in news.items() if joined and not self._is_in(session, room_id)]:
+                await self._listen(session, late, news)
+
+    async def _listen(self, session: Session, room_ids: Iterable[str], news: dict[str, bool]) -> list[Room]:
+        """Enters the rooms, once every later event of theirs is heard, unless the user has left meanwhile."""
+        entered = []
+        surplus = []
+        for room in await self._rooms.listen(room_ids):
+            if news.get(room.id, True) and room not in session.rooms and session.events & NEEDS_ROOMS:
+                self._enter(session, room)
+                entered.append(room)
+            else:
+                news.pop(room.id, None)
+                surplus.append(room)
+        await self._rooms.unlisten(surplus)
+        return entered
+
+    @contextmanager
+    def _news(self, session: Session) -> Iterator[dict[str, bool]]:
+        """The memberships that change while something is under way that was begun without knowing them."""
+        session.waiting += 1
+        try:
+            yield session.news
+        finally:
+            session.waiting -= 1
+            if not session.waiting:
+                session.news.clear()
+
+    def _is_in(self, session: Session, room_id: str) -> bool:
+        room = self._rooms.find(room_id)
+        return room is not None and room in session.rooms
 
     def _update_events(self, session: Session) -> None:
         was_bot = session.events & MY_MESSAGES
@@ -114,7 +177,7 @@ class People:
             room.bots.add(session)
 
     async def _leave_rooms(self, session: Session) -> None:
-        session.rooms_wanted = False
+        session.loading = None
         rooms, session.rooms = session.rooms, set()
         for room in rooms:
             self._exit(session, room)
@@ -133,10 +196,7 @@ class People:
     def _on_user_event(self, event: Event) -> None:
         """An event of a connected user's own stream, or a membership that concerns them."""
         if event.stream_kind == "room":
-            for user_id in event.also_tell:
-                session = self._sessions.get(user_id)
-                if session is not None and event.WhichOneof("fact") in ("member_joined", "room_created"):
-                    self._node.spawn(self._on_joined(session, event.stream_id), f"join {event.stream_id}")
+            self._on_membership(event)
             return
         session = self._sessions.get(event.stream_id)
         if session is None:
@@ -159,6 +219,8 @@ class People:
         if changes.get("active") is False:
             self._close(session, list(session.connections))
             return
+        if "roles" in changes:
+            self.on_roles_changed(session.user_id)
         changes.pop("services", None)
         changes.pop("username_lower", None)
         changes.pop("emails_lower", None)
@@ -181,18 +243,28 @@ class People:
         for connection in connections:
             connection.close(1000, "logged out")
 
+    def _on_membership(self, event: Event) -> None:
+        """The user of a session here has become a member of a room, or is one no longer."""
+        joined = event.WhichOneof("fact") != "member_left"
+        for user_id in event.also_tell:
+            session = self._sessions.get(user_id)
+            if session is None or session.loading is None:
+                continue
+            if session.waiting:
+                session.news[event.stream_id] = joined
+            if joined:
+                self._node.spawn(self._on_joined(session, event.stream_id), f"join {event.stream_id}")
+
     async def _on_joined(self, session: Session, room_id: str) -> None:
-        if not session.rooms_wanted or any(room.id == room_id for room in session.rooms):
-            return
-        (room,) = await self._rooms.listen([room_id])
-        if room in session.rooms or not session.rooms_wanted:
-            await self._rooms.unlisten([room])
-            return
-        self._enter(session, room)
-        try:
-            await self._states.tell_inserted(room, session)
-        except Exception:
-            logger.exception("could not tell %s of room %s", session.user_id, room_id)
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._news(session) as news:
+                    for room in await self._listen(session, [room_id], news):
+                        await self._states.tell_inserted(room, session)
+                return
+            except PalaverError as error:
+                logger.warning("could not tell %s of room %s: %s", session.user_id, room_id, error)
+                await asyncio.sleep(min(2**attempt, 30))
 
     def on_member_left(self, room: Room, event: Event) -> None:
         """Somebody has left or was removed: their room list loses the room."""

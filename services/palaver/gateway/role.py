@@ -1,7 +1,12 @@
 """The gateway role: assembles the surfaces over the services, and hands every event to who must hear of it."""
 
+import asyncio
+import logging
+from typing import Any
+
 import orjson
 
+from palaver.errors import PalaverError
 from palaver.events import WORKSPACE
 from palaver.gateway import rest
 from palaver.gateway.app import build_app
@@ -17,6 +22,21 @@ from palaver.gateway.state import RoomStates
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event, MessageSent
 
+logger = logging.getLogger(__name__)
+
+# Permissions that let somebody hear rooms or settings: who loses one is to hear no more.
+_HEARING_PERMISSIONS = frozenset(
+    {
+        "view-c-room",
+        "view-p-room",
+        "view-d-room",
+        "preview-c-room",
+        "view-privileged-setting",
+        "edit-privileged-setting",
+        "manage-selected-settings",
+    }
+)
+
 
 class Gateway:
     """Nobody calls it: it serves `app` to clients, and follows the log."""
@@ -27,6 +47,7 @@ class Gateway:
         self.states = RoomStates(node)
         self.people = People(node, self.rooms, self.states)
         self.streams = Streams(node, self.rooms, self.people)
+        self.people.on_roles_changed = self.streams.recheck_all
         known_methods = methods_of(*methods.METHOD_MODULES)
         self.ddp = DdpServer(node, self.streams, self.people, known_methods)
         endpoints = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
@@ -45,7 +66,17 @@ class Gateway:
         return None
 
     def _on_gap(self) -> None:
-        self._node.spawn(self.rooms.compare_heads(), "compare heads")
+        self._node.spawn(self._compare_heads(), "compare heads")
+
+    async def _compare_heads(self) -> None:
+        """Goes on trying: messaging may be away for a moment, as the log was."""
+        while not self._node.stopping.is_set():
+            try:
+                await self.rooms.compare_heads()
+                return
+            except PalaverError as error:
+                logger.warning("can't compare the rooms' heads yet: %s", error)
+                await asyncio.sleep(1)
 
     def _on_room_event(self, room: Room, event: Event) -> None:
         """The table of what each event of a room means to the sockets here. In order, once."""
@@ -64,18 +95,31 @@ class Gateway:
             case "member_left":
                 self._on_system_message(room, event.member_left.message)
                 self.people.on_member_left(room, event)
-                if room.type != "c":
-                    user_id = event.member_left.user_id
-                    self._node.spawn(self.streams.end_access(room.id, user_id), f"end access {room.id}")
+                self._on_left(room, event.member_left.user_id)
             case "member_changed":
                 self._on_system_message(room, event.member_changed.message)
             case "room_changed":
-                changes = orjson.loads(event.room_changed.set or b"{}")
-                room.type, room.name = changes.get("t", room.type), changes.get("name", room.name)
+                self._on_room_changed(room, orjson.loads(event.room_changed.set or b"{}"))
                 self._on_system_message(room, event.room_changed.message)
             case "room_deleted":
+                room.access_changes += 1
+                self.streams.evict(room)
                 self.people.on_room_deleted(room)
         self.states.on_event(room, event)
+
+    def _on_left(self, room: Room, user_id: str) -> None:
+        """Who is no member may still hear a public room, if the permissions say so."""
+        room.access_changes += 1
+        if room.type == "c":
+            self.streams.recheck(room, user_id)
+        else:
+            self.streams.evict(room, user_id)
+
+    def _on_room_changed(self, room: Room, changes: dict[str, Any]) -> None:
+        room.name = changes.get("name", room.name)
+        if "t" in changes and changes["t"] != room.type:
+            room.type = changes["t"]
+            self.streams.recheck(room)
 
     def _on_message(self, room: Room, fact: MessageSent) -> None:
         room.queue_message(fact.message)
@@ -96,6 +140,8 @@ class Gateway:
             case "permission_changed":
                 permission = event.permission_changed.permission
                 self.streams.tell("stream-notify-logged", "permissions-changed", b'"updated",' + permission)
+                if event.permission_changed.permission_id in _HEARING_PERMISSIONS:
+                    self.streams.recheck_all()
             case "role_saved":
                 role = {"type": "changed", **orjson.loads(event.role_saved.role)}
                 self.streams.tell("stream-roles", "roles", orjson.dumps(role))
@@ -104,6 +150,8 @@ class Gateway:
                 self.streams.tell("stream-roles", "roles", orjson.dumps(role))
 
     def _on_setting(self, setting: dict[str, object]) -> None:
+        if setting["_id"] == "Accounts_AllowAnonymousRead":
+            self.streams.recheck_all()
         if setting.get("public"):
             shown = {name: setting.get(name) for name in ("_id", "value", "type", "enterprise")}
             shown["properties"] = {}

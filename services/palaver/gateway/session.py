@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING
 
 from palaver.gateway.frames import CHANGED_SUFFIX, changed_prefix, text_frame
+from palaver.gateway.once import Once
 from palaver.log import Follow
 
 if TYPE_CHECKING:
@@ -48,15 +49,18 @@ NEEDS_ROOMS = ROOMS_CHANGED | SUBSCRIPTIONS_CHANGED | NOTIFICATION | MY_MESSAGES
 class Session:
     """A user with at least one connection here. Compared by identity."""
 
-    __slots__ = ("connections", "events", "follow", "rooms", "rooms_wanted", "user_id")
+    __slots__ = ("connections", "events", "follow", "following", "loading", "news", "rooms", "user_id", "waiting")
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
         self.connections: list[Connection] = []
         self.events = 0  # what at least one of the connections hears, as bits
         self.follow: Follow | None = None  # of the user's own stream
+        self.following = Once()
         self.rooms: set[Room] = set()  # filled only while somebody listens to what needs them
-        self.rooms_wanted = False
+        self.loading: Once | None = None  # of the rooms; None while nobody needs them
+        self.waiting = 0  # how many are about to enter rooms, on what they knew when they began
+        self.news: dict[str, bool] = {}  # what they have to know of meanwhile: the user joined (or left) these rooms
 
     def update_events(self) -> None:
         """After a connection's subscriptions changed."""

@@ -23,6 +23,7 @@ class Transport(Protocol):
     def write(self, data: bytes) -> None: ...
     def get_write_buffer_size(self) -> int: ...
     def get_extra_info(self, name: str) -> Any: ...
+    def is_closing(self) -> bool: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
 
@@ -32,6 +33,7 @@ class Connection:
 
     __slots__ = (
         "_fd",
+        "_is_closing",
         "_waiting",
         "_write",
         "address",
@@ -59,6 +61,7 @@ class Connection:
         self._fd: int = transport.get_extra_info("socket").fileno()
         self._write = transport.write
         self._waiting = transport.get_write_buffer_size
+        self._is_closing = transport.is_closing
         self.open = True
         self.versioned = False  # has said `connect`
         self.last_input = now
@@ -74,6 +77,10 @@ class Connection:
     def write(self, data: bytes) -> None:
         """Sends ready frames: by a system call at once if nothing waits, else behind what waits."""
         if not self.open:
+            return
+        if self._is_closing():
+            # The socket is gone, and its number may be another one's by now.
+            self.open = False
             return
         waiting = self._waiting()
         if waiting == 0:

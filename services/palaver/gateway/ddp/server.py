@@ -25,7 +25,7 @@ from palaver.gateway.people import People
 from palaver.ids import new_id
 from palaver.node import Node
 from palaver.telemetry import request_id
-from palaver.v1.auth_pb2 import LoginReply, LogoutRequest
+from palaver.v1.auth_pb2 import AuthenticateRequest, LoginReply, LogoutRequest
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +213,15 @@ class DdpServer:
             raise LoginRequired("Invalid user", code="error-invalid-user")
         if connection.session is not None and connection.session.user_id != user.id:
             await self._streams.leave_all(connection)
+        is_first = self._people.find(user.id) is None
         await self._people.attach(connection, user, reply.hashed_token)
+        if is_first:
+            # Nobody here heard of the user until now: the token may have been revoked a moment ago.
+            try:
+                await self._node.services.auth.authenticate(AuthenticateRequest(token=reply.token, user_id=user.id))
+            except LoginRequired:
+                await self._people.detach(connection)
+                raise
         own: dict[str, Any] = {"username": user.username, "name": user.name}
         if emails := orjson.loads(reply.user or b"{}").get("emails"):
             own["emails"] = emails

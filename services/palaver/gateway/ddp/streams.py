@@ -4,23 +4,24 @@ Every refusal is NotAllowed ("not-allowed"), an unknown stream StreamNotFound (4
 """
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
-from palaver.errors import NotAllowed, NotFound
+from palaver.errors import NotAllowed, NotFound, PalaverError
 from palaver.events import user_actor
 from palaver.gateway.ddp.connection import Connection
-from palaver.gateway.fanout import Rooms
+from palaver.gateway.ddp.watchers import Watchers
+from palaver.gateway.fanout import Room, Rooms
 from palaver.gateway.frames import changed_frame, frame
+from palaver.gateway.once import Once
 from palaver.gateway.people import People
 from palaver.gateway.session import MY_MESSAGES, NOTIFY_USER_BITS
 from palaver.ids import encode_subject_token
-from palaver.live import Subscription
+from palaver.live import Live, OnMessage, Subscription
 from palaver.node import Node
 from palaver.v1.messaging_pb2 import CheckAccessReply, RoomRequest
-from palaver.v1.presence_pb2 import ActivityChanged, PresenceChanged, UserPresence
+from palaver.v1.presence_pb2 import ActivityChanged, PresenceChanged
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,32 @@ _OPEN_STREAMS = frozenset({"stream-notify-all"})
 # Subscriptions of Meteor's own that carry no documents here.
 _EMPTY_PUBLICATIONS = frozenset({"meteor.loginServiceConfiguration", "meteor_autoupdate_clientVersions", "activeUsers"})
 _SETTINGS_PERMISSIONS = ("view-privileged-setting", "edit-privileged-setting", "manage-selected-settings")
-_MAX_WATCHED = 20_000
+_MAX_SUBSCRIPTIONS = 1000
+_TOPICS = {
+    "stream-notify-all": frozenset(
+        {"public-settings-changed", "public-info", "updateCustomSound", "deleteCustomSound", "license"}
+    ),
+    "stream-notify-logged": frozenset(
+        {
+            "user-status",
+            "updateAvatar",
+            "Users:NameChanged",
+            "Users:Deleted",
+            "roles-change",
+            "permissions-changed",
+            "private-settings-changed",
+            "updateEmojiCustom",
+            "deleteEmojiCustom",
+            "updateCustomUserStatus",
+            "deleteCustomUserStatus",
+            "banner-changed",
+            "new-banner",
+            "voip.statuschanged",
+            "omnichannel.priority-changed",
+        }
+    ),
+    "stream-roles": frozenset({"roles"}),
+}
 
 
 class StreamRefused(NotAllowed):
@@ -65,8 +91,8 @@ class Streams:
         self._rooms = rooms
         self._people = people
         self._topics: dict[tuple[str, str], dict[Connection, None]] = {}
-        self._watchers: dict[str, set[Connection]] = {}
-        self._activity: dict[str, Subscription] = {}
+        self._watchers = Watchers()
+        self._activities: dict[str, _Activity] = {}
 
     async def open(self) -> None:
         await self._node.live.subscribe("presence", self._on_presence)
@@ -85,10 +111,12 @@ class Streams:
         event = parameters[0] if parameters else ""
         options = parameters[1] if len(parameters) > 1 else False
         if name == "stream-user-presence":
-            self._watch(connection, id, options)
+            self._watchers.watch(connection, id, options)
             return
         if not isinstance(event, str) or not event:
             raise StreamRefused("Event name is invalid", code="invalid-event-name")
+        if len(connection.subs) >= _MAX_SUBSCRIPTIONS:
+            raise StreamRefused("Too many subscriptions")
         await self._enter(connection, name, event)
         connection.subs[id] = (name, event)
         if options is True or (isinstance(options, dict) and options.get("useCollection") is True):
@@ -98,7 +126,7 @@ class Streams:
     async def unsubscribe(self, connection: Connection, id: str) -> None:
         """Answers `unsub`."""
         if id == connection.presence_sub and id:
-            self._unwatch_all(connection)
+            self._watchers.unwatch_all(connection)
             connection.presence_sub = ""
         elif (sub := connection.subs.pop(id, None)) is not None and sub not in connection.subs.values():
             await self._leave(connection, *sub)
@@ -109,11 +137,13 @@ class Streams:
         subs, connection.subs = set(connection.subs.values()), {}
         for stream, event in subs:
             await self._leave(connection, stream, event)
-        self._unwatch_all(connection)
+        self._watchers.unwatch_all(connection)
         connection.presence_sub = ""
 
     async def _enter(self, connection: Connection, stream: str, event: str) -> None:
         if stream in _OPEN_STREAMS or stream in _LOGGED_STREAMS:
+            if event not in _TOPICS[stream]:
+                raise StreamRefused
             if stream in _LOGGED_STREAMS:
                 self._check_logged_in(connection, event)
             self._topics.setdefault((stream, event), {})[connection] = None
@@ -143,13 +173,25 @@ class Streams:
                 raise StreamRefused
             await self._people.hear(connection, MY_MESSAGES)
             return
-        await self._check_access(connection, event)
-        if not connection.subscribes_to("stream-room-messages", event):
-            (room,) = await self._rooms.listen([event])
-            if connection.open:
-                room.messages[connection] = None
-            else:
-                await self._rooms.unlisten([room])
+        if connection.subscribes_to("stream-room-messages", event):
+            return
+        room = await self._listen(connection, event)
+        room.messages[connection] = None
+
+    async def _listen(self, connection: Connection, room_id: str) -> Room:
+        """One interest in a room that the connection may hear: asked while every change of that is heard."""
+        (room,) = await self._rooms.listen([room_id])
+        try:
+            while True:
+                changes = room.access_changes
+                await self._check_access(connection, room_id)
+                if not connection.open:
+                    raise StreamRefused
+                if changes == room.access_changes:
+                    return room
+        except BaseException:
+            await self._rooms.unlisten([room])
+            raise
 
     async def _enter_user(self, connection: Connection, event: str) -> None:
         user_id, _, name = event.partition("/")
@@ -161,16 +203,18 @@ class Streams:
         room_id, _, name = event.rpartition("/")
         if name not in NOTIFY_ROOM_EVENTS or not room_id:
             raise StreamRefused
-        await self._check_access(connection, room_id)
         if connection.subscribes_to("stream-notify-room", event):
             return
-        (room,) = await self._rooms.listen([room_id])
-        if not connection.open:
-            await self._rooms.unlisten([room])
-            return
+        room = await self._listen(connection, room_id)
         room.events.setdefault(name, {})[connection] = None
-        if name in _ACTIVITY_EVENTS and room_id not in self._activity:
-            self._activity[room_id] = await self._node.live.subscribe(_activity_subject(room_id), self._on_activity)
+        if name in _ACTIVITY_EVENTS:
+            try:
+                await self._activities.setdefault(room_id, _Activity()).listen(
+                    self._node.live, room_id, self._on_activity
+                )
+            except BaseException:
+                await self._leave_room_event(connection, event)
+                raise
 
     async def _leave(self, connection: Connection, stream: str, event: str) -> None:
         if topic := self._topics.get((stream, event)):
@@ -198,24 +242,80 @@ class Streams:
         if not room.events[name]:
             del room.events[name]
         if not any(activity in room.events for activity in _ACTIVITY_EVENTS):
-            heard = self._activity.pop(room_id, None)
-            if heard is not None:
-                await heard.stop()
+            activity = self._activities.pop(room_id, None)
+            if activity is not None:
+                await activity.stop()
         await self._rooms.unlisten([room])
 
-    async def end_access(self, room_id: str, user_id: str) -> None:
-        """A user may no longer read a room: ends their subscriptions to it."""
-        session = self._people.find(user_id)
-        if session is None:
-            return
-        for connection in list(session.connections):
-            for id, (stream, event) in list(connection.subs.items()):
-                of_room = stream == "stream-room-messages" and event == room_id
-                of_room = of_room or (stream == "stream-notify-room" and event.rpartition("/")[0] == room_id)
-                if of_room:
-                    del connection.subs[id]
-                    await self._leave(connection, stream, event)
-                    connection.write(frame(msg="nosub", id=id))
+    # -- who may still hear -------------------------------------------------------------------------------------------
+
+    def evict(self, room: Room, user_id: str = "") -> None:
+        """Ends what a user (or everybody) hears of a room, at once."""
+        for connection in _listeners(room):
+            if not user_id or connection.user is None or connection.user.id == user_id:
+                self._end(connection, room)
+
+    def recheck(self, room: Room, user_id: str = "") -> None:
+        """Finds out again whether a user (or everybody) may hear the room; until then nothing of it goes out."""
+        room.access_changes += 1
+        connections = [c for c in _listeners(room) if not user_id or (c.user is not None and c.user.id == user_id)]
+        if connections:
+            room.hold()
+            self._node.spawn(self._recheck(room, connections), f"who may hear {room.id}")
+
+    def recheck_all(self, user_id: str = "") -> None:
+        """The same for every room, after a permission, a role or a setting has changed."""
+        for room in self._rooms.all():
+            self.recheck(room, user_id)
+        self._topics_recheck(user_id)
+
+    async def _recheck(self, room: Room, connections: list[Connection]) -> None:
+        answers: dict[str, bool] = {}
+        try:
+            for connection in connections:
+                key = "" if connection.user is None else connection.user.id
+                if key not in answers:
+                    answers[key] = await self._may_hear(connection, room.id)
+                if not answers[key]:
+                    self._end(connection, room)
+        finally:
+            room.release()
+
+    async def _may_hear(self, connection: Connection, room_id: str) -> bool:
+        try:
+            await self._check_access(connection, room_id)
+        except PalaverError:
+            return False  # also when nobody can say: the client subscribes again
+        return True
+
+    def _end(self, connection: Connection, room: Room) -> None:
+        """Ends the connection's subscriptions to a room."""
+        for id, (stream, event) in list(connection.subs.items()):
+            if stream == "stream-room-messages" and event == room.id:
+                room.messages.pop(connection, None)
+            elif stream == "stream-notify-room" and event.rpartition("/")[0] == room.id:
+                room.events.get(event.rpartition("/")[2], {}).pop(connection, None)
+            else:
+                continue
+            del connection.subs[id]
+            connection.write(frame(msg="nosub", id=id))
+            if (stream, event) not in connection.subs.values():
+                self._node.spawn(self._rooms.unlisten([room]), f"unlisten {room.id}")
+
+    def _topics_recheck(self, user_id: str) -> None:
+        key = ("stream-notify-logged", "private-settings-changed")
+        for connection in list(self._topics.get(key, ())):
+            if not user_id or (connection.user is not None and connection.user.id == user_id):
+                self._node.spawn(self._recheck_topic(connection, *key), "who may hear settings")
+
+    async def _recheck_topic(self, connection: Connection, stream: str, event: str) -> None:
+        try:
+            if connection.user is not None:
+                connection.user = await self._node.access.find_user(connection.user.id)
+            self._check_logged_in(connection, event)
+        except PalaverError:
+            for id in [id for id, sub in connection.subs.items() if sub == (stream, event)]:
+                await self.unsubscribe(connection, id)
 
     async def _check_access(self, connection: Connection, room_id: str) -> CheckAccessReply:
         request = RoomRequest(room_id=room_id)
@@ -239,6 +339,13 @@ class Streams:
             data = changed_frame(stream, event, arguments)
             for connection in list(topic):
                 connection.write(data)
+
+    def _on_presence(self, data: bytes) -> None:
+        user = PresenceChanged.FromString(data).user
+        self._watchers.tell(user)
+        if ("stream-notify-logged", "user-status") in self._topics:
+            status = [user.user_id, user.username, user.status, user.status_text, user.name, list(user.roles)]
+            self.tell("stream-notify-logged", "user-status", orjson.dumps(status))
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -292,63 +399,37 @@ class Streams:
                     if connection.id != message.connection_id:
                         connection.write(data)
 
-    # -- presence ----------------------------------------------------------------------------------------------------
 
-    def _watch(self, connection: Connection, id: str, options: Any) -> None:
-        """`stream-user-presence`: the first subscription stays open, later ones only change whom it watches."""
-        if connection.user is None:
-            raise StreamRefused
-        if connection.watched is None:
-            connection.watched = set()
-        changes = options if isinstance(options, dict) else {}
-        for user_id in _strings(changes.get("added")):
-            if len(connection.watched) < _MAX_WATCHED:
-                connection.watched.add(user_id)
-                self._watchers.setdefault(user_id, set()).add(connection)
-        for user_id in _strings(changes.get("removed")):
-            connection.watched.discard(user_id)
-            self._unwatch(connection, user_id)
-        if connection.presence_sub:
-            connection.write(frame(msg="nosub", id=id))
-        else:
-            connection.presence_sub = id
-            connection.write(frame(msg="ready", subs=[id]))
+class _Activity:
+    """One interest of this gateway in who is typing in a room, however many listen."""
 
-    def _unwatch(self, connection: Connection, user_id: str) -> None:
-        watchers = self._watchers.get(user_id)
-        if watchers is not None:
-            watchers.discard(connection)
-            if not watchers:
-                del self._watchers[user_id]
+    __slots__ = ("_once", "_stopped", "_subscription")
 
-    def _unwatch_all(self, connection: Connection) -> None:
-        for user_id in connection.watched or ():
-            self._unwatch(connection, user_id)
-        connection.watched = None
+    def __init__(self) -> None:
+        self._once = Once()
+        self._subscription: Subscription | None = None
+        self._stopped = False
 
-    def _on_presence(self, data: bytes) -> None:
-        user = PresenceChanged.FromString(data).user
-        if watchers := self._watchers.get(user.user_id):
-            told = _presence_frame(user)
-            for connection in list(watchers):
-                connection.write(told)
-        if ("stream-notify-logged", "user-status") in self._topics:
-            status = [user.user_id, user.username, user.status, user.status_text, user.name, list(user.roles)]
-            self.tell("stream-notify-logged", "user-status", orjson.dumps(status))
+    async def listen(self, live: Live, room_id: str, on_activity: OnMessage) -> None:
+        async def work() -> None:
+            subscription = await live.subscribe(_activity_subject(room_id), on_activity)
+            if self._stopped:
+                await subscription.stop()
+            else:
+                self._subscription = subscription
+
+        await self._once.run(work)
+
+    async def stop(self) -> None:
+        self._stopped = True
+        if self._subscription is not None:
+            await self._subscription.stop()
 
 
-def _presence_frame(user: UserPresence) -> bytes:
-    fields = {
-        "uid": user.user_id,
-        "eventName": user.user_id,
-        "args": [[user.username, user.status, user.status_text]],
-    }
-    return frame(msg="changed", collection="stream-user-presence", id=user.user_id, fields=fields)
+def _listeners(room: Room) -> list[Connection]:
+    """Every connection that hears something of the room."""
+    return list(dict.fromkeys([*room.messages, *(c for connections in room.events.values() for c in connections)]))
 
 
 def _activity_subject(room_id: str) -> str:
     return f"activity.{encode_subject_token(room_id)}"
-
-
-def _strings(value: Any) -> Iterable[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
