@@ -27,6 +27,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from palaver import failpoints
 from palaver.database import STREAM_COLLECTIONS, Database, Document, Put, Stream, StreamConflict, stream_document_id
 from palaver.errors import Unavailable
+from palaver.events import stream_of
 from palaver.ids import new_id
 from palaver.live import Live
 from palaver.log import Log
@@ -351,6 +352,8 @@ class Commits:
             for stream in streams:
                 await self.catch_up(stream)
         while events := await self.database.list_unpublished(older_than):
+            for stream in dict.fromkeys(map(stream_of, events)):
+                await self.catch_up(stream)  # a writer may have appended, and not projected, since
             await self._log.publish(events)
             failpoints.reach("tell.between_publishes")
             await self.database.mark_published(events)

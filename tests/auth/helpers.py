@@ -67,7 +67,7 @@ async def set_active(auth: Auth, user_id: str, active: bool, actor_id: str = ADM
 async def eventually(condition: Callable[[], bool]) -> None:
     """Waits until it holds; at most five seconds."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.01)
 
 

@@ -11,9 +11,9 @@ from tests.database.harness import Harness, make_harness
 from tests.servers import mongodb_server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mongodb_url() -> Iterator[str]:
-    """One server for this file: it outlives the event loops of the tests."""
+    """One server for the whole run: it outlives the event loops of the tests."""
     with asyncio.Runner() as runner:
         server = mongodb_server()
         yield runner.run(server.__aenter__())
@@ -21,9 +21,19 @@ def mongodb_url() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("mongo", marks=pytest.mark.needs_servers)])
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
-    url = request.getfixturevalue("mongodb_url") if request.param == "mongo" else ""
-    async with make_harness(request.param, url) as harness:
+def adapter(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def server_url(adapter: str, request: pytest.FixtureRequest) -> str:
+    """Where the adapter's server listens, if it needs one."""
+    return str(request.getfixturevalue("mongodb_url")) if adapter == "mongo" else ""
+
+
+@pytest.fixture
+async def harness(adapter: str, server_url: str) -> AsyncIterator[Harness]:
+    async with make_harness(adapter, server_url) as harness:
         yield harness
 
 

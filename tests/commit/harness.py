@@ -6,8 +6,9 @@ one stops whatever it was about to write or to publish; what had reached the dat
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from typing import Any, cast
 
 import orjson
@@ -74,24 +75,32 @@ class Mortal:
         return call
 
 
+CURRENT: ContextVar["Process"] = ContextVar("process")
+"""The process that a task belongs to."""
+
+
 class Process:
     """One process. Use `kill` or `stop`."""
 
     def __init__(self, name: str, database: Database, log: SharedLog, live: EmbeddedLive) -> None:
         self.dead = False
+        self._context = copy_context()
+        self._context.run(CURRENT.set, self)
         self.database = cast(Database, Mortal(database, self))
         self.commits = Commits(self.database, cast(Any, Mortal(log, self)), live, node_id=name)
-        self.telling = asyncio.create_task(self.commits.run_telling())
-        self._commands: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.telling = self._spawn(self.commits.run_telling(), "telling")
 
     def start(self, stream: Stream, decide: Callable[[Draft], Awaitable[Any]]) -> "asyncio.Task[Any]":
         """Begins to execute a command."""
-        task = asyncio.create_task(self.commits.execute(stream, decide))
-        self._commands.add(task)
-        return task
+        return self._spawn(self.commits.execute(stream, decide), "command")
 
     async def execute(self, stream: Stream, decide: Callable[[Draft], Awaitable[Any]]) -> Any:
         return await self.start(stream, decide)
+
+    async def sweep(self) -> None:
+        """Sweeps everything, however young."""
+        await self._spawn(self.commits.sweep(END), "sweep")
 
     async def stop(self) -> None:
         """As a process stops that is asked to."""
@@ -102,10 +111,21 @@ class Process:
         """As a power failure would."""
         self.dead = True
         writers = [writer.task for writer in self.commits._writers.values() if writer.task is not None]
-        tasks = [self.telling, *writers, *self._commands]
+        tasks = [*writers, *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(work, name=name, context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(task.exception(), Crash):
+            self.dead = True
 
 
 class World:

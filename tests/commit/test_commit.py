@@ -28,7 +28,7 @@ from tests.commit.harness import (
 
 async def wait_for(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.005)
 
 

@@ -10,6 +10,7 @@ from palaver.commit import Draft
 from palaver.database import Stream
 from palaver.errors import PalaverError
 from palaver.events import room_stream
+from palaver.projections import project
 from tests.commit.harness import (
     END,
     ROOM,
@@ -36,7 +37,7 @@ CRASHES = [
 ]
 
 
-@pytest.mark.parametrize(("harness", "name", "nth"), CRASHES, indirect=["harness"])
+@pytest.mark.parametrize(("adapter", "name", "nth"), CRASHES)
 async def test_nothing_is_lost_or_doubled_wherever_a_process_dies(world: World, name: str, nth: int) -> None:
     process = await world.start()
     acknowledged: dict[str, int] = {}
@@ -103,7 +104,12 @@ async def append_only(world: World, stream: Stream, count: int) -> None:
         await send(f"left {number}" if stream == ROOM else f"{stream.id}/left {number}")(draft)
         assert draft.appended is not None
         events.append(draft.appended)
-    await world.harness.append_only(stream, events)
+    if "commit.after_append" not in world.harness.failpoints:
+        await world.harness.append_only(stream, events)
+        return
+    writer = await world.start()
+    with crash_at(writer, "commit.after_append"), pytest.raises(Crash):
+        await writer.database.commit(stream, events, [project(event) for event in events])
 
 
 async def test_the_next_writer_projects_what_a_crash_left(world: World) -> None:

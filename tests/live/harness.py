@@ -27,5 +27,5 @@ class Cluster:
 async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Returns when the condition holds."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - nobody else knows when it does
+        while not condition():
             await asyncio.sleep(0.005)
