@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaver import commit as commit_module
+from palaver import draft as draft_module
 from palaver.commit import Draft
 from palaver.database import Database, Put
 from palaver.database.sqlite import SqliteDatabase
@@ -105,7 +105,7 @@ async def run(batches: list[list[Any]], folder: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _events_with_their_own_puts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit_module, "project", project)
+    monkeypatch.setattr(draft_module, "project", project)
 
 
 def test_a_draft_shows_what_the_database_will(tmp_path_factory: pytest.TempPathFactory) -> None:
