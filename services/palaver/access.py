@@ -208,11 +208,14 @@ class Access:
             self._reload_needed = True
         self.policy.apply(event)
 
-    def _on_user_changed(self, message: bytes) -> None:
-        user_id = message.decode(errors="replace")
+    def forget_user(self, user_id: str) -> None:
+        """Asks auth about this user the next time."""
         self._users.pop(user_id, None)
         for dropped in self._dropped:
             dropped.add(user_id)
+
+    def _on_user_changed(self, message: bytes) -> None:
+        self.forget_user(message.decode(errors="replace"))
 
     def _on_gap(self) -> None:
         self._losses += 1

@@ -19,11 +19,13 @@ from palaver.errors import (
     NotAllowed,
     PalaverError,
     SecondFactorRequired,
+    Unavailable,
     UserNotFound,
 )
 from palaver.events import user_actor, user_stream
-from palaver.v1.auth_pb2 import SetUserStatusRequest, UpdateUserRequest
+from palaver.v1.auth_pb2 import SetUserStatusRequest, UpdateUserRequest, UserRoleRequest
 from tests.auth.helpers import (
+    ADMIN,
     PASSWORD,
     authenticate,
     create_user,
@@ -384,3 +386,60 @@ async def test_a_document_is_json_that_can_be_stored(auth: Auth) -> None:
         request = UpdateUserRequest(actor=user_actor(ADMIN_ID), user_id=alice["_id"], set=data)
         with pytest.raises(InvalidInput):
             await auth.update_user(request)
+
+
+async def _fail_to_tell_once(running: RunningServices, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Makes the next message about a changed user fail; returns the list of the users who are told of later."""
+    live, told = running.node.live, list[str]()
+    publish = live.publish
+    fails = [True]
+
+    async def publish_or_fail(subject: str, message: bytes) -> None:
+        if subject == USERS_CHANGED and fails:
+            fails.clear()
+            raise Unavailable
+        if subject == USERS_CHANGED:
+            told.append(message.decode())
+        await publish(subject, message)
+
+    monkeypatch.setattr(live, "publish", publish_or_fail)
+    return told
+
+
+async def test_a_deactivated_user_is_out_though_nobody_could_be_told(
+    auth: Auth, running: RunningServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await create_user(auth, "ann")
+    token = (await login(auth, "ann")).token
+    await authenticate(auth, token)
+    told = await _fail_to_tell_once(running, monkeypatch)
+    with pytest.raises(Unavailable):
+        await set_active(auth, ann["_id"], False)
+    assert await running.node.database.find("tokens", {"user_id": ann["_id"], "revoked_at": None}) == []
+    with pytest.raises(LoginRequired):
+        await authenticate(auth, token)
+    with pytest.raises(LoginRequired):
+        await running.node.access.get_actor(user_actor(ann["_id"]))
+    await set_active(auth, ann["_id"], False)
+    assert ann["_id"] in told
+
+
+async def test_a_taken_role_is_told_of_again(
+    auth: Auth, running: RunningServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await create_user(auth, "ann")
+    await update_user(auth, ADMIN_ID, ann["_id"], {"roles": ["user", "bot"]})
+    access = running.node.access
+    await access.get_actor(user_actor(ann["_id"]))
+    told = await _fail_to_tell_once(running, monkeypatch)
+    request = UserRoleRequest(actor=ADMIN, user_id=ann["_id"], role_id="bot")
+    with pytest.raises(Unavailable):
+        await auth.remove_user_from_role(request)
+    assert (await access.get_actor(user_actor(ann["_id"]))).roles == ("user",)
+    with pytest.raises(InvalidInput):
+        await auth.remove_user_from_role(request)
+    assert told == [ann["_id"]]
+    await auth.add_user_to_role(request)
+    with pytest.raises(InvalidInput):
+        await auth.add_user_to_role(request)
+    assert told == [ann["_id"]] * 3

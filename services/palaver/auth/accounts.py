@@ -6,7 +6,7 @@ Called by the use cases of this service; nobody else writes a user.
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -106,6 +106,11 @@ class Accounts:
         self._names = Names(node)
         self._admins = asyncio.Lock()
         self._has_admin = False
+        self._caches: list[Callable[[str], None]] = [lambda user_id: node.access.forget_user(user_id)]
+
+    def on_changed(self, forget: Callable[[str], None]) -> None:
+        """Has `forget` called with each user's id as soon as a change of them stands, told to others or not."""
+        self._caches.append(forget)
 
     async def create(self, user: Document, actor: Actor, *, first_admin: bool = False) -> Document:
         """Appends the user's creation. Raises Conflict when the id, the username or an address is taken.
@@ -130,27 +135,42 @@ class Accounts:
         await self.tell(user_id)
         return created
 
-    async def change(self, user_id: str, actor: Actor, decide: DecideChange) -> Document:
-        """Decides a change on the user as they stand, and returns them changed. Raises UserNotFound."""
-        return await self._change(user_id, actor, decide, {})
+    async def change(self, user_id: str, actor: Actor, decide: DecideChange, *, tell: bool = True) -> Document:
+        """Decides a change on the user as they stand, and returns them changed. Raises UserNotFound.
+
+        Tells of the user even when nothing changes: whoever asks again may do so because telling failed. Without
+        `tell`, the caller does it.
+        """
+        return await self._change(user_id, actor, decide, {}, tell=tell)
 
     async def rename(
-        self, user_id: str, actor: Actor, decide: DecideChange, *, username: str = "", email: str = ""
+        self,
+        user_id: str,
+        actor: Actor,
+        decide: DecideChange,
+        *,
+        username: str = "",
+        email: str = "",
+        tell: bool = True,
     ) -> Document:
         """The same for a change that brings a new username or address: claims it before, frees the old one after."""
         before = await self._store.find_user(user_id)
         if before is None:
             raise UserNotFound()
-        after = await self._change(user_id, actor, decide, _claims(username, email))
+        after = await self._change(user_id, actor, decide, _claims(username, email), tell=False)
         old = [username_key(before["username"])] if before.get("username") else []
         old += [f"email:{address}" for address in before.get("emails_lower", ())]
         for key in old:
             if not holds(after, key):
                 await self._names.release(key, user_id)
+        if tell:
+            await self.tell(user_id)
         return after
 
-    async def _change(self, user_id: str, actor: Actor, decide: DecideChange, claims: Claims) -> Document:
-        async def decide_event(draft: Draft) -> tuple[Document, bool]:
+    async def _change(
+        self, user_id: str, actor: Actor, decide: DecideChange, claims: Claims, *, tell: bool
+    ) -> Document:
+        async def decide_event(draft: Draft) -> Document:
             user = await draft.get_own()
             if user is None or "deleted_at" in user:
                 raise UserNotFound()
@@ -160,14 +180,17 @@ class Accounts:
             changed = {name: value for name, value in change.set.items() if user.get(name, _ABSENT) != value}
             unset = tuple(name for name in change.unset if name in user)
             if not changed and not unset:
-                return user, False
+                return user
             event = Event(user_changed=UserChanged(set=orjson.dumps(changed), unset=unset))
             at = draft.append(event, actor=actor).at
             kept = {name: value for name, value in user.items() if name not in unset}
-            return {**kept, **changed, "_updatedAt": {"$date": at}}, True
+            return {**kept, **changed, "_updatedAt": {"$date": at}}
 
-        user, is_changed = await self._claiming(user_id, claims, decide_event)
-        if is_changed:
+        try:
+            user = await self._claiming(user_id, claims, decide_event)
+        finally:
+            self.forget(user_id)  # an unknown outcome, too
+        if tell:
             await self.tell(user_id)
         return user
 
@@ -192,8 +215,14 @@ class Accounts:
                         await self._names.release(key, user_id)
             raise
 
+    def forget(self, user_id: str) -> None:
+        """Makes this process forget what it remembers of the user."""
+        for forget in self._caches:
+            forget(user_id)
+
     async def tell(self, user_id: str) -> None:
-        """Makes every node forget what it remembers of the user."""
+        """Makes every node forget what it remembers of the user; this one even when the others can't be told."""
+        self.forget(user_id)
         await self._node.live.publish(USERS_CHANGED, user_id.encode())
 
     # -- administrators ----------------------------------------------------------------------------------------------
@@ -225,7 +254,8 @@ class Accounts:
                     raise refusal
                 yield
             finally:
-                await self._node.live.release(_GUARD, holder)
+                with suppress(Unavailable):  # it ends by itself
+                    await self._node.live.release(_GUARD, holder)
 
 
 _ABSENT = object()

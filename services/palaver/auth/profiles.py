@@ -126,11 +126,13 @@ class Profiles:
         if changes.roles is not UNSET and "admin" not in changes.roles:
             refusal = InvalidInput("You need to have at least one admin", code="error-admin-required")
             async with self._accounts.keeping_an_admin(user_id, refusal):
-                user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email)
+                user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email, tell=False)
         else:
-            user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email)
+            user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email, tell=False)
         if password is not None and not own:
             await self._tokens.revoke(user_id, by)
+        else:
+            await self._accounts.tell(user_id)
         return UserReply(user=orjson.dumps(public_user(user)))
 
     def _check_own(self, given: set[str]) -> None:
@@ -301,7 +303,7 @@ class Profiles:
                 details={"action": "Remove_last_admin"},
             )
             async with self._accounts.keeping_an_admin(request.user_id, refusal):
-                user = await self._accounts.change(request.user_id, by, decide)
+                user = await self._accounts.change(request.user_id, by, decide, tell=False)
             await self._tokens.revoke(request.user_id, by)
         return UserReply(user=orjson.dumps(public_user(user)))
 

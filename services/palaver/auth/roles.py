@@ -108,12 +108,17 @@ class Roles:
         user = await self._find_user(request)
         await self._check_may_assign(request, role)
 
-        async def decide(current: Document) -> Change:
-            if role["_id"] in current["roles"]:
-                raise InvalidInput("User already in role", code="error-user-already-in-role")
-            return Change({"roles": [*current["roles"], role["_id"]]})
+        has_it_already = False
 
+        async def decide(current: Document) -> Change:
+            nonlocal has_it_already
+            has_it_already = role["_id"] in current["roles"]
+            return Change() if has_it_already else Change({"roles": [*current["roles"], role["_id"]]})
+
+        # A refusal tells, too: whoever asks again may do so because telling failed.
         await self._accounts.change(user["_id"], actor, decide)
+        if has_it_already:
+            raise InvalidInput("User already in role", code="error-user-already-in-role")
         return RoleReply(role=orjson.dumps(role))
 
     async def remove_user(self, request: UserRoleRequest) -> RoleReply:
@@ -123,9 +128,11 @@ class Roles:
         user = await self._find_user(request)
         await self._check_may_assign(request, role)
 
+        has_it = True
+
         async def decide(current: Document) -> Change:
-            if role["_id"] not in current["roles"]:
-                raise InvalidInput("User is not in this role", code="error-user-not-in-role")
+            nonlocal has_it
+            has_it = role["_id"] in current["roles"]
             return Change({"roles": [name for name in current["roles"] if name != role["_id"]]})
 
         if role["_id"] == "admin":
@@ -134,6 +141,8 @@ class Roles:
                 await self._accounts.change(user["_id"], actor, decide)
         else:
             await self._accounts.change(user["_id"], actor, decide)
+        if not has_it:
+            raise InvalidInput("User is not in this role", code="error-user-not-in-role")
         return RoleReply(role=orjson.dumps(role))
 
     async def _checked_actor(self, actor: Actor) -> Actor:

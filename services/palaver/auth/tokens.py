@@ -64,6 +64,7 @@ class Tokens:
         self._known: OrderedDict[str, Recognized] = OrderedDict()
         self._of_user: dict[str, set[str]] = {}
         self._forgotten = 0  # counts, so that what was read before a revocation is not remembered after it
+        accounts.on_changed(self.forget_user)
 
     async def recognize(self, token: str) -> Recognized:
         """Whose token this is. Raises LoginFailed for an unknown, revoked or expired one; says nothing of the user."""
@@ -97,7 +98,7 @@ class Tokens:
         return token, hashed, expires_at
 
     async def revoke(self, user_id: str, actor: Actor, *, only: str | None = None, keep: str | None = None) -> int:
-        """Revokes one token of the user, all but one, or all of them; returns how many."""
+        """Revokes one token of the user, all but one, or all of them, and tells of it; returns how many."""
 
         async def decide(draft: Draft) -> int:
             hashed_tokens = [token["_id"] for token in await self._store.list_tokens(user_id)]
@@ -106,11 +107,13 @@ class Tokens:
                 draft.append(Event(tokens_revoked=TokensRevoked(hashed_tokens=chosen)), actor=actor)
             return len(chosen)
 
-        count = await self._node.commits.execute(user_stream(user_id), decide)
-        self.forget_user(user_id)
-        if count:
-            REVOKED.inc(count)
-            await self._accounts.tell(user_id)
+        try:
+            count = await self._node.commits.execute(user_stream(user_id), decide)
+        finally:
+            self.forget_user(user_id)  # an unknown outcome, too
+        REVOKED.inc(count)
+        # Even when none was left: whoever asks again may do so because telling failed.
+        await self._accounts.tell(user_id)
         return count
 
     def on_user_changed(self, message: bytes) -> None:
