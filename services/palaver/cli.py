@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import dataclasses
 import logging
 import resource
@@ -57,8 +58,15 @@ def _serve(config: Config, names: list[str]) -> None:
             "PALAVER_TEST_MODE is on: no rate limits and no second factor. Never run a real workspace like this."
         )
     _raise_file_limit()
+    _give_memory_back()
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(config, [ROLES[name] for name in names], lambda port: _greet(config, names, port)))
+
+
+def _give_memory_back() -> None:
+    """glibc keeps the 19 MiB of a password hash for ever once it has seen them freed: it must not adapt to them."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD
 
 
 def _raise_file_limit() -> None:

@@ -152,7 +152,7 @@ def _spare_the_collector() -> None:
     """What stands now stays: the garbage collector need not walk it again, nor run for every few hundred messages."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(100_000, 20, 50)
 
 
 def _called_by(roles: Sequence["Role"]) -> list[str]:

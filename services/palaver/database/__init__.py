@@ -155,4 +155,7 @@ class Database(Protocol):
     ) -> list[Document]:
         """Documents that match; `limit` 0 is all of them. Fields must be declared in `schema.py`."""
 
+    async def list_values(self, collection: str, name: str, where: Filter) -> list[Any]:
+        """One declared text field of each document that matches: from an index alone, where one has it all."""
+
     async def count(self, collection: str, where: Filter) -> int: ...

@@ -291,12 +291,28 @@ class MongoDatabase:
         return [decode_document(found) for found in await cursor.to_list(None)]
 
     @_available
+    async def list_values(self, collection: str, name: str, where: Filter) -> list[Any]:
+        """One declared text field of each document that matches."""
+        declared = get_collection(collection)
+        if declared.fields.get(name) != "text":
+            raise ValueError(f"{name!r} is no text field of {collection}")
+        cursor = self._database[collection].find(translate(declared, where), {"_id": 0, name: 1})
+        return [_at(found, name) for found in await cursor.to_list(None)]
+
+    @_available
     async def count(self, collection: str, where: Filter) -> int:
         """How many documents match."""
         return int(await self._database[collection].count_documents(translate(get_collection(collection), where)))
 
 
 _WITHOUT_WORDS = {WORDS: 0}
+
+
+def _at(document: Document, name: str) -> Any:
+    found: Any = document
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def _chunks(ids: list[str]) -> list[list[str]]:

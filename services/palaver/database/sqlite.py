@@ -259,6 +259,15 @@ class SqliteDatabase:
         query = sqlite_filters.find(table, where, sort, skip, limit)
         return await self._query(table, query, is_short=0 < limit <= _SHORT and skip <= _SHORT)
 
+    async def list_values(self, collection: str, name: str, where: Filter) -> list[Any]:
+        """One declared text field of each document that matches."""
+        query = sqlite_filters.values(get_table(collection), name, where)
+
+        def work(connection: sqlite3.Connection) -> list[Any]:
+            return [row[0] for row in connection.execute(query.sql, query.parameters).fetchall()]
+
+        return self._on_loop(work) if self._is_quick(query) else await self._in_pool(work)
+
     async def count(self, collection: str, where: Filter) -> int:
         """How many documents match."""
         table = get_table(collection)

@@ -38,6 +38,13 @@ def find(table: Table, where: Filter, sort: Sort, skip: int, limit: int) -> Quer
     return query
 
 
+def values(table: Table, name: str, where: Filter) -> Query:
+    """The statement that reads one field of matching documents. Raises ValueError for what is not declared."""
+    if table.types.get(name) != "text":
+        raise ValueError(f"{name!r} is no text field of {table.name}")
+    return _select(table, quote(name), where, "")
+
+
 def count(table: Table, where: Filter) -> Query:
     """The statement that counts matching documents. Raises ValueError for what is not declared."""
     return _select(table, "count(*)", where, "")

@@ -365,3 +365,17 @@ async def test_long_results_come_whole_and_in_pages(harness: Harness) -> None:
     assert await database.find("messages", {"rid": "r"}, sort=sort, skip=300, limit=50) == documents[199:149:-1]
     before = {"rid": "r", "$or": [{"ts": {"$lt": date(100)}}, {"ts": date(100), "_id": {"$lt": "m0301"}}]}
     assert await database.find("messages", before, sort=sort, limit=3) == documents[300:297:-1]
+
+
+async def test_one_field_of_what_matches(database: Database) -> None:
+    for number, user in enumerate(["u1", "u2", "u1"]):
+        await insert(database, "subscriptions", {"_id": f"s{number}", "rid": f"r{number}", "u": {"_id": user}})
+    await insert(database, "subscriptions", {"_id": "s9", "u": {"_id": "u1"}})
+    where = {"u._id": "u1", "left_at": None}
+    found = await database.list_values("subscriptions", "rid", where)
+    assert sorted(found, key=str) == [None, "r0", "r2"]
+    assert sorted(await database.list_values("subscriptions", "u._id", {"rid": {"$in": ["r0", "r1"]}})) == ["u1", "u2"]
+    assert await database.list_values("subscriptions", "rid", {"u._id": "nobody"}) == []
+    for name in ("ts", "no_such_field", "f"):
+        with pytest.raises(ValueError):
+            await database.list_values("subscriptions", name, where)

@@ -158,6 +158,7 @@ class DdpServer:
         started = loop.time()
         request_id.set(f"{connection.id}/{id[:40]}")
         encoded_id = orjson.dumps(id)
+        before = b""  # written with the result: a system call costs more than what it says
         try:
             if not isinstance(parameters, list):
                 raise MatchFailed
@@ -165,7 +166,7 @@ class DdpServer:
                 result = None
                 await self._streams.write(connection, name, parameters)
             elif name == "login":
-                result = await self._login(connection, parameters)
+                before, result = await self._login(connection, parameters)
             elif name == "logout":
                 result = None
                 await self._logout(connection)
@@ -180,7 +181,7 @@ class DdpServer:
             logger.exception("method %s failed", name)
             connection.write(error_frames(encoded_id, error_object(error)))
         else:
-            connection.write(result_frames(encoded_id, result))
+            connection.write(before + result_frames(encoded_id, result))
         METHOD_SECONDS.labels(name if name in self._methods else "other").observe(loop.time() - started)
 
     async def _call(self, connection: Connection, name: str, parameters: list[Any]) -> Any:
@@ -200,7 +201,8 @@ class DdpServer:
         parameters, call.second_factor_code, call.second_factor_method = strip_second_factor(parameters)
         return await call_method(self._methods, name, call, parameters)
 
-    async def _login(self, connection: Connection, parameters: list[Any]) -> Any:
+    async def _login(self, connection: Connection, parameters: list[Any]) -> tuple[bytes, Any]:
+        """What goes before the result, and the result."""
         request = login_request(parameters[0] if parameters else None)
         request.address = connection.address
         request.user_agent = connection.user_agent
@@ -225,8 +227,7 @@ class DdpServer:
         own: dict[str, Any] = {"username": user.username, "name": user.name}
         if emails := orjson.loads(reply.user or b"{}").get("emails"):
             own["emails"] = emails
-        connection.write(frame(msg="added", collection="users", id=user.id, fields=own))
-        return {
+        return frame(msg="added", collection="users", id=user.id, fields=own), {
             "id": user.id,
             "token": reply.token,
             "tokenExpires": {"$date": reply.expires_at},
