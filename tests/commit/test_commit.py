@@ -203,7 +203,7 @@ async def test_a_busy_database_is_told_to_the_caller(world: World) -> None:
 async def test_what_is_cached_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = importlib.import_module("palaver.commit")
     monkeypatch.setattr(commit, "_MAX_WRITERS", 8)
-    monkeypatch.setattr(draft, "_MAX_CACHED_DOCUMENTS", 3)
+    monkeypatch.setattr("palaver.draft._MAX_CACHED_DOCUMENTS", 3)
     process = await world.start()
     rooms = [room_stream(f"room {n}") for n in range(40)]
     for _ in range(2):

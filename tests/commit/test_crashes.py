@@ -1,16 +1,18 @@
 """Processes that die, and what the others make of it: nothing acknowledged is lost, nothing happens twice."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from palaver.commit import Draft
-from palaver.database import Stream
+from palaver.database import Stream, StreamConflict
 from palaver.errors import PalaverError
 from palaver.events import room_stream
 from palaver.projections import project
+from palaver.v1.event_pb2 import Event
 from tests.commit.harness import (
     END,
     ROOM,
@@ -89,7 +91,7 @@ async def test_a_sweeper_that_dies_is_followed_by_another(
 
 
 async def append_only(world: World, stream: Stream, count: int) -> None:
-    """The commands `left <n>` of alice, appended and not projected."""
+    """Leaves the commands `left <n>` of alice, appended and not projected."""
     head = await world.database.get_head(stream)
     room = await world.database.get("rooms", stream.id)
     assert room is not None
@@ -104,12 +106,35 @@ async def append_only(world: World, stream: Stream, count: int) -> None:
         await send(f"left {number}" if stream == ROOM else f"{stream.id}/left {number}")(draft)
         assert draft.appended is not None
         events.append(draft.appended)
+    await leave_unprojected(world, stream, events)
+
+
+async def leave_unprojected(world: World, stream: Stream, events: Sequence[Event]) -> None:
+    """Appends events and projects nothing."""
     if "commit.after_append" not in world.harness.failpoints:
         await world.harness.append_only(stream, events)
         return
     writer = await world.start()
     with crash_at(writer, "commit.after_append"), pytest.raises(Crash):
         await writer.database.commit(stream, events, [project(event) for event in events])
+
+
+async def test_a_batch_that_stands_half_way_is_answered_as_far_as_it_stands(world: World) -> None:
+    process = await world.start()
+    commit = process.database.commit
+
+    async def commit_half(stream: Stream, events: Any, puts: Any) -> None:
+        process.database.commit = commit  # type: ignore[method-assign]
+        await leave_unprojected(world, stream, events[:2])
+        raise StreamConflict(2)
+
+    process.database.commit = commit_half  # type: ignore[method-assign]
+    commands = [process.start(ROOM, send(f"m{number}", check=False)) for number in range(4)]
+    assert [await commands[0], await get_applied(world.database, ROOM)] >= [2, 3]
+    assert await asyncio.gather(*commands) == [2, 3, 4, 5]
+    await check_stream(world.database, ROOM)
+    await process.stop()
+    assert world.log.seqs(ROOM) == [1, 2, 3, 4, 5]
 
 
 async def test_the_next_writer_projects_what_a_crash_left(world: World) -> None:
