@@ -7,6 +7,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from palaver import access
 from palaver.access import USERS_CHANGED, Access, User
 from palaver.api import Auth
 from palaver.errors import LoginRequired, NotAllowed, Unavailable
@@ -29,10 +30,14 @@ class SmallAuth:
         self.during: Callable[[], Awaitable[None]] | None = None
         self.available = True
         self.policies_read = 0
+        self.confirmations = 0
         self.users_read: list[str] = []
 
     async def get_policy(self, request: GetPolicyRequest) -> GetPolicyReply:
         self._check()
+        if request.HasField("known_seq") and request.known_seq == self.seq:
+            self.confirmations += 1
+            return GetPolicyReply(seq=self.seq)
         self.policies_read += 1
         reply = GetPolicyReply(
             permissions=map(orjson.dumps, self.permissions.values()),
@@ -84,7 +89,8 @@ class World:
 
     def __init__(self) -> None:
         self.auth, self.log, self.live = SmallAuth(), GappyLog(), EmbeddedLive()
-        self.access = Access(cast(Auth, self.auth), self.log, self.live)
+        self.now = 1000.0
+        self.access = Access(cast(Auth, self.auth), self.log, self.live, lambda: self.now)
 
     async def event(self, *, tell: bool = True, **fact: Any) -> None:
         """Appends an event to the workspace's stream, and tells of it unless it gets lost."""
@@ -292,6 +298,77 @@ async def test_many_ask_at_the_same_time(world: World) -> None:
     users = await asyncio.gather(*(world.access.find_user("Alice") for _ in range(20)))
     assert {user.id for user in users if user} == {"Alice"}
     assert world.auth.policies_read == 2
+
+
+# -- news that got lost ------------------------------------------------------------
+
+
+async def test_a_lost_change_of_a_user_is_obeyed_within_three_seconds(world: World) -> None:
+    await world.get_user("Alice")
+    world.auth.users["Alice"]["active"] = False
+    world.now += 2.9
+    assert (await world.get_user("Alice")).active
+    world.now += 0.2
+    with pytest.raises(LoginRequired):
+        await world.access.get_actor(user_actor("Alice"))
+    assert world.auth.policies_read == 1
+
+
+async def test_a_lost_change_of_the_policy_is_obeyed_within_three_seconds(world: World) -> None:
+    await world.get_user("Alice")
+    await world.grant("send", "nobody", tell=False)
+    world.now += 3.1
+    assert not world.access.may(await world.get_user("Alice"), "send")
+
+
+async def test_every_second_auth_confirms_the_policy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "_RENEW_SECONDS", 0.01)
+    renewing = asyncio.create_task(world.access.run_renewing())
+    try:
+        await _until(lambda: world.auth.confirmations > 2)
+        assert world.auth.policies_read == 1
+        world.auth.available = False
+        await asyncio.sleep(0.05)
+        world.auth.available = True
+        await world.set("Site_Name", "new", tell=False)
+        await _until(lambda: world.access.setting("Site_Name") == "new")
+    finally:
+        renewing.cancel()
+
+
+async def test_without_auth_nobody_is_trusted_for_long(world: World) -> None:
+    await world.get_user("Alice")
+    world.auth.available = False
+    world.now += 2.9
+    await world.access.get_actor(user_actor("Alice"))
+    world.now += 0.2
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await world.access.get_actor(user_actor("Alice"))
+    world.auth.available = True
+    await world.access.get_actor(user_actor("Alice"))
+
+
+async def test_all_wait_for_one_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[GetPolicyRequest] = []
+
+    async def never(request: GetPolicyRequest) -> GetPolicyReply:
+        asked.append(request)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(access, "_TRUST_SECONDS", 0.05)
+    monkeypatch.setattr(world.auth, "get_policy", never)
+    world.now += 4
+    found = await asyncio.gather(*(world.access.find_user("Alice") for _ in range(20)), return_exceptions=True)
+    assert {type(error) for error in found} == {Unavailable}
+    assert len(asked) == 1
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 # -- decisions ------------------------------------------------------------

@@ -1,14 +1,17 @@
 """What every role of a node must know at any moment: users' roles, permissions and settings, in memory.
 
 The auth service owns all of it; this is one cached view for the whole process, so that a message needs no call.
-The policy follows the workspace's stream; a cached user is dropped when auth says that they changed. Every service asks
-`Access` whether an actor may; no other code compares roles.
+The policy follows the workspace's stream; a cached user is dropped when auth says that they changed. Either news may
+get lost, so neither is trusted for more than three seconds: a user is read again then, and every second auth confirms
+that the policy is the same. While auth doesn't answer, nobody may do anything (`Unavailable`).
+Every service asks `Access` whether an actor may; no other code compares roles.
 """
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +19,7 @@ import orjson
 
 from palaver.api import Auth
 from palaver.database import Document
-from palaver.errors import LoginRequired, NotAllowed
+from palaver.errors import LoginRequired, NotAllowed, PalaverError, Unavailable
 from palaver.events import WORKSPACE
 from palaver.live import Live
 from palaver.log import Log
@@ -28,6 +31,8 @@ logger = logging.getLogger(__name__)
 USERS_CHANGED = "users"
 """Live subject: auth publishes the id of each user whose document changed, before it answers."""
 
+_TRUST_SECONDS = 3.0
+_RENEW_SECONDS = 1.0
 _MAX_USERS = 50_000
 
 
@@ -81,14 +86,17 @@ class Policy:
 class Access:
     """The node's view of who may do what."""
 
-    def __init__(self, auth: Auth, log: Log, live: Live) -> None:
+    def __init__(self, auth: Auth, log: Log, live: Live, clock: Callable[[], float] = time.monotonic) -> None:
         self._auth = auth
         self._log = log
         self._live = live
-        self._users: OrderedDict[str, User] = OrderedDict()
+        self._clock = clock
+        self._users: OrderedDict[str, tuple[User, float]] = OrderedDict()  # with the time until which to trust it
         self.policy = Policy()
-        self._reload_needed = False
+        self._trusted_until = 0.0  # the policy
+        self._reload_needed = True
         self._reloading = asyncio.Lock()
+        self._failures = 0  # how often auth did not answer
         self._arrived: list[Event] | None = None  # events that came while the policy was being read
         self._losses = 0  # how often something may have been missed
         self._dropped: list[set[str]] = []  # for each reading of users under way: who changed meanwhile
@@ -109,6 +117,7 @@ class Access:
         self._reload_needed = True
         while self._reload_needed:
             losses, self._arrived = self._losses, []
+            asked = self._clock()
             try:
                 reply = await self._auth.get_policy(GetPolicyRequest())
                 policy = Policy()
@@ -122,6 +131,7 @@ class Access:
                         document = orjson.loads(data)
                         kind[document["_id"]] = document
                 self.policy = policy
+                self._trusted_until = asked + _TRUST_SECONDS
                 self._users.clear()
                 self._reload_needed = losses != self._losses
             finally:
@@ -129,31 +139,74 @@ class Access:
             for event in arrived:
                 self._on_workspace_event(event)
 
+    async def run_renewing(self) -> None:
+        """The background task that has auth confirm the policy every second. Runs until it is cancelled."""
+        answers = True
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                async with self._reloading:
+                    await self._renew()
+                answers = True
+            except PalaverError as error:
+                if answers:
+                    logger.warning("auth does not confirm the policy: %s", error)
+                answers = False
+
     async def _refresh(self) -> None:
-        """Reads again what may have been missed; one reading serves all who wait for it."""
+        """Has the policy confirmed, or read again; one answer, or its absence, serves all who wait for it."""
+        failures = self._failures
         async with self._reloading:
-            if self._reload_needed:
-                await self._reload()
+            if self._is_trusted():
+                return
+            if failures != self._failures:
+                raise Unavailable
+            await self._renew()
+
+    async def _renew(self) -> None:
+        try:
+            async with asyncio.timeout(_TRUST_SECONDS):
+                if self._reload_needed or not await self._is_current():
+                    await self._reload()
+        except TimeoutError as error:
+            self._failures += 1
+            raise Unavailable from error
+        except PalaverError:
+            self._failures += 1
+            raise
+
+    async def _is_current(self) -> bool:
+        """Whether auth knows of nothing that is newer than the policy here."""
+        asked = self._clock()
+        reply = await self._auth.get_policy(GetPolicyRequest(known_seq=self.policy.seq))
+        if reply.seq > self.policy.seq:
+            return False
+        self._trusted_until = asked + _TRUST_SECONDS
+        return True
+
+    def _is_trusted(self) -> bool:
+        return not self._reload_needed and self._clock() < self._trusted_until
 
     def setting(self, setting_id: str) -> Any:
         return self.policy.setting(setting_id)
 
     async def find_user(self, user_id: str) -> User | None:
         """The user, or None for an unknown or deleted one."""
-        user = self._users.get(user_id)
-        if user is not None and not self._reload_needed:
-            return user
+        known = self._users.get(user_id)
+        if known is not None and not self._reload_needed and self._clock() < min(known[1], self._trusted_until):
+            return known[0]
         return (await self.find_users([user_id])).get(user_id)
 
     async def find_users(self, user_ids: Iterable[str]) -> dict[str, User]:
         """Several users by their ids; unknown ones are left out."""
-        if self._reload_needed:
+        if not self._is_trusted():
             await self._refresh()
+        now = self._clock()
         found: dict[str, User] = {}
         missing: list[str] = []
         for user_id in user_ids:
-            if (user := self._users.get(user_id)) is not None:
-                found[user_id] = user
+            if (known := self._users.get(user_id)) is not None and now < known[1]:
+                found[user_id] = known[0]
             else:
                 missing.append(user_id)
         if missing:
@@ -164,14 +217,17 @@ class Access:
         """Asks auth, and remembers the users of whom no change was told meanwhile."""
         dropped: set[str] = set()
         self._dropped.append(dropped)
-        losses = self._losses
+        losses, asked = self._losses, self._clock()
         try:
             reply = await self._auth.get_users(GetUsersRequest(user_ids=user_ids))
         finally:
             self._dropped = [other for other in self._dropped if other is not dropped]
         found = {user.id: user for user in map(_user_from, map(orjson.loads, reply.documents))}
         if losses == self._losses:
-            self._users.update((id, user) for id, user in found.items() if id not in dropped)
+            trusted_until = asked + _TRUST_SECONDS
+            for id in user_ids:
+                self._users.pop(id, None)
+            self._users.update((id, (user, trusted_until)) for id, user in found.items() if id not in dropped)
         while len(self._users) > _MAX_USERS:
             self._users.popitem(last=False)
         return found

@@ -104,6 +104,7 @@ class Node:
             await self.roles[role.name].open()
             if role is roles[0]:
                 await self.access.open()
+                self.spawn(self.access.run_renewing(), "access")
         self.spawn(self.commits.run_sweeping(), "sweeping")
         self.spawn(measure_loop_lag(), "loop lag")
         self.ready = True

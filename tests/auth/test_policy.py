@@ -8,7 +8,7 @@ import pytest
 from palaver.api import Auth
 from palaver.errors import InvalidInput, LoginRequired, NotAllowed
 from palaver.events import SYSTEM, WORKSPACE, user_actor
-from palaver.v1.auth_pb2 import GetPolicyRequest, UpdatePermissionsRequest, UpdateSettingRequest
+from palaver.v1.auth_pb2 import GetPolicyReply, GetPolicyRequest, UpdatePermissionsRequest, UpdateSettingRequest
 from palaver.v1.event_pb2 import Actor, Event
 from tests.auth.helpers import ADMIN, create_user, eventually, grant, loaded, set_setting
 from tests.services import ADMIN_ID, RunningServices
@@ -178,3 +178,14 @@ async def test_who_may_change_them_can_be_changed(auth: Auth) -> None:
     await grant(auth, "access-permissions", "user", actor_id=alice["_id"])
     with pytest.raises(NotAllowed):
         await grant(auth, "create-user", "admin", actor_id=ADMIN_ID)
+
+
+async def test_whoever_knows_the_policy_is_told_so(auth: Auth) -> None:
+    seq = (await get_policy(auth))[3]
+    reply = await auth.get_policy(GetPolicyRequest(known_seq=seq))
+    assert reply == GetPolicyReply(seq=seq)
+    await set_setting(auth, "Site_Name", "Another")
+    reply = await auth.get_policy(GetPolicyRequest(known_seq=seq))
+    assert (reply.seq, len(reply.settings) > 100) == (seq + 1, True)
+    reply = await auth.get_policy(GetPolicyRequest(known_seq=0))
+    assert reply.settings

@@ -40,9 +40,11 @@ class Policies:
         self._store = store
         self._defaults = defaults
 
-    async def get(self, _: GetPolicyRequest) -> GetPolicyReply:
-        """All of it: the defaults, and what the database holds instead."""
+    async def get(self, request: GetPolicyRequest) -> GetPolicyReply:
+        """All of it: the defaults, and what the database holds instead; or that the caller knows it."""
         seq = await self._node.commits.catch_up(WORKSPACE)
+        if request.HasField("known_seq") and request.known_seq == seq:
+            return GetPolicyReply(seq=seq)
         return GetPolicyReply(
             permissions=_encoded(await self.list_permissions()),
             roles=_encoded((await self.list_roles()).values()),

@@ -134,12 +134,12 @@ class Tokens:
 
     async def _read(self, token: str, hashed: str) -> Recognized:
         self._forget(hashed)
-        forgotten = self._forgotten
+        forgotten, asked = self._forgotten, self._clock()
         stored = await self._store.find_token(hashed) if 0 < len(token) <= _MAX_TOKEN else None
         if stored is None or "revoked_at" in stored:
             raise LoginFailed(LOGGED_OUT)
         expires_at = stored.get("expires_at", {}).get("$date", 0)
-        known = Recognized(hashed, stored["user_id"], expires_at, self._clock() + _TRUST_SECONDS)
+        known = Recognized(hashed, stored["user_id"], expires_at, asked + _TRUST_SECONDS)
         if forgotten == self._forgotten:
             self._remember(known)
         return known

@@ -597,14 +597,21 @@ Global___ListUsersRequest: _TypeAlias = ListUsersRequest  # noqa: Y015
 class GetPolicyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    KNOWN_SEQ_FIELD_NUMBER: _builtins.int
+    known_seq: _builtins.int
+    """whoever knows the policy of this seq is told only the seq while it is the same"""
     def __init__(
         self,
+        *,
+        known_seq: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_known_seq", b"_known_seq", "known_seq", b"known_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_seq", b"_known_seq", "known_seq", b"known_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__known_seq: _TypeAlias = _typing.Literal["known_seq"]  # noqa: Y015
+    _WhichOneofArgType__known_seq: _TypeAlias = _typing.Literal["_known_seq", b"_known_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__known_seq) -> _WhichOneofReturnType__known_seq | None: ...
 
 Global___GetPolicyRequest: _TypeAlias = GetPolicyRequest  # noqa: Y015
 
