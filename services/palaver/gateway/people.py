@@ -238,8 +238,7 @@ class People:
             self._states.subscription_due(room, session)
 
     def _close(self, session: Session, connections: list[Connection]) -> None:
-        if connections:
-            session.tell(_FORCE_LOGOUT, b"")
+        session.tell(_FORCE_LOGOUT, b"", connections)
         for connection in connections:
             connection.close(1000, "logged out")
 
@@ -277,8 +276,9 @@ class People:
 
     def on_room_deleted(self, room: Room) -> None:
         """A room is gone: every room list loses it."""
-        for session in list(room.members):
-            self._states.tell_removed(room, session, "")
+        sessions = list(room.members)
+        for session in sessions:
             session.rooms.discard(room)
             self._exit(session, room)
             self._node.spawn(self._rooms.unlisten([room]), f"leave {room.id}")
+        self._node.spawn(self._states.tell_deleted(room, sessions), f"deleted {room.id}")

@@ -155,7 +155,9 @@ class Gateway:
         if setting.get("public"):
             shown = {name: setting.get(name) for name in ("_id", "value", "type", "enterprise")}
             shown["properties"] = {}
-            self.streams.tell("stream-notify-all", "public-settings-changed", b'"updated",' + orjson.dumps(shown))
+            arguments = b'"updated",' + orjson.dumps(shown)
+            self.streams.tell("stream-notify-all", "public-settings-changed", arguments)
+            self.streams.tell("stream-notify-all", "public-info", b'["public-settings-changed",[' + arguments + b"]]")
         else:
             # Only those with a settings permission subscribe: see Streams.
             self.streams.tell("stream-notify-logged", "private-settings-changed", b'"updated",' + orjson.dumps(setting))

@@ -69,12 +69,13 @@ class Session:
             events |= connection.notify_events
         self.events = events
 
-    def tell(self, bit: int, arguments: bytes) -> None:
-        """Sends one event of stream-notify-user to the connections that hear it. `arguments`: JSON without brackets."""
+    def tell(self, bit: int, arguments: bytes, connections: "list[Connection] | None" = None) -> None:
+        """Sends one event of stream-notify-user to the connections (of these) that hear it. `arguments`: JSON without
+        brackets."""
         if not self.events & bit:
             return
         event = f"{self.user_id}/{NOTIFY_USER_EVENTS[bit.bit_length() - 1]}"
         data = text_frame(changed_prefix("stream-notify-user", event) + arguments + CHANGED_SUFFIX)
-        for connection in self.connections:
+        for connection in self.connections if connections is None else connections:
             if connection.notify_events & bit:
                 connection.write(data)

@@ -13,6 +13,7 @@ import orjson
 from palaver.access import Access
 from palaver.database import Document
 from palaver.documents import public_room
+from palaver.errors import PalaverError
 from palaver.events import SYSTEM
 from palaver.gateway.fanout import Room
 from palaver.gateway.session import NOTIFICATION, ROOMS_CHANGED, SUBSCRIPTIONS_CHANGED, Session
@@ -168,11 +169,26 @@ class RoomStates:
         session.tell(SUBSCRIPTIONS_CHANGED, b'"removed",' + orjson.dumps(subscription))
         session.tell(ROOMS_CHANGED, b'"removed",' + orjson.dumps({"_id": room.id, "t": room.type}))
 
+    async def tell_deleted(self, room: Room, sessions: list[Session]) -> None:
+        """The room is gone for these members; their clients know it by the subscription's id."""
+        try:
+            for start in range(0, len(sessions), SLICE):
+                by_user = {session.user_id: session for session in sessions[start : start + SLICE]}
+                reply = await self._node.services.messaging.list_subscriptions(
+                    ListSubscriptionsRequest(actor=SYSTEM, updated_since=-1, room_ids=[room.id], user_ids=list(by_user))
+                )
+                for data in reply.subscriptions:
+                    subscription = orjson.loads(data)
+                    if (session := by_user.get(subscription["u"]["_id"])) is not None:
+                        self.tell_removed(room, session, subscription["_id"])
+        except PalaverError as error:
+            logger.warning("could not tell that room %s is gone: %s", room.id, error)
+
     def notify(self, room: Room, fact: MessageSent) -> None:
         """Desktop notifications for those whom a message mentions, and for the other side of a direct room."""
         mentioned = {mention.user_id for mention in fact.mentions}
-        everyone = room.type == "d" or _mentions_all(room, fact)
-        if not (mentioned or everyone) or not fact.counts:
+        everyone = fact.counts and (room.type == "d" or _mentions_all(room, fact))
+        if not (mentioned or everyone):
             return
         listeners = [
             session

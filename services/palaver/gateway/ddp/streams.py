@@ -42,7 +42,21 @@ _ACTIVITIES = frozenset({"user-typing", "user-recording", "user-uploading", "use
 _ACTIVITY_EVENTS = ("user-activity", "typing")
 # Streams whose events concern everybody who is logged in, or everybody at all.
 _LOGGED_STREAMS = frozenset({"stream-notify-logged", "stream-roles"})
-_OPEN_STREAMS = frozenset({"stream-notify-all"})
+_OPEN_STREAMS = frozenset({"stream-notify-all", "stream-apps", "stream-importers"})
+# Streams of features that are not built: known to clients, and refused.
+_CLOSED_STREAMS = frozenset(
+    {
+        "stream-notify-room-users",
+        "stream-room-data",
+        "stream-stdout",
+        "stream-canned-responses",
+        "stream-livechat-room",
+        "stream-livechat-inquiry-queue-observer",
+        "stream-integrationHistory",
+        "stream-apps-engine",
+        "stream-local",
+    }
+)
 # Subscriptions of Meteor's own that carry no documents here.
 _EMPTY_PUBLICATIONS = frozenset({"meteor.loginServiceConfiguration", "meteor_autoupdate_clientVersions", "activeUsers"})
 _SETTINGS_PERMISSIONS = ("view-privileged-setting", "edit-privileged-setting", "manage-selected-settings")
@@ -71,6 +85,8 @@ _TOPICS = {
         }
     ),
     "stream-roles": frozenset({"roles"}),
+    "stream-apps": frozenset({"apps"}),
+    "stream-importers": frozenset({"progress"}),
 }
 
 
@@ -153,7 +169,7 @@ class Streams:
             await self._enter_user(connection, event)
         elif stream == "stream-notify-room":
             await self._enter_room(connection, event)
-        elif stream == "stream-notify-room-users":
+        elif stream in _CLOSED_STREAMS:
             raise StreamRefused
         else:
             raise StreamNotFound(f"Subscription '{stream[:100]}' not found")

@@ -213,7 +213,9 @@ async def update_user(call: Call, user_id: str, changes: UserChanges) -> None:
         fields["password"] = new_token()
     active, status, text = (given.get(name) for name in ("active", "status", "statusText"))
     if fields or (active is None and status is None and text is None):
-        await call.services.auth.update_user(UpdateUserRequest(actor=call.actor, user_id=user_id, set=encode(fields)))
+        await call.services.auth.update_user(
+            UpdateUserRequest(actor=call.actor, user_id=user_id, set=encode(fields), hashed_token=call.hashed_token)
+        )
     if active is not None:
         await set_active(call, user_id, active)
     if status is not None or text is not None:
@@ -239,6 +241,7 @@ async def update_own(
                 set=encode(changes),
                 own=True,
                 current_password=current_password,
+                hashed_token=call.hashed_token,
             )
         )
     if status is not None or status_text is not None:
