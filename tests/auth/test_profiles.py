@@ -227,17 +227,24 @@ async def test_a_new_address_is_not_verified(auth: Auth) -> None:
 
 async def test_passwords_change(auth: Auth) -> None:
     alice = await create_user(auth, "alice", require_password_change=True)
-    token = (await login(auth, "alice")).token
-    changed = await update_own(auth, alice["_id"], {"password": "second"})
+    other, mine = await login(auth, "alice"), await login(auth, "alice")
+    token = mine.token
+    changed = await update_own(auth, alice["_id"], {"password": "second"}, hashed_token=mine.hashed_token)
     assert "requirePasswordChange" not in changed
-    await authenticate(auth, token)  # the caller ends the other logins; it knows which one is its own
+    await authenticate(auth, token)
+    with pytest.raises(LoginRequired):
+        await authenticate(auth, other.token)
     with pytest.raises(LoginFailed):
         await login(auth, "alice")
     await login(auth, "alice", "second")
     await update_user(auth, ADMIN_ID, alice["_id"], {"password": "third", "requirePasswordChange": True})
     with pytest.raises(LoginRequired):
         await authenticate(auth, token)
-    assert loaded((await login(auth, "alice", "third")).user)["requirePasswordChange"] is True
+    third = await login(auth, "alice", "third")
+    assert loaded(third.user)["requirePasswordChange"] is True
+    await update_user(auth, ADMIN_ID, alice["_id"], {"password": "fourth"}, hashed_token=third.hashed_token)
+    with pytest.raises(LoginRequired):
+        await authenticate(auth, third.token)
 
 
 async def test_the_current_password_is_asked_for(auth: Auth, running: RunningServices) -> None:

@@ -277,8 +277,11 @@ async def test_update_own(admin: Client, anybody: Client) -> None:
 async def test_own_password_by_second_factor(admin: Client, anybody: Client) -> None:
     """Clients also prove the current password in the headers of a second factor."""
     alice = await admin.make_user("alice")
+    other = await anybody.login("alice", PASSWORD)
     alice.headers |= {"X-2fa-Code": PASSWORD, "X-2fa-Method": "password"}
     await alice.post("users.updateOwnBasicInfo", data={"newPassword": "another one"})
+    await alice.get("me")
+    await other.get("me", 401)
     await anybody.login("alice", "another one")
 
 

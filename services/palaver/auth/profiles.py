@@ -129,8 +129,8 @@ class Profiles:
                 user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email, tell=False)
         else:
             user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email, tell=False)
-        if password is not None and not own:
-            await self._tokens.revoke(user_id, by)
+        if password is not None:
+            await self._tokens.revoke(user_id, by, keep=request.hashed_token if user_id == actor.id else None)
         else:
             await self._accounts.tell(user_id)
         return UserReply(user=orjson.dumps(public_user(user)))

@@ -376,6 +376,7 @@ class UpdateUserRequest(_message.Message):
     SET_FIELD_NUMBER: _builtins.int
     OWN_FIELD_NUMBER: _builtins.int
     CURRENT_PASSWORD_FIELD_NUMBER: _builtins.int
+    HASHED_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     set: _builtins.bytes
     """JSON: name, username, email, password, roles, bio, nickname, statusText, customFields, verified, requirePasswordChange, preferences …"""
@@ -383,6 +384,8 @@ class UpdateUserRequest(_message.Message):
     """the user changes their own data (other rules than an admin's)"""
     current_password: _builtins.str
     """plain or sha-256 hexadecimal, where a change of one's own asks for it"""
+    hashed_token: _builtins.str
+    """the actor's login: their own new password ends all their others"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
@@ -393,10 +396,11 @@ class UpdateUserRequest(_message.Message):
         set: _builtins.bytes = ...,
         own: _builtins.bool = ...,
         current_password: _builtins.str = ...,
+        hashed_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "current_password", b"current_password", "own", b"own", "set", b"set", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "current_password", b"current_password", "hashed_token", b"hashed_token", "own", b"own", "set", b"set", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
