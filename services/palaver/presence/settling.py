@@ -32,7 +32,8 @@ MARKS = "presence.users"
 MARK_SECONDS = 3600.0
 _BATCH = 256
 _AT_ONCE = 16
-_DISABLED = "Presence_broadcast_disabled"
+# The first is the server's own (an admin can only take it back), the second the admin's.
+_DISABLING = ("Presence_broadcast_disabled", "Troubleshoot_Disable_Presence_Broadcast")
 _VALUES = {status: name.encode() for status, name in rules.NAMES.items()}
 
 
@@ -73,8 +74,8 @@ class Settling:
 
     def is_told(self) -> bool:
         """Whether the workspace wants presence to be told at all."""
-        setting = self._node.access.policy.settings.get(_DISABLED)
-        return setting is None or not setting["value"]
+        settings = self._node.access.policy.settings
+        return not any(name in settings and settings[name]["value"] for name in _DISABLING)
 
     async def run(self) -> None:
         """The background task."""
