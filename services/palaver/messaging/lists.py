@@ -201,8 +201,7 @@ class Lists:
 
     async def list_memberships(self, request: ListMembershipsRequest) -> ListMembershipsReply:
         """Ids of the rooms that a user is in."""
-        subscriptions = await self._store.list_subscriptions(request.user_id)
-        return ListMembershipsReply(room_ids=[subscription["rid"] for subscription in subscriptions])
+        return ListMembershipsReply(room_ids=await self._store.list_room_ids(request.user_id))
 
     async def check_access(self, request: RoomRequest) -> CheckAccessReply:
         """Whether the actor may hear the room. Raises RoomNotFound."""

@@ -51,6 +51,10 @@ class Store:
             where["rid"] = {"$in": list(room_ids)}
         return await self.database.find("subscriptions", where)
 
+    async def list_room_ids(self, user_id: str) -> list[str]:
+        """Ids of the rooms that the user is a member of: read from the index alone."""
+        return await self.database.list_values("subscriptions", "rid", {"u._id": user_id, "left_at": None})
+
     async def list_ended_subscriptions(self, user_id: str, since: int) -> list[Document]:
         """Memberships that ended since then."""
         return await self.database.find("subscriptions", {"u._id": user_id, "left_at": {"$gt": {"$date": since}}})
