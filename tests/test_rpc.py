@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from palaver import rpc
 from palaver.api import Presence
@@ -27,12 +28,9 @@ from palaver.v1.auth_pb2 import Empty
 from palaver.v1.presence_pb2 import (
     AWAY,
     ConnectRequest,
-    DisconnectRequest,
     GetPresenceReply,
     GetPresenceRequest,
     ListConnectionsReply,
-    SetConnectionStatusRequest,
-    SetStatusRequest,
     UserPresence,
 )
 
@@ -54,20 +52,16 @@ class Subject:
             await self.behave(request)
         return GetPresenceReply(users=[UserPresence(user_id=id, status=AWAY) for id in request.user_ids])
 
-    async def connect(self, request: ConnectRequest) -> Empty:
-        return Empty()
-
-    async def disconnect(self, request: DisconnectRequest) -> Empty:
-        return Empty()
-
-    async def set_connection_status(self, request: SetConnectionStatusRequest) -> Empty:
-        return Empty()
-
-    async def set_status(self, request: SetStatusRequest) -> Empty:
-        return Empty()
-
     async def list_connections(self, request: Empty) -> ListConnectionsReply:
         return ListConnectionsReply(users=7)
+
+    def __getattr__(self, name: str) -> Behaviour:
+        """Every other method does nothing."""
+
+        async def answer(_: Any) -> Empty:
+            return Empty()
+
+        return answer
 
 
 class Pair:
@@ -111,12 +105,6 @@ async def test_requests_and_replies_arrive() -> None:
         assert both.subject.asked == [GetPresenceRequest(user_ids=["a", "ü😀", ""])]
         assert await both.presence.list_connections(Empty()) == ListConnectionsReply(users=7)
         assert await both.presence.connect(ConnectRequest(node_id="n")) == Empty()
-
-
-async def test_a_service_has_every_method_of_its_descriptor() -> None:
-    async with pair() as both:
-        for method in DESCRIPTOR.methods:
-            assert callable(getattr(both.remote, rpc.method_name(method)))
 
 
 async def test_calls_run_at_the_same_time() -> None:
@@ -409,7 +397,5 @@ async def test_calls_are_measured() -> None:
 
 
 def _counted(name: str, code: str = "") -> float:
-    from prometheus_client import REGISTRY
-
     labels = {"service": "Presence", "method": "GetPresence"} | ({"code": code} if code else {})
     return REGISTRY.get_sample_value(name, labels) or 0.0
