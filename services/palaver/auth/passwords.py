@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 from prometheus_client import Histogram
 
+from palaver.auth.rules import MAX_PASSWORD, digest_of, normal_digest
 from palaver.database import Document
 from palaver.errors import Unavailable
 from palaver.ids import new_token
@@ -50,6 +51,15 @@ class Passwords:
         stored = stored_hash(user) if user is not None else None
         right = await self._run(self._verify, stored or self._nobody, digest)
         return right and bool(stored)
+
+    async def verify_given(self, user: Document, given: str) -> bool:
+        """The same for what a client sends: the password, or its SHA-256 in hexadecimal."""
+        if not 0 < len(given) <= MAX_PASSWORD:
+            return False
+        digest = normal_digest(given)
+        if digest is not None and await self.verify(user, digest):
+            return True
+        return await self.verify(user, digest_of(given))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

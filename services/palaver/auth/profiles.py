@@ -169,10 +169,7 @@ class Profiles:
             return
         if not current:
             raise SecondFactorRequired(details={"method": "password", "availableMethods": []})
-        digest = rules.normal_digest(current)
-        if digest is not None and await self._passwords.verify(user, digest):
-            return
-        if not await self._passwords.verify(user, rules.digest_of(current)):
+        if not await self._passwords.verify_given(user, current):
             raise NotAllowed("Invalid password", code="error-invalid-password")
 
     def _check_fields(self, changes: Changes, user: Document) -> None:

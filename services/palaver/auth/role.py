@@ -13,6 +13,7 @@ from palaver.auth.passwords import Passwords
 from palaver.auth.policy import Policies
 from palaver.auth.profiles import Profiles
 from palaver.auth.roles import Roles
+from palaver.auth.second_factor import SecondFactor
 from palaver.auth.store import Store
 from palaver.auth.tokens import Tokens
 from palaver.auth.users import Users
@@ -20,6 +21,7 @@ from palaver.node import Node
 from palaver.v1.auth_pb2 import (
     AuthenticateReply,
     AuthenticateRequest,
+    CheckSecondFactorRequest,
     CreateUserRequest,
     DeleteRoleRequest,
     DocumentsReply,
@@ -63,6 +65,7 @@ def build(node: Node) -> "AuthService":
         users=users,
         profiles=Profiles(node, store, accounts, passwords, tokens, users),
         logins=Logins(node, store, passwords, tokens),
+        second_factor=SecondFactor(node, store, passwords),
         policies=policies,
         roles=Roles(node, store, accounts, policies),
     )
@@ -81,6 +84,7 @@ class AuthService:
         users: Users,
         profiles: Profiles,
         logins: Logins,
+        second_factor: SecondFactor,
         policies: Policies,
         roles: Roles,
     ) -> None:
@@ -91,6 +95,7 @@ class AuthService:
         self._users = users
         self._profiles = profiles
         self._logins = logins
+        self._second_factor = second_factor
         self._policies = policies
         self._roles = roles
 
@@ -114,6 +119,9 @@ class AuthService:
 
     async def logout(self, request: LogoutRequest) -> Empty:
         return await self._logins.logout(request)
+
+    async def check_second_factor(self, request: CheckSecondFactorRequest) -> Empty:
+        return await self._second_factor.check(request)
 
     async def register_user(self, request: RegisterUserRequest) -> UserReply:
         return await self._users.register(request)

@@ -12,6 +12,7 @@ from palaver.config import Config
 from palaver.errors import LoginRequired
 from palaver.events import user_actor
 from palaver.node import Services
+from palaver.v1.auth_pb2 import CheckSecondFactorRequest
 from palaver.v1.event_pb2 import Actor
 
 if TYPE_CHECKING:
@@ -55,6 +56,17 @@ class Call:
         if self.user is None:
             raise LoginRequired
         return self.user
+
+    async def check_second_factor(self) -> None:
+        """For what a stolen login must not be enough for. Raises SecondFactorRequired, NotAllowed."""
+        await self.services.auth.check_second_factor(
+            CheckSecondFactorRequest(
+                actor=self.actor,
+                code=self.second_factor_code,
+                method=self.second_factor_method,
+                hashed_token=self.hashed_token,
+            )
+        )
 
     def may(self, permission_id: str) -> bool:
         """Whether the caller has a permission by their workspace roles."""

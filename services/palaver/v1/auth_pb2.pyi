@@ -258,6 +258,38 @@ class LogoutRequest(_message.Message):
 Global___LogoutRequest: _TypeAlias = LogoutRequest  # noqa: Y015
 
 @_typing.final
+class CheckSecondFactorRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    HASHED_TOKEN_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """method password: plain or sha-256 hexadecimal"""
+    method: _builtins.str
+    """password; empty: whichever is asked for"""
+    hashed_token: _builtins.str
+    """the login for which a success is remembered"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        code: _builtins.str = ...,
+        method: _builtins.str = ...,
+        hashed_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "code", b"code", "hashed_token", b"hashed_token", "method", b"method"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSecondFactorRequest: _TypeAlias = CheckSecondFactorRequest  # noqa: Y015
+
+@_typing.final
 class RegisterUserRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -48,17 +48,20 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A declared method. `anonymous`: it may be called before login."""
+    """A declared method. `anonymous`: it may be called before login. `second_factor`: a login alone is not enough."""
 
     name: str
     handler: MethodHandler
     parameters: tuple[Any, ...]
     anonymous: bool
+    second_factor: bool
     variadic: bool  # the last type is that of all further arguments
     shape: type[msgspec.Struct]  # the others as one array: a struct's types are analysed once, not in each call
 
 
-def method(name: str, *parameters: Any, anonymous: bool = False, variadic: bool = False) -> Callable[[M], M]:
+def method(
+    name: str, *parameters: Any, anonymous: bool = False, second_factor: bool = False, variadic: bool = False
+) -> Callable[[M], M]:
     """Declares `handler` as the method `name`."""
 
     fixed = parameters[:-1] if variadic else parameters
@@ -66,7 +69,7 @@ def method(name: str, *parameters: Any, anonymous: bool = False, variadic: bool 
 
     def declare(handler: M) -> M:
         declared: list[Method] = getattr(handler, "methods", [])
-        declared.append(Method(name, handler, parameters, anonymous, variadic, shape))
+        declared.append(Method(name, handler, parameters, anonymous, second_factor, variadic, shape))
         handler.methods = declared  # type: ignore[attr-defined]
         return handler
 
@@ -102,6 +105,8 @@ async def call_method(methods: Mapping[str, Method], name: str, call: Call, argu
             converted = _convert(declared, arguments[:-1])
         except msgspec.ValidationError:
             raise MatchFailed(details={"argument": str(error)[:200]}) from error
+    if declared.second_factor:
+        await call.check_second_factor()
     return await declared.handler(call, *converted)
 
 

@@ -148,6 +148,8 @@ class RestSurface:
             granted = [call.may(permission) for permission in found.permissions]
             if not (any(granted) if found.any_permission else all(granted)):
                 raise Unauthorized
+        if found.second_factor:
+            await call.check_second_factor()
         answer = await found.handler(call, *arguments, **parameters)
         if isinstance(answer, Response):
             return answer

@@ -32,13 +32,13 @@ async def load_locale(call: Call, locale: str) -> None:
     """Texts of dates for a language: clients have them, and use their own when nothing comes."""
 
 
-@method("saveSetting", str, Any)
+@method("saveSetting", str, Any, second_factor=True)
 async def save_setting(call: Call, setting_id: str, value: Any) -> bool:
     await policy.update_setting(call, setting_id, value)
     return True
 
 
-@method("saveSettings", list[Change])
+@method("saveSettings", list[Change], second_factor=True)
 async def save_settings(call: Call, changes: list[Change]) -> bool:
     for change in changes:
         await policy.update_setting(call, change.id, change.value)

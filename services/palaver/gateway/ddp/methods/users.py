@@ -143,7 +143,7 @@ async def set_user_active_status(call: Call, user_id: str, active: bool) -> bool
     return True
 
 
-@method("insertOrUpdateUser", UserData)
+@method("insertOrUpdateUser", UserData, second_factor=True)
 async def insert_or_update_user(call: Call, data: UserData) -> Any:
     """Answers the new user's id, or true for one that is changed."""
     if data.id:

@@ -1,0 +1,90 @@
+"""What a login alone is not enough for: the password is asked for again."""
+
+import dataclasses
+
+import pytest
+
+from palaver.auth.rules import digest_of
+from tests.gateway.rest import Client, as_admin, new_user
+from tests.services import ADMIN_PASSWORD
+
+ASKED = {"method": "password", "availableMethods": [], "emailOrUsername": "boss"}
+
+
+@pytest.fixture
+async def strict(admin: Client) -> Client:
+    """The administrator, outside of the test mode."""
+    admin.node.config = dataclasses.replace(admin.node.config, test_mode=False)
+    return admin
+
+
+def password(code: str, method: str = "password") -> dict[str, str]:
+    return {"X-2fa-Code": code, "X-2fa-Method": method}
+
+
+async def change(client: Client, headers: dict[str, str] | None = None) -> tuple[int, dict[str, object]]:
+    answer = await client.request("POST", "settings/Site_Name", json={"value": "Changed"}, headers=headers or {})
+    return answer.status_code, answer.json()
+
+
+async def test_the_password_is_asked_for(strict: Client) -> None:
+    for headers in ({}, password(""), password(ADMIN_PASSWORD, "totp")):
+        status, body = await change(strict, headers)
+        assert status == 400
+        assert body == {
+            "success": False,
+            "error": "TOTP Required [totp-required]",
+            "errorType": "totp-required",
+            "details": ASKED,
+        }
+    for wrong in ("wrong", digest_of("wrong"), "x" * 10_000):
+        status, body = await change(strict, password(wrong))
+        assert (status, body["errorType"], body["details"]) == (400, "totp-invalid", ASKED)
+    assert strict.node.access.setting("Site_Name") != "Changed"
+
+
+@pytest.mark.parametrize("code", [ADMIN_PASSWORD, digest_of(ADMIN_PASSWORD), digest_of(ADMIN_PASSWORD).upper()])
+async def test_a_success_is_remembered_for_this_login(strict: Client, anybody: Client, code: str) -> None:
+    assert (await change(strict, password(code)))[0] == 200
+    assert (await change(strict))[0] == 200
+    other = await as_admin(anybody)
+    assert (await change(other))[0] == 400
+
+
+async def test_nothing_is_remembered_when_the_setting_says_so(admin: Client) -> None:
+    await admin.post("settings/Accounts_TwoFactorAuthentication_RememberFor", value=0)
+    admin.node.config = dataclasses.replace(admin.node.config, test_mode=False)
+    assert (await change(admin, password(ADMIN_PASSWORD)))[0] == 200
+    assert (await change(admin))[0] == 400
+
+
+@pytest.mark.parametrize("setting", ["Enabled", "Enforce_Password_Fallback"])
+async def test_the_settings_may_ask_for_none(admin: Client, setting: str) -> None:
+    await admin.post(f"settings/Accounts_TwoFactorAuthentication_{setting}", value=False)
+    admin.node.config = dataclasses.replace(admin.node.config, test_mode=False)
+    assert (await change(admin))[0] == 200
+
+
+async def test_guessing_ends(strict: Client) -> None:
+    limit = strict.node.access.setting("Block_Multiple_Failed_Logins_Attempts_Until_Block_by_User")
+    for _ in range(limit):
+        assert (await change(strict, password("wrong")))[1]["errorType"] == "totp-invalid"
+    assert (await change(strict, password(ADMIN_PASSWORD)))[1]["errorType"] == "totp-max-attempts"
+
+
+async def test_only_whoever_is_logged_in_is_asked(strict: Client) -> None:
+    await strict.post("users.create", **new_user("alice"))
+    alice = await strict.login("alice")
+    answer = await alice.post("users.update", 400, userId=strict.user_id, data={"name": "x"})
+    assert answer["errorType"] == "totp-required"
+    await Client(strict.http, strict.node).post("users.update", 401, userId=strict.user_id, data={"name": "x"})
+
+
+async def test_methods(strict: Client) -> None:
+    frame = await strict.call("saveSetting", "Site_Name", "Changed")
+    assert (frame["error"]["error"], frame["error"]["details"]) == ("totp-required", ASKED)
+    factor = {"twoFactorCode": "wrong", "twoFactorMethod": "password"}
+    assert (await strict.call("saveSetting", "Site_Name", "Changed", factor))["error"]["error"] == "totp-invalid"
+    factor["twoFactorCode"] = digest_of(ADMIN_PASSWORD)
+    assert "error" not in await strict.call("saveSetting", "Site_Name", "Changed", factor)
+    assert strict.node.access.setting("Site_Name") == "Changed"
