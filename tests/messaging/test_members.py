@@ -202,7 +202,7 @@ async def test_direct_rooms_of_a_few(chat: Chat) -> None:
     assert (await chat.direct(eve, "ann", "bob"))["_id"] == room["_id"]
     assert room["usersCount"] == 3
     assert (await chat.subscription(bob, room["_id"]))["name"] == "ann, eve"
-    assert (await chat.direct(ADMIN, "ann", "bob", "eve", exclude_self=True))["_id"] == room["_id"]
+    assert (await chat.direct(eve, "ann", "bob", "eve", exclude_self=True))["_id"] == room["_id"]
     await chat.set_setting("DirectMesssage_maxUsers", 2)
     with refused("error-direct-message-max-user-exceeded"):
         await chat.direct(ann, "bob", "eve")
@@ -242,6 +242,41 @@ async def test_a_deleted_direct_room_comes_back_empty(chat: Chat) -> None:
     assert await chat.texts(ADMIN, room_id) == ["new"]
     with refused("error-message-not-found"):
         await chat.message(ann, old["_id"])
+
+
+async def test_an_outsider_learns_nothing_of_a_direct_room(chat: Chat) -> None:
+    """Who opens one for others gets its id if it is new, and else nothing."""
+    ann, bob, eve = await chat.users("ann", "bob", "eve")
+    made = await chat.direct(eve, "ann", "bob", exclude_self=True)
+    assert made == {"_id": "annIdbobId", "t": "d"}
+    assert (await chat.direct(ann, "bob"))["_id"] == made["_id"]
+    await chat.send(ann, made["_id"], "secret")
+    for outsider in (eve, ADMIN):
+        with refused("error-not-allowed"):
+            await chat.direct(outsider, "ann", "bob", exclude_self=True)
+    assert (await chat.direct(ann, "ann", "bob", exclude_self=True))["lastMessage"]["msg"] == "secret"
+    few = await chat.direct(ADMIN, "ann", "bob", "eve", exclude_self=True)
+    assert few.keys() == {"_id", "t"}
+    assert (await chat.direct(eve, "ann", "bob"))["_id"] == few["_id"]
+
+
+async def test_an_outsider_neither_makes_nor_gets_notes_to_oneself(chat: Chat) -> None:
+    ann, eve = await chat.users("ann", "eve")
+    for _ in range(2):
+        with refused("error-not-allowed"):
+            await chat.direct(eve, "ann", exclude_self=True)
+        notes = await chat.direct(ann, "ann", exclude_self=True)
+        await chat.send(ann, notes["_id"], "note")
+
+
+async def test_an_outsider_brings_no_deleted_direct_room_back(chat: Chat) -> None:
+    ann, _, eve = await chat.users("ann", "bob", "eve")
+    room_id = (await chat.direct(ann, "bob"))["_id"]
+    await chat.messaging.delete_room(RoomRequest(actor=ADMIN, room_id=room_id))
+    with refused("error-not-allowed"):
+        await chat.direct(eve, "ann", "bob", exclude_self=True)
+    with refused("error-room-not-found"):
+        await chat.get_room(ann, room_id)
 
 
 @pytest.mark.parametrize("count", [1, 2])

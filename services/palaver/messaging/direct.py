@@ -1,5 +1,7 @@
 """Direct rooms: of two users, of one with themself, of a few; the same room for the same people."""
 
+import orjson
+
 from palaver.access import User
 from palaver.commit import Draft, now
 from palaver.database import Document
@@ -28,10 +30,14 @@ class DirectRooms:
     async def open(self, request: OpenDirectRoomRequest) -> RoomReply:
         """The direct room of these users, made when there is none; the actor hides it no longer.
 
-        Raises UserNotFound, NotAllowed, InvalidInput.
+        Who opens one that they are not in may make it, and gets its id for that; one that exists, or was deleted, is
+        none of their business. Raises UserNotFound, NotAllowed, InvalidInput.
         """
         actor = await self._views.get_actor(request.actor)
         members = await self._get_members(request, actor)
+        is_member = actor is SYSTEM_USER or any(member.id == actor.id for member in members)
+        if not is_member and len(members) == 1:
+            raise NotAllowed("Notes to oneself are nobody else's")
         key = ",".join(sorted(member.id for member in members))
         if len(members) > 2:
             room_id = await self._claim(key)
@@ -40,6 +46,8 @@ class DirectRooms:
 
         async def decide(draft: Draft) -> None:
             room = await draft.get_own()
+            if room is not None and not is_member:
+                raise NotAllowed()
             if room is None:
                 self._views.check(actor, "create-d")
                 new = _compose(room_id, members, key if len(members) > 2 else "", now())
@@ -54,7 +62,9 @@ class DirectRooms:
                 draft.append(event, actor=request.actor, at=at)
 
         await self._node.commits.execute(room_stream(room_id), decide)
-        if any(member.id == actor.id for member in members):
+        if not is_member:
+            return RoomReply(room=orjson.dumps({"_id": room_id, "t": "d"}))
+        if actor is not SYSTEM_USER:
             await self._reads.show(request.actor, room_id)
         return await self._rooms.reply(room_id, actor.id)
 
