@@ -222,7 +222,7 @@ class Access:
             reply = await self._auth.get_users(GetUsersRequest(user_ids=user_ids))
         finally:
             self._dropped = [other for other in self._dropped if other is not dropped]
-        found = {user.id: user for user in map(_user_from, map(orjson.loads, reply.documents))}
+        found = {user.id: user for user in map(user_from, map(orjson.loads, reply.documents))}
         if losses == self._losses:
             trusted_until = asked + _TRUST_SECONDS
             for id in user_ids:
@@ -235,7 +235,7 @@ class Access:
     async def find_users_by_name(self, usernames: Iterable[str]) -> dict[str, User]:
         """Several users by their usernames (as key); unknown ones are left out."""
         reply = await self._auth.get_users(GetUsersRequest(usernames=list(usernames)))
-        users = [_user_from(orjson.loads(data)) for data in reply.documents]
+        users = [user_from(orjson.loads(data)) for data in reply.documents]
         return {user.username: user for user in users}
 
     async def get_actor(self, actor: Actor) -> User:
@@ -279,7 +279,8 @@ class Access:
         self._reload_needed = True
 
 
-def _user_from(document: Document) -> User:
+def user_from(document: Document) -> User:
+    """The facts of a user's document that decisions need."""
     return User(
         id=document["_id"],
         username=document.get("username", ""),

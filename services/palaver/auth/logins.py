@@ -129,10 +129,10 @@ class Logins:
 
     async def _login_by_token(self, token: str) -> LoginReply:
         known = await self._tokens.recognize(token)
-        user = await self._node.access.find_user(known.user_id)
+        user = await self._store.find_user(known.user_id)
         if user is None:
             raise LoginFailed(LOGGED_OUT)
-        if not user.active:
+        if not user.get("active"):
             raise _not_activated()
         return LoginReply(
             user_id=known.user_id,
@@ -140,7 +140,7 @@ class Logins:
             hashed_token=known.hashed_token,
             expires_at=known.expires_at,
             type="resume",
-            user=await self._own_document(known.user_id),
+            user=orjson.dumps(public_user(user)),
         )
 
     async def _find(self, given: LoginRequest.Password) -> Document | None:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
+from palaver.access import user_from
 from palaver.errors import InvalidInput, LoginFailed, LoginRequired, PalaverError
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.connection import Connection
@@ -210,9 +211,8 @@ class DdpServer:
             reply: LoginReply = await self._node.services.auth.login(request)
         except LoginFailed as error:
             raise neutral(error) from None
-        user = await self._node.access.find_user(reply.user_id)
-        if user is None:
-            raise LoginRequired("Invalid user", code="error-invalid-user")
+        document = orjson.loads(reply.user)
+        user = user_from(document)
         if connection.session is not None and connection.session.user_id != user.id:
             await self._streams.leave_all(connection)
         is_first = self._people.find(user.id) is None
@@ -225,8 +225,8 @@ class DdpServer:
                 await self._people.detach(connection)
                 raise
         own: dict[str, Any] = {"username": user.username, "name": user.name}
-        if emails := orjson.loads(reply.user or b"{}").get("emails"):
-            own["emails"] = emails
+        if "emails" in document:
+            own["emails"] = document["emails"]
         return frame(msg="added", collection="users", id=user.id, fields=own), {
             "id": user.id,
             "token": reply.token,
