@@ -49,7 +49,7 @@ type member struct {
 
 type fanout struct {
 	*options
-	run     string // part of every message's id
+	run     string // begins every message's id, which has 17 characters like those of other clients
 	members []*member
 	current atomic.Pointer[step]
 	next    int64
@@ -79,7 +79,7 @@ func runFanout(o *options) error {
 		return fmt.Errorf("unknown profile %q", o.profile)
 	}
 	o.senders = min(o.senders, o.members)
-	f := &fanout{options: o, run: strconv.FormatInt(time.Now().UnixNano(), 36), members: make([]*member, o.members)}
+	f := &fanout{options: o, run: fmt.Sprintf("%08x", uint32(time.Now().UnixMicro())), members: make([]*member, o.members)}
 	before, _ := memory(o.pid)
 	started := time.Now()
 	err := inParallel(o.members, o.parallel, func(i int) error {
@@ -137,7 +137,7 @@ func (f *fanout) send(rate float64, duration time.Duration) time.Time {
 		m.mutex.Unlock()
 		text := marker + strconv.FormatInt(f.next, 10) + "|" + strconv.FormatInt(due.UnixNano(), 10) + "|" + padding
 		id := strconv.FormatInt(f.next, 10)
-		if err := m.text(`{"msg":"method","method":"sendMessage","id":"` + id + `","params":[{"_id":"` + f.run + "x" + id +
+		if err := m.text(`{"msg":"method","method":"sendMessage","id":"` + id + `","params":[{"_id":"` + f.run + fmt.Sprintf("%09d", f.next) +
 			`","rid":"` + f.room + `","msg":"` + text + `"}]}`); err != nil {
 			failed(err)
 		}

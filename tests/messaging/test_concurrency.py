@@ -102,6 +102,13 @@ async def test_two_processes_on_one_database(local: Chat) -> None:
         sent = await asyncio.gather(*(chat.send(ann, room_id, "once", message_id="m") for chat in (local, other) * 4))
         assert len({message["_updatedAt"]["$date"] for message in sent}) == 1
         assert await check_log(local, room_id) == 62
+        # An id, sent to two rooms by both.
+        rooms = [room_id, (await local.room(ann, "other"))["_id"]]
+        for id in ("one", "two", "three"):
+            works = [chat.send(ann, at, id, message_id=id) for chat, at in zip((local, other), rooms, strict=True)]
+            answers = await asyncio.gather(*works, return_exceptions=True)
+            assert sorted(type(answer).__name__ for answer in answers) == ["InvalidInput", "dict"]
+        assert sum([await check_log(local, id) for id in rooms]) == 65
 
 
 async def test_two_processes_create_general_once(tmp_path: Path, cheap_hashes: None) -> None:

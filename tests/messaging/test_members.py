@@ -246,7 +246,7 @@ async def test_a_deleted_direct_room_comes_back_empty(chat: Chat) -> None:
 
 async def test_an_outsider_learns_nothing_of_a_direct_room(chat: Chat) -> None:
     """Who opens one for others gets its id if it is new, and else nothing."""
-    ann, bob, eve = await chat.users("ann", "bob", "eve")
+    ann, _, eve = await chat.users("ann", "bob", "eve")
     made = await chat.direct(eve, "ann", "bob", exclude_self=True)
     assert made == {"_id": "annIdbobId", "t": "d"}
     assert (await chat.direct(ann, "bob"))["_id"] == made["_id"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from palaver.errors import PalaverError
 from palaver.messaging import revisions
 from palaver.v1.event_pb2 import Actor
 from tests.messaging.helpers import ADMIN, Chat, loaded, refused
@@ -86,6 +87,35 @@ async def test_a_repeated_command_is_one_message(chat: Chat) -> None:
     await chat.delete(ann, "mine")
     with refused("error-invalid-message-id"):
         await chat.send(ann, room_id, "first", message_id="mine")
+
+
+@pytest.mark.parametrize("message_id", ["Abcdefghij2345678", "mine"])
+async def test_an_id_sent_to_two_rooms_at_once_is_one_message(chat: Chat, message_id: str) -> None:
+    ann = await chat.user("ann")
+    ids = [(await chat.room(ann, name))["_id"] for name in ("one", "two")]
+    works = [chat.send(ann, room_id, message_id=message_id) for room_id in ids * 2]
+    answers = await asyncio.gather(*works, return_exceptions=True)
+    refusals = [answer for answer in answers if isinstance(answer, PalaverError)]
+    assert [refusal.error_code for refusal in refusals] == ["error-invalid-message-id"] * 2
+    room_id = (await chat.message(ann, message_id))["rid"]
+    assert [answer["rid"] for answer in answers if isinstance(answer, dict)] == [room_id] * 2
+    assert {id: (await chat.get_room(ann, id))["msgs"] for id in ids} == {id: int(id == room_id) for id in ids}
+    with refused("error-not-allowed"):
+        await chat.send(ADMIN, ids[0], message_id="free")
+    await chat.send(ann, ids[1], message_id="free")
+
+
+async def test_an_id_whose_sending_is_in_doubt_goes_to_no_other_room(local: Chat) -> None:
+    ann = await local.user("ann")
+    ids = [(await local.room(ann, name))["_id"] for name in ("one", "two")]
+    message_id = "Abcdefghij2345678"
+    sending = asyncio.create_task(local.send(ann, ids[0], message_id=message_id))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    sending.cancel()
+    with refused("error-invalid-message-id"):
+        await local.send(ann, ids[1], message_id=message_id)
+    await local.send(ann, ids[0], message_id=message_id)
 
 
 async def test_messages_and_refusals_are_measured(local: Chat) -> None:

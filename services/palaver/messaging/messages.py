@@ -1,6 +1,9 @@
 """Sending a message, and looking at one. `send` is the hot path of the whole server."""
 
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -10,7 +13,7 @@ from palaver.access import User
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.documents import public_message
-from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, RoomNotFound
+from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, RoomNotFound, Unavailable
 from palaver.events import room_stream
 from palaver.ids import new_id
 from palaver.messaging import markdown, mentions, rules
@@ -25,6 +28,10 @@ SENT = Counter("palaver_messages_sent_total", "Messages that users sent", ["room
 
 _MAX_ID = 64
 _MAX_ATTACHMENTS = 100
+# The random ids that clients make: nobody guesses one.
+_is_random = re.compile(r"[A-Za-z0-9]{17}").fullmatch
+# How long a command of unknown outcome may take to be seen in the database.
+_DOUBT_SECONDS = 60.0
 
 # What a client may add to a message, with its type. Everything else is refused: it would become part of the document.
 _EXTRA: dict[str, type | tuple[type, ...]] = {
@@ -57,10 +64,16 @@ class Messages:
         self._node = node
         self._store = store
         self._views = views
+        self._under_way = _UnderWay()
         self._sent = {kind: SENT.labels(kind) for kind in ("c", "p", "d", "l", "v")}
 
     async def send(self, request: SendMessageRequest) -> MessageReply:
         """Sends a message; the same one when the sender repeats it with its id.
+
+        An id is of one message in one room. Each room has a stream of its own, so that the check against the stored
+        messages misses one that is being sent to another room at this instant. `_UnderWay` sees it in this process. In
+        another process, the claim does, but costs a write: it is made for ids that somebody might guess. What remains
+        is a sender who sends one random id to two rooms through two processes at once: of the two, one is lost.
 
         Raises RoomNotFound, NotAllowed, InvalidInput, MessageNotFound (of the thread).
         """
@@ -131,7 +144,10 @@ class Messages:
             room_type = room["t"]
             return data
 
-        message = await self._node.commits.execute(room_stream(room_id), decide)
+        with self._under_way.hold(message_id, room_id):
+            if request.message_id and not _is_random(message_id):
+                await self._claim(message_id, room_id, sender)
+            message = await self._node.commits.execute(room_stream(room_id), decide)
         if room_type:
             self._sent[room_type].inc()
         return MessageReply(message=message)
@@ -206,8 +222,47 @@ class Messages:
         if found is None:
             return None
         if found["rid"] != request.room_id or found["u"]["_id"] != sender.id or found.get("_hidden"):
-            raise InvalidInput("A message with this id exists already", code="error-invalid-message-id")
+            raise _taken()
         return orjson.dumps(public_message(found, sender.id))
+
+    async def _claim(self, message_id: str, room_id: str, sender: User) -> None:
+        """Makes the id this room's, for a sender who may post there. Raises RoomNotFound, NotAllowed, InvalidInput."""
+        self.check_post(await self._views.view_for(sender, await self._store.find_room(room_id)))
+        if not await self._node.database.claim(f"message:{message_id}", room_id):
+            raise _taken()
+
+
+class _UnderWay:
+    """The messages that this process is sending."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, tuple[str, int]] = {}  # by id: the room, and how often it is being sent to it
+
+    @contextmanager
+    def hold(self, message_id: str, room_id: str) -> Iterator[None]:
+        """Lets this id be sent to this room only, until the outcome can be seen. Raises InvalidInput."""
+        held_by, times = self._rooms.get(message_id, (room_id, 0))
+        if held_by != room_id:
+            raise _taken()
+        self._rooms[message_id] = (room_id, times + 1)
+        try:
+            yield
+        except (asyncio.CancelledError, Unavailable):
+            asyncio.get_running_loop().call_later(_DOUBT_SECONDS, self._leave, message_id)
+            raise
+        except BaseException:
+            self._leave(message_id)
+            raise
+        self._leave(message_id)
+
+    def _leave(self, message_id: str) -> None:
+        room_id, times = self._rooms.pop(message_id)
+        if times > 1:
+            self._rooms[message_id] = (room_id, times - 1)
+
+
+def _taken() -> InvalidInput:
+    return InvalidInput("A message with this id exists already", code="error-invalid-message-id")
 
 
 def is_empty(text: str, message: Mapping[str, Any]) -> bool:
