@@ -7,6 +7,7 @@ import pytest
 
 from palaver.database import STREAM_COLLECTIONS, Document, Put
 from palaver.database.schema import COLLECTIONS
+from palaver.errors import Unavailable
 from palaver.events import STREAM_OF_FACT, SYSTEM, user_actor
 from palaver.projections import CHANGING_MESSAGE_FIELDS, project
 from palaver.v1.event_pb2 import (
@@ -207,7 +208,7 @@ def test_an_empty_fact_is_no_reason_to_crash(kind: str) -> None:
 
 
 def test_an_unknown_fact_is_refused() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(Unavailable):
         project(Event(stream_kind="room", stream_id="r1", seq=1))
 
 

@@ -161,9 +161,14 @@ class Commits:
 
     async def sweep(self, older_than: int) -> None:
         """Projects and publishes, in order, what was appended before `older_than` (epoch ms) and is not."""
-        while streams := await self.database.list_unapplied(older_than):
+        stuck: set[Stream] = set()
+        while streams := set(await self.database.list_unapplied(older_than)) - stuck:
             for stream in streams:
-                await self.catch_up(stream)
+                try:
+                    await self.catch_up(stream)
+                except Unavailable as error:
+                    logger.warning("%s can't be projected yet: %s", stream, error)
+                    stuck.add(stream)
         while events := await self.database.list_unpublished(older_than):
             for stream in dict.fromkeys(map(stream_of, events)):
                 await self.catch_up(stream)  # a writer may have appended, and not projected, since

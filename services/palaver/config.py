@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from palaver.ids import new_id
+
 T = TypeVar("T")
 
 
@@ -75,7 +77,7 @@ class Config:
             values[known[name].name] = _parse(name, text, known[name].default)
         config = cls(**values)  # type: ignore[arg-type]
         if not config.node_id:
-            config = dataclasses.replace(config, node_id=f"{socket.gethostname()}-{os.getpid()}")
+            config = dataclasses.replace(config, node_id=f"{socket.gethostname()}-{os.getpid()}-{new_id(4)}")
         if not config.site_url:
             config = dataclasses.replace(config, site_url=f"http://{_shown_host(config.host)}:{config.port}")
         return config

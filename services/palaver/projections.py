@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from palaver.database import Document, Put
+from palaver.errors import Unavailable
 from palaver.v1.event_pb2 import Event, MessageSent
 
 # Fields of a message that its later events may set or remove.
@@ -38,9 +39,14 @@ _CONTENT = tuple(name for name in CHANGING_MESSAGE_FIELDS if name not in ("msg",
 
 
 def project(event: Event) -> list[Put]:
-    """The writes of one event, in the order in which they are applied. Raises KeyError for an unknown fact."""
-    fact = event.WhichOneof("fact")
-    return _TABLE[fact or ""](event)
+    """The writes of one event, in the order in which they are applied.
+
+    Raises Unavailable for a fact that this version does not know: a newer one has to project it.
+    """
+    work = _TABLE.get(event.WhichOneof("fact") or "")
+    if work is None:
+        raise Unavailable(f"event {event.seq} of {event.stream_kind}/{event.stream_id} was made by a newer version")
+    return work(event)
 
 
 def date(milliseconds: int) -> Document:

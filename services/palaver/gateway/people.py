@@ -20,6 +20,7 @@ from palaver.gateway.fanout import Room, Rooms
 from palaver.gateway.once import Once
 from palaver.gateway.session import MY_MESSAGES, NEEDS_ROOMS, NOTIFY_USER_BITS, Session
 from palaver.gateway.state import RoomStates
+from palaver.ids import encode_subject_token
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event
 from palaver.v1.messaging_pb2 import ListMembershipsRequest
@@ -31,6 +32,7 @@ SESSIONS = Gauge("palaver_users_connected", "Users with a connection to this gat
 
 _USER_DATA = NOTIFY_USER_BITS["userData"]
 _ATTEMPTS = 10
+_LEASE_SECONDS = 15.0
 _FORCE_LOGOUT = NOTIFY_USER_BITS["force_logout"]
 
 
@@ -43,6 +45,20 @@ class People:
         self._states = states
         self._sessions: dict[str, Session] = {}
         self.on_roles_changed: Callable[[str], None] = lambda user_id: None
+
+    async def keep_lease(self) -> None:
+        """Says that this node is alive: presence forgets the users of one that says so no longer."""
+        name = f"presence.nodes.{encode_subject_token(self._node.config.node_id)}"
+        await self._node.live.put(name, b"", _LEASE_SECONDS)
+
+    async def run_lease(self) -> None:
+        """The background task that keeps saying it."""
+        while True:
+            await asyncio.sleep(_LEASE_SECONDS / 3)
+            try:
+                await self.keep_lease()
+            except PalaverError as error:
+                logger.warning("could not renew the lease of this node: %s", error)
 
     def find(self, user_id: str) -> Session | None:
         return self._sessions.get(user_id)

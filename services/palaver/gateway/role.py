@@ -56,6 +56,8 @@ class Gateway:
     async def open(self) -> None:
         self._node.log.on_gap(self._on_gap)
         await self._node.log.follow(WORKSPACE, self._on_workspace_event)
+        await self.people.keep_lease()
+        self._node.spawn(self.people.run_lease(), "lease of this node")
         await self.streams.open()
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 
