@@ -44,7 +44,7 @@ async def test_alias_and_trailing_slash(things: Client) -> None:
         ({"name": "n", "members": "a"}, "must be array"),
         ({"name": "n", "members": [{"$gt": ""}]}, "must be string"),
         ({"name": "n", "isOpen": "true"}, "must be boolean"),
-        ({"name": "n", "count": "3"}, "must be integer"),
+        ({"name": "n", "count": "3"}, "must be number"),
         ({"name": "n", "inner": {}}, "must have required property 'name'"),
         ([], "must be object"),
         ("name", "must be object"),
@@ -148,7 +148,7 @@ async def test_query(things: Client) -> None:
     ("path", "error"),
     [
         ("things.find", "must have required property 'name'"),
-        ("things.find?name=a&count=x", "must be integer"),
+        ("things.find?name=a&count=x", "must be number"),
         ("things.find?name=a&name=b", "must be string"),
         ("things.find?name[]=a", "must be string"),
         ("things.find?name=a&other=b", "must NOT have additional properties"),
@@ -242,6 +242,39 @@ async def test_wrong_method(things: Client) -> None:
     answer = await things.request("PUT", "things/a/parts/b")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "DELETE, GET"
+    for method in ("OPTIONS", "TRACE", "BREW"):
+        answer = await things.request(method, "things.create")
+        assert read(answer, 405) == {"status": "error", "message": "API endpoint does not exist"}
+        assert answer.headers["allow"] == "POST"
+    assert (await things.request("OPTIONS", "nothing")).status_code == 404
+
+
+async def test_other_origins(admin: Client, things: Client) -> None:
+    asking = {"Origin": "https://App.example.com", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in (await things.request("GET", "things.usual", headers=asking)).headers
+    await admin.post("settings/API_Enable_CORS", value=True)
+    for answer in (
+        await things.request("GET", "things.usual", headers=asking),
+        await things.request("GET", "things.error/crash", headers=asking),
+        await things.request("GET", "things.image", headers=asking),
+        await things.request("OPTIONS", "things.create", headers=asking),
+    ):
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "X-Auth-Token" in answer.headers["access-control-allow-headers"]
+        assert "vary" not in answer.headers
+    preflight = await things.request("OPTIONS", "things.create", headers=asking)
+    assert (preflight.status_code, preflight.content) == (200, b"")
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert (await things.request("OPTIONS", "things.create")).status_code == 405
+    await admin.post("settings/API_CORS_Origin", value="https://other.example.com, https://app.example.com")
+    for method in ("GET", "OPTIONS"):
+        answer = await things.request(method, "things.usual", headers=asking)
+        assert answer.headers["access-control-allow-origin"] == "https://App.example.com"
+        assert answer.headers["vary"] == "Origin"
+        answer = await things.request(method, "things.usual", headers={**asking, "Origin": "https://evil.example.com"})
+        assert answer.status_code == (200 if method == "GET" else 405)
+        assert "access-control-allow-origin" not in answer.headers
+        assert answer.headers["vary"] == "Origin"
 
 
 async def test_headers(things: Client) -> None:

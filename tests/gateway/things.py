@@ -149,7 +149,7 @@ async def status(call: Call) -> Answer:
 def surface(client: Client) -> Client:
     """These endpoints over the node of a running API."""
     rest = RestSurface(client.node, endpoints_of(sys.modules[__name__]))
-    app = Starlette(routes=[Route("/api/v1/{path:path}", rest.answer, methods=["GET", "POST", "PUT", "DELETE"])])
+    app = Starlette(routes=[Route("/api/v1/{path:path}", rest)])
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://chat.example.org/api/v1/")
     found = Client(http, client.node)
     found.headers, found.user_id = client.headers, client.user_id

@@ -6,17 +6,17 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from palaver import __version__
+from palaver.gateway import avatars
 from palaver.gateway.ddp.server import DdpServer
 from palaver.gateway.rest.dispatch import RestSurface
 from palaver.health import health_routes
 from palaver.node import Node
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
-METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 
 
 def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
@@ -27,11 +27,17 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
         shown = page.replace("{{site_url}}", node.config.site_url).replace("{{version}}", __version__)
         return HTMLResponse(shown, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
 
+    async def not_upgraded(request: Request) -> Response:
+        return PlainTextResponse('Can "Upgrade" only to "WebSocket".', 400)
+
     web = Starlette(
         routes=[
             Route("/", welcome),
-            Route("/api/v1/{path:path}", rest.answer, methods=METHODS),
-            Route("/api/{path:path}", rest.answer, methods=METHODS),
+            Route("/api/v1/{path:path}", rest),
+            Route("/api/{path:path}", rest),
+            Route("/websocket", not_upgraded),
+            Route("/avatar/room/{room_id}", avatars.of_room),
+            Route("/avatar/{username}", avatars.of_user),
             *health_routes(node),
         ]
     )

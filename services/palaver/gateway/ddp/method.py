@@ -24,10 +24,21 @@ M = TypeVar("M", bound=MethodHandler)
 
 
 class MatchFailed(InvalidInput):
-    """An argument is not what the method takes."""
+    """An argument is not what the method takes. `said`: what is wrong with it, which only REST tells."""
 
     code = "400"
     reason = "Match failed"
+
+    def __init__(
+        self,
+        reason: str | None = None,
+        *,
+        code: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        said: str = "Failed validation",
+    ) -> None:
+        super().__init__(reason, code=code, details=details)
+        self.said = said
 
 
 class MethodNotFound(NotFound):
@@ -100,11 +111,11 @@ async def call_method(methods: Mapping[str, Method], name: str, call: Call, argu
         converted = _convert(declared, arguments)
     except msgspec.ValidationError as error:
         if not arguments or arguments[-1] != "":
-            raise MatchFailed(details={"argument": str(error)[:200]}) from error
+            raise MatchFailed from error
         try:
             converted = _convert(declared, arguments[:-1])
         except msgspec.ValidationError:
-            raise MatchFailed(details={"argument": str(error)[:200]}) from error
+            raise MatchFailed from error
     if declared.second_factor:
         await call.check_second_factor()
     return await declared.handler(call, *converted)

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from palaver.gateway.ddp.method import MatchFailed
+from palaver.gateway.validation import match_words
 
 _WEB = ("http://", "https://")
 
@@ -49,23 +50,32 @@ class Attachment(msgspec.Struct):
     attachments: "list[Attachment] | None" = None
 
 
+class _Message(msgspec.Struct):
+    """Only for the errors: they name a field from here on."""
+
+    attachments: list[Attachment]
+
+
 def check_attachments(attachments: list[dict[str, Any]]) -> None:
     """Raises MatchFailed for a field of a wrong type, and for a link that is no address of the web."""
     try:
-        parsed = msgspec.convert(attachments, list[Attachment])
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise MatchFailed(details={"field": str(error)[:200]}) from error
-    for attachment in parsed:
+        message = msgspec.convert({"attachments": attachments}, _Message)
+    except msgspec.ValidationError as error:
+        raise MatchFailed(said=match_words(error)) from error
+    except RecursionError as error:
+        raise MatchFailed from error
+    for attachment in message.attachments:
         _check_links(attachment)
 
 
 def _check_links(attachment: Attachment) -> None:
-    for link in (attachment.message_link, attachment.author_link):
+    for name in ("message_link", "author_link"):
+        link = getattr(attachment, name)
         if link and not link.lower().startswith(_WEB):
-            raise MatchFailed(details={"field": "a link must be an address of the web"})
+            raise MatchFailed(said=f"Failed Match.Where validation in field {name}")
     # Files of this server have addresses without a host.
     link = attachment.title_link
     if link and ":" in link.partition("/")[0] and not link.lower().startswith((*_WEB, "mailto:")):
-        raise MatchFailed(details={"field": "title_link must be an address of the web"})
+        raise MatchFailed(said="Failed Match.Where validation in field title_link")
     for inner in attachment.attachments or ():
         _check_links(inner)

@@ -12,6 +12,7 @@ from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from palaver.access import Access
 from palaver.errors import InvalidInput, LoginRequired, PalaverError, TooManyRequests
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Method
@@ -45,6 +46,13 @@ MAX_BODY_BYTES = 5 * 1024 * 1024
 _HEADERS = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
+_CORS_HEADERS = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, HEAD, PATCH",
+    "Access-Control-Allow-Headers": "Origin, X-Requested-With, Content-Type, Accept, X-User-Id, X-Auth-Token, "
+    "X-2fa-Code, X-2fa-Method",
+}
+
+
 class BodyTooLarge(InvalidInput):
     code = "error-body-too-large"
     reason = "The request body is too large"
@@ -70,8 +78,24 @@ class RestSurface:
                     raise ValueError(f"{declared.method} {declared.path} is declared twice")
                 methods[declared.method] = declared
 
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The ASGI application of everything under /api/v1/, for a route with a `path`: any method comes here."""
+        request = Request(scope, receive, send)
+        allowed = cors_headers(request, self._node.access)
+        answer = self._preflight(request) if "Access-Control-Allow-Origin" in allowed else None
+        if answer is None:
+            answer = await self.answer(request)
+        answer.headers.update(allowed)
+        await answer(scope, receive, send)
+
+    def _preflight(self, request: Request) -> Response | None:
+        """The answer to a browser that asks whether a page of another origin may call an endpoint."""
+        if request.method != "OPTIONS" or "access-control-request-method" not in request.headers:
+            return None
+        return Response() if self._find(request.path_params["path"].rstrip("/"))[0] else None
+
     async def answer(self, request: Request) -> Response:
-        """Answers one request: the endpoint of everything under /api/v1/."""
+        """Answers one request."""
         started = time.perf_counter()
         request_id.set(request.headers.get("x-request-id", "")[:64] or new_id())
         path = request.path_params["path"].rstrip("/")
@@ -190,6 +214,19 @@ class RestSurface:
                 "Error, too many requests. Please slow down. "
                 f"You must wait {max(1, round(reset))} seconds before trying this endpoint again."
             )
+
+
+def cors_headers(request: Request, access: Access) -> dict[str, str]:
+    """What lets a page of the request's origin read the answer, as far as the settings do."""
+    if not access.setting("API_Enable_CORS"):
+        return {}
+    origins = [origin.strip().lower() for origin in str(access.setting("API_CORS_Origin") or "").split(",")]
+    if "*" in origins:
+        return {"Access-Control-Allow-Origin": "*", **_CORS_HEADERS}
+    origin = request.headers.get("origin", "")
+    if not origin or origin.lower() not in origins:
+        return {"Vary": "Origin"}
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin", **_CORS_HEADERS}
 
 
 class InvalidParameters(Exception):

@@ -16,6 +16,8 @@ from palaver.errors import (
     TooManyRequests,
     Unavailable,
 )
+from palaver.gateway.ddp.method import MatchFailed
+from palaver.gateway.validation import match_words, parts
 
 LOGIN_MESSAGE = "You must be logged in to do this."
 
@@ -57,6 +59,8 @@ def answer_for(error: PalaverError, *, at_login: bool = False) -> tuple[int, dic
             return 403, {"success": False, "error": text}
         case NotAllowed() if error.error_code == "unauthorized":
             return 403, {"success": False, "error": "unauthorized"}
+        case MatchFailed():
+            return 400, {"success": False, "error": f"Match error: {error.said}"}
         case Failure():
             return 400, {"success": False, **({"error": error.error_reason} if error.error_reason else {})}
         case NotFound() if error.error_code == NotFound.code:
@@ -93,21 +97,21 @@ def check_one_given(**values: object) -> None:
     raise InvalidInput("\n ".join([*lines, "must match exactly one schema in oneOf"]))
 
 
-_AJV_NAMES = {"str": "string", "int": "integer", "bool": "boolean", "float": "number"}
-_JAVASCRIPT_NAMES = {"str": "string", "int": "number", "bool": "boolean", "float": "number", "array": "object"}
+_AJV_NAMES = {"str": "string", "int": "number", "bool": "boolean", "float": "number"}
 
 
 def invalid_params(error: msgspec.ValidationError) -> InvalidInput:
     """A validation error in the words that clients know from ajv: "must have required property 'x'", …"""
-    text, path = _parts(error)
+    text, path = parts(error)
     names = text.split("`")
     if text.startswith("Object missing required field"):
         said = f"must have required property '{names[1]}'"
     elif text.startswith("Object contains unknown field"):
         said = "must NOT have additional properties"
     elif text.startswith("Expected `"):
-        expected = names[1].split(" | ")
-        said = f"must be {','.join(_AJV_NAMES.get(name, name) for name in expected)}"
+        # What may be left out may be null here; clients know such a parameter by its type alone.
+        expected = [_AJV_NAMES.get(name, name) for name in names[1].split(" | ") if name != "null"]
+        said = f"must be {','.join(dict.fromkeys(expected)) or 'null'}"
     elif text.startswith("Invalid enum value"):
         said = "must be equal to one of the allowed values"
     else:
@@ -117,23 +121,4 @@ def invalid_params(error: msgspec.ValidationError) -> InvalidInput:
 
 def match_failure(error: msgspec.ValidationError) -> Failure:
     """The same in the words of Meteor's `check`: "Match error: Missing key 'x'", …"""
-    text, path = _parts(error)
-    names = text.split("`")
-    where = f" in field {path}" if path else ""
-    if text.startswith("Object missing required field"):
-        said = f"Missing key '{names[1]}'{where}"
-    elif text.startswith("Object contains unknown field"):
-        said = f"Unknown key{where}"
-    elif text.startswith("Expected `") and len(names) > 3:
-        expected = names[1].split(" | ")[0]
-        said = f"Expected {'array' if expected == 'array' else _JAVASCRIPT_NAMES.get(expected, expected)}, "
-        said += f"got {_JAVASCRIPT_NAMES.get(names[3], names[3])}{where}"
-    else:
-        said = f"Failed validation{where}"
-    return Failure(f"Match error: {said}")
-
-
-def _parts(error: msgspec.ValidationError) -> tuple[str, str]:
-    """What is wrong, and where: "data.name", or nothing for the whole."""
-    text, _, path = str(error).partition(" - at `$")
-    return text, path.rstrip("`").replace("[...]", "[0]").lstrip(".")
+    return Failure(f"Match error: {match_words(error)}")
