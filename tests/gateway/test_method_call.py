@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from palaver.errors import UserNotFound
+from palaver.gateway.ddp.errors import error_object
 from tests.gateway.rest import PASSWORD, Client
 from tests.services import ADMIN_ID
 
@@ -205,3 +207,16 @@ async def test_administration_of_users(admin: Client) -> None:
     assert "error" in await alice.call("setUserActiveStatus", ADMIN_ID, False)
     assert (await admin.call("setUserActiveStatus", user_id, False))["result"] is True
     await alice.get("me", 401)
+
+
+async def test_errors_speak_of_no_parameters_of_rest(alice: Client) -> None:
+    error = (await alice.call("sendMessage", {"rid": 7}))["error"]
+    assert (error["error"], error["reason"], "details" in error) == (400, "Match failed", False)
+    assert error_object(UserNotFound()) == {
+        "isClientSafe": True,
+        "error": "error-invalid-user",
+        "reason": "Invalid user",
+        "message": "Invalid user [error-invalid-user]",
+        "errorType": "Meteor.Error",
+    }
+    assert error_object(UserNotFound("User gone", code="error-gone"))["reason"] == "User gone"

@@ -319,3 +319,28 @@ async def test_users_can_be_ignored(alice: Client, bob: Client) -> None:
     await alice.get("chat.ignoreUser", rid=room_id, userId=bob.user_id, ignore="false")
     assert not (await alice.get("subscriptions.getOne", roomId=room_id))["subscription"].get("ignored")
     assert (await alice.get("chat.ignoreUser", 400, userId="x"))["errorType"] == "error-room-id-param-not-provided"
+
+
+@pytest.mark.parametrize(
+    ("attachment", "wrong"),
+    [
+        ({"text": {}}, "Expected string, got object in field attachments[0].text"),
+        ({"fields": [{"short": "no"}]}, "Expected boolean, got string in field attachments[0].fields[0].short"),
+        ({"author_link": "javascript:alert(1)"}, "Failed Match.Where validation in field author_link"),
+    ],
+)
+async def test_wrong_attachments_are_named(alice: Client, attachment: dict[str, Any], wrong: str) -> None:
+    """In the words of Meteor; a method says only that something did not match."""
+    room_id = await make_channel(alice, "papers")
+    answer = await alice.post("chat.postMessage", 400, roomId=room_id, attachments=[attachment])
+    assert answer == {"success": False, "error": f"Match error: {wrong}"}
+    frame = await alice.call("sendMessage", {"rid": room_id, "msg": "x", "attachments": [attachment]})
+    assert (frame["error"]["error"], frame["error"]["reason"]) == (400, "Match failed")
+    assert "details" not in frame["error"]
+
+
+async def test_numbers_are_called_numbers(alice: Client) -> None:
+    room_id = await make_channel(alice, "sums")
+    for path, name in (("channels.history", "count"), ("channels.history", "offset")):
+        answer = await alice.get(path, 400, roomId=room_id, **{name: "zz"})
+        assert answer["error"] == "must be number [invalid-params]"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from palaver.errors import PalaverError, RoomNotFound
+from palaver.errors import PalaverError, RoomNotFound, UserNotFound
 
 
 def error_object(error: BaseException) -> dict[str, Any]:
@@ -20,6 +20,8 @@ def error_object(error: BaseException) -> dict[str, Any]:
     if isinstance(error, RoomNotFound) and code == RoomNotFound.code:
         # The class speaks of parameters of REST, which methods don't have.
         code, reason = "error-invalid-room", "Invalid room"
+    elif isinstance(error, UserNotFound) and reason == UserNotFound.reason:
+        reason = "Invalid user"
     found: dict[str, Any] = {"isClientSafe": True, "error": code, "reason": reason}
     if error.details and error.error_code != "403":
         found["details"] = error.details
