@@ -29,6 +29,16 @@ async def test_people_come_and_go(admin: Client, alice: Client, bob: Client) -> 
     await bob.post("rooms.leave", roomId=room_id)
 
 
+async def test_who_is_kicked_is_named_by_id(alice: Client, bob: Client) -> None:
+    room_id, group = await make_channel(alice, "out"), await make_group(alice, "away", members=["bob"])
+    for path, room in (("channels.kick", room_id), ("groups.kick", group)):
+        for more in ({}, {"username": "bob"}):
+            answer = await alice.post(path, 400, roomId=room, **more)
+            assert answer["error"] == "must have required property 'userId' [invalid-params]"
+            assert answer["errorType"] == "invalid-params"
+    await alice.post("groups.kick", roomId=group, userId=bob.user_id)
+
+
 async def test_invitations_name_somebody(alice: Client) -> None:
     room_id, group = await make_channel(alice, "empty"), await make_group(alice, "lonely")
     answer = await alice.post("channels.invite", 400, roomId=room_id)

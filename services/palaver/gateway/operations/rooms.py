@@ -11,6 +11,7 @@ from palaver.errors import InvalidInput, NotBuilt, RoomNotFound
 from palaver.events import SYSTEM
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
+from palaver.gateway.operations.presence import join_status
 from palaver.v1.messaging_pb2 import (
     CreateRoomRequest,
     GetRoomRequest,
@@ -279,14 +280,14 @@ async def spotlight(
     mentions: bool = False,
     room_id: str = "",
 ) -> SpotlightReply:
-    """A few users and rooms with such a name. "@" in front asks for users only, "#" for rooms."""
+    """A few users (as of now) and rooms with such a name. "@" in front asks for users only, "#" for rooms."""
     if text.startswith("@"):
         text, rooms = text[1:], False
     elif text.startswith("#"):
         text, users = text[1:], False
     if not users and not rooms:
         return SpotlightReply()
-    return await call.services.messaging.spotlight(
+    reply = await call.services.messaging.spotlight(
         SpotlightRequest(
             actor=call.reader,
             text=text,
@@ -297,3 +298,6 @@ async def spotlight(
             room_id=room_id,
         )
     )
+    found: list[Document] = [orjson.loads(user) for user in reply.users]
+    await join_status(call, found)
+    return SpotlightReply(users=map(encode, found), rooms=reply.rooms)

@@ -113,9 +113,10 @@ async def add_all(face: Face, call: Call, body: AddAllBody | StrictAddAllBody) -
 
 
 async def kick(face: Face, call: Call, body: MemberBody | KickBody) -> Answer:
+    if body.user_id is None:
+        raise InvalidInput("must have required property 'userId'")
     found = await face.find(call, body)
-    name = body.username or getattr(body, "user", None)
-    user = await users.get_user(call, body.user_id, name)
+    user = await users.get_user(call, body.user_id, body.username)
     reply = await rooms.remove(call, found.id, user_id=user.id)
     return {face.key: Fragment(reply.room)} if face.room_type == "c" else {}
 
