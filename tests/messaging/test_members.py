@@ -2,7 +2,7 @@
 
 import pytest
 
-from palaver.v1.messaging_pb2 import GetRoomRequest, OpenDirectRoomRequest, RoomRequest
+from palaver.v1.messaging_pb2 import GetRoomRequest, MarkUnreadRequest, OpenDirectRoomRequest, RoomRequest
 from tests.messaging.helpers import ADMIN, Chat, loaded, refused
 
 
@@ -277,6 +277,38 @@ async def test_an_outsider_brings_no_deleted_direct_room_back(chat: Chat) -> Non
         await chat.direct(eve, "ann", "bob", exclude_self=True)
     with refused("error-room-not-found"):
         await chat.get_room(ann, room_id)
+
+
+async def test_nothing_reaches_what_was_deleted_with_a_direct_room(chat: Chat) -> None:
+    ann = await chat.user("ann")
+    room_id = (await chat.direct(ann, "boss"))["_id"]
+    root = (await chat.send(ADMIN, room_id, "old"))["_id"]
+    reply = (await chat.send(ann, room_id, "old too", thread_id=root))["_id"]
+    assert await chat.threads(ann, room_id) == [root]
+    await chat.messaging.delete_room(RoomRequest(actor=ADMIN, room_id=room_id))
+    await chat.direct(ann, "boss")
+    for kind in ("", "following", "unread"):
+        assert await chat.threads(ann, room_id, type=kind) == []
+    for id in (root, reply):
+        for work in (
+            chat.message(ADMIN, id),
+            chat.edit(ADMIN, id, "x"),
+            chat.delete(ADMIN, id),
+            chat.react(ADMIN, id, "x"),
+            chat.follow(ADMIN, id),
+            chat.page(ADMIN, room_id, around_id=id),
+        ):
+            with refused("error-message-not-found"):
+                await work
+    with refused("error-invalid-message"):
+        await chat.send(ann, room_id, "again", thread_id=root)
+    for request in (MarkUnreadRequest(room_id=room_id), MarkUnreadRequest(first_unread_id=root)):
+        request.actor.CopyFrom(ann)
+        with refused("error-no-message-for-unread"):
+            await chat.messaging.mark_unread(request)
+    new = await chat.send(ann, room_id, "new")
+    await chat.delete(ann, new["_id"])
+    assert "lastMessage" not in await chat.get_room(ann, room_id)
 
 
 @pytest.mark.parametrize("count", [1, 2])

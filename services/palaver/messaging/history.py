@@ -7,6 +7,7 @@ import orjson
 from palaver.database import Document
 from palaver.documents import public_message
 from palaver.errors import MessageNotFound
+from palaver.messaging import rules
 from palaver.messaging.lists import parse_filter, parse_sort
 from palaver.messaging.rules import milliseconds
 from palaver.messaging.store import Store
@@ -31,7 +32,7 @@ class History:
         if request.updated_since:
             return await self._list_changed(request, base, user_id)
         if request.around_id:
-            return await self._list_around(request, base, user_id)
+            return await self._list_around(request, view.room, base, user_id)
         where = base + _between(request)
         direction = 1 if request.ascending else -1
         sort = [(name, way) for name, way in parse_sort(request.sort, "messages") if name != "_id"]
@@ -72,11 +73,11 @@ class History:
         )
 
     async def _list_around(
-        self, request: ListMessagesRequest, base: list[dict[str, Any]], user_id: str
+        self, request: ListMessagesRequest, room: Document, base: list[dict[str, Any]], user_id: str
     ) -> ListMessagesReply:
         """`count` messages with this one in the middle, oldest first where asked for."""
         middle = await self._store.database.get("messages", request.around_id)
-        if middle is None or middle["rid"] != request.room_id or middle.get("_hidden"):
+        if middle is None or middle["rid"] != request.room_id or rules.is_gone(room, middle):
             raise MessageNotFound()
         half = max(1, (min(request.count, _MAX_COUNT) or 50) // 2)
         ts, id = middle["ts"], middle["_id"]

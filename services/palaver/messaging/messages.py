@@ -110,7 +110,7 @@ class Messages:
             fact.sender_group_mentions = subscription.get("own_group_mentions", 0)
             root: Document | None = None
             if request.thread_id:
-                root = await _get_root(draft, request.thread_id)
+                root = await _get_root(draft, room, request.thread_id)
                 message["tmid"] = root["_id"]
                 if request.show_in_room:
                     message["tshow"] = True
@@ -163,15 +163,13 @@ class Messages:
         """The stored message, or None for an unknown, deleted or forbidden one."""
         user = await self._views.get_actor(request.actor)
         message = await self._node.database.get("messages", request.message_id) if request.message_id else None
-        if message is None or message.get("_hidden"):
+        if message is None:
             return None
         try:
             view = await self._views.view_for(user, await self._store.find_room(message["rid"]))
         except RoomNotFound:
             return None
-        if rules.milliseconds(message["ts"]) <= rules.milliseconds(view.room.get("cleared_at")):
-            return None
-        return message if self._views.may_read(view) else None
+        return message if self._views.may_read(view) and not rules.is_gone(view.room, message) else None
 
     def check_post(self, view: View) -> None:
         """Raises NotAllowed unless the user may write in the room (now, and as a member)."""
@@ -323,12 +321,12 @@ def _compose(
     return message
 
 
-async def _get_root(draft: Draft, thread_id: str) -> Document:
+async def _get_root(draft: Draft, room: Document, thread_id: str) -> Document:
     """The first message of a thread in the draft's room; a reply stands for its own thread."""
     message = await draft.get("messages", thread_id)
     if message is not None and message.get("tmid"):
         message = await draft.get("messages", message["tmid"])
-    if message is None or message["rid"] != draft.stream.id or message.get("_hidden"):
+    if message is None or message["rid"] != draft.stream.id or rules.is_gone(room, message):
         raise MessageNotFound("The thread does not exist", code="error-invalid-message")
     return message
 

@@ -37,7 +37,7 @@ class Reactions:
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user)
             message = await draft.get("messages", request.message_id)
-            if message is None or message.get("_hidden"):
+            if message is None or rules.is_gone(view.room, message):
                 raise MessageNotFound()
             self._check(view, user)
             reactions = rules.react(message.get("reactions", {}), emoji, user.username, should_react)

@@ -116,8 +116,8 @@ class Reads:
         else:
             room_id = request.room_id
             message = await self._find_last_of_others(room_id, user.id)
-        await self._get_membership(user, room_id)
-        if message is None or message.get("_hidden"):
+        room, _ = await self._get_membership(user, room_id)
+        if message is None or rules.is_gone(room, message):
             raise MessageNotFound("There are no messages to mark unread", code="error-no-message-for-unread")
         if message["u"]["_id"] == user.id:
             raise NotAllowed(code="error-action-not-allowed", details={"action": "Unread_messages"})

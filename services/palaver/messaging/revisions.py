@@ -51,7 +51,7 @@ class Revisions:
 
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user)
-            message = await _get_message(draft, request.message_id)
+            message = await _get_message(draft, view.room, request.message_id)
             self._check_edit(view, message)
             self._messages.check_extra(extra, view)
             if message["msg"] == text and not extra:
@@ -87,7 +87,7 @@ class Revisions:
 
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user)
-            message = await _get_message(draft, request.message_id)
+            message = await _get_message(draft, view.room, request.message_id)
             self._check_delete(view, message, request)
             at = rules.event_time(view.room, now())
             event = Event()
@@ -101,7 +101,7 @@ class Revisions:
                     tcount = max(0, root.get("tcount", 0) - 1)
                     fact.thread_root = orjson.dumps({**root, "tcount": tcount, "_updatedAt": {"$date": at}})
             if _is_last(view.room, request.message_id):
-                fact.room_last_message = orjson.dumps(await self._find_previous(draft, message))
+                fact.room_last_message = orjson.dumps(await self._find_previous(draft, view.room, message))
             draft.append(event, actor=request.actor, at=at)
             return orjson.dumps(public_message(message, user.id))
 
@@ -168,7 +168,7 @@ class Revisions:
         ):
             raise NotAllowed("You can't delete messages because the room is readonly.")
 
-    async def _find_previous(self, draft: Draft, message: Document) -> Document | None:
+    async def _find_previous(self, draft: Draft, room: Document, message: Document) -> Document | None:
         """What becomes the room's last message without this one. Raises _NotYet while the database lags behind."""
         database = self._node.database
         if await database.get_head(draft.stream) != draft.head:
@@ -180,13 +180,15 @@ class Revisions:
             "_id": {"$ne": message["_id"]},
             "$or": [{"tmid": None}, {"tshow": True}],
         }
+        if cleared := room.get("cleared_at"):
+            where["ts"] = {"$gt": cleared}
         found = await database.find("messages", where, sort=[("ts", -1), ("_id", -1)], limit=1)
         return found[0] if found else None
 
 
-async def _get_message(draft: Draft, message_id: str) -> Document:
+async def _get_message(draft: Draft, room: Document, message_id: str) -> Document:
     message = await draft.get("messages", message_id)
-    if message is None or message["rid"] != draft.stream.id or message.get("_hidden"):
+    if message is None or message["rid"] != draft.stream.id or rules.is_gone(room, message):
         raise MessageNotFound()
     return message
 

@@ -105,6 +105,11 @@ def milliseconds(date: Any) -> int:
     return int(date["$date"]) if isinstance(date, dict) and "$date" in date else 0
 
 
+def is_gone(room: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    """Whether a message of the room was deleted: itself, or with the room before it came back."""
+    return bool(message.get("_hidden")) or milliseconds(message["ts"]) <= milliseconds(room.get("cleared_at"))
+
+
 def count_unread(
     room: Mapping[str, Any], subscription: Mapping[str, Any], settings: UnreadSettings, threads: UnreadThreads
 ) -> Counters:

@@ -41,6 +41,8 @@ class Threads:
             "tlm": {"$exists": True},
             "tcount": {"$gt": 0},
         }
+        if cleared := view.room.get("cleared_at"):
+            where["ts"] = {"$gt": cleared}
         if request.text:
             where["$text"] = request.text
         if request.updated_since:
@@ -72,7 +74,7 @@ class Threads:
         async def decide(draft: Draft) -> None:
             view = await self._views.get_drafted(draft, user)
             root = await draft.get("messages", thread_id)
-            if root is None or root.get("_hidden"):
+            if root is None or rules.is_gone(view.room, root):
                 raise MessageNotFound()
             if view.subscription is None:
                 raise NotAllowed()
