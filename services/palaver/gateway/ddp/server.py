@@ -55,6 +55,8 @@ class DdpServer:
         self._streams = streams
         self._people = people
         self._methods = methods
+        self._seconds = {name: METHOD_SECONDS.labels(name) for name in (*methods, "login", "logout")}
+        self._other_seconds = METHOD_SECONDS.labels("other")
         self._connections: set[Connection] = set()
         self._draining = False
         self._empty = asyncio.Event()
@@ -183,7 +185,7 @@ class DdpServer:
             connection.write(error_frames(encoded_id, error_object(error)))
         else:
             connection.write(before + result_frames(encoded_id, result))
-        METHOD_SECONDS.labels(name if name in self._methods else "other").observe(loop.time() - started)
+        self._seconds.get(name, self._other_seconds).observe(loop.time() - started)
 
     async def _call(self, connection: Connection, name: str, parameters: list[Any]) -> Any:
         call = Call(
