@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 
 
 class Once:
-    """The first who asks does the work, the others wait for them. If it fails, its doer hears why, and each of those who
-    waited tries it for themself."""
+    """The first who asks does the work, the others wait for them.
+
+    If it fails, its doer hears why, and each of those who waited tries it for themself.
+    """
 
     __slots__ = ("_running", "is_done")
 
