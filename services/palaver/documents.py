@@ -200,8 +200,12 @@ def public_message(message: dict[str, Any], user_id: str = "") -> dict[str, Any]
     return shown
 
 
-def public_room(room: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in room.items() if name not in _INSIDE_ROOM}
+def public_room(room: dict[str, Any], *, outside: bool = False) -> dict[str, Any]:
+    """What the clients see of a room. Who is `outside` reads nothing that was said in it, unless it is public."""
+    shown = {name: value for name, value in room.items() if name not in _INSIDE_ROOM}
+    if outside and room.get("t") != "c":
+        shown.pop("lastMessage", None)
+    return shown
 
 
 def public_subscription(subscription: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
-from palaver.database import Put
+import orjson
+import pytest
+
+from palaver.database import Document, Put
 from palaver.events import SYSTEM, room_stream
 from palaver.v1.event_pb2 import Actor, Event
 from palaver.v1.messaging_pb2 import (
@@ -119,7 +123,56 @@ async def test_gateways_ask_for_events_and_heads(chat: Chat) -> None:
     reply = await chat.messaging.list_room_events(ListRoomEventsRequest(room_id=room_id, after=3))
     assert ([event.seq for event in reply.events], reply.head) == ([4], 4)
     heads = await chat.messaging.get_room_heads(GetRoomHeadsRequest(room_ids=["unknown", room_id]))
-    assert heads.heads == [0, 4]
+    assert [*heads.heads, *heads.applied] == [0, 4, 0, 4]
+
+
+async def test_an_event_that_is_not_projected_is_beyond_what_is_applied(
+    local: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is for a moment with MongoDB, or for longer when a process dies."""
+    get_many = local.database.get_many
+
+    async def lagging(collection: str, ids: Sequence[str]) -> dict[str, Document]:
+        return {id: {**found, "applied_seq": 1} for id, found in (await get_many(collection, ids)).items()}
+
+    ann = await local.user("ann")
+    room_id = (await local.room(ann, "dev"))["_id"]
+    await local.send(ann, room_id)
+    monkeypatch.setattr(local.database, "get_many", lagging)
+    heads = await local.messaging.get_room_heads(GetRoomHeadsRequest(room_ids=[room_id]))
+    assert [*heads.heads, *heads.applied] == [2, 1]
+
+
+async def test_a_deleted_room_is_nobodys(chat: Chat) -> None:
+    ann = await chat.user("ann")
+    ids = [(await chat.room(ann, name))["_id"] for name in ("one", "two")]
+    direct = (await chat.direct(ann, "boss"))["_id"]
+    for room_id in (ids[0], direct):
+        await chat.messaging.delete_room(RoomRequest(actor=ADMIN, room_id=room_id))
+    reply = await chat.messaging.list_memberships(ListMembershipsRequest(user_id=ann.id))
+    assert list(reply.room_ids) == [ids[1]]
+    await chat.direct(ann, "boss")
+    reply = await chat.messaging.list_memberships(ListMembershipsRequest(user_id=ann.id))
+    assert set(reply.room_ids) == {ids[1], direct}
+
+
+async def test_who_administers_rooms_does_not_read_them(chat: Chat) -> None:
+    ann, _ = await chat.users("ann", "bob")
+    public = (await chat.room(ann, "public"))["_id"]
+    private = (await chat.room(ann, "private", type="p"))["_id"]
+    own = (await chat.room(ann, "own", "boss", type="p"))["_id"]
+    direct = (await chat.direct(ann, "bob"))["_id"]
+    for room_id in (public, private, own, direct):
+        await chat.send(ann, room_id, "said")
+    for where in (b"", orjson.dumps({"_id": {"$in": [public, private, own, direct]}})):
+        reply = await rooms(chat, ADMIN, scope=ListRoomsRequest.EVERYTHING, filter=where)
+        found = {room["_id"]: room for room in map(loaded, reply.rooms)}
+        assert {id for id in (public, private, own, direct) if "lastMessage" in found[id]} == {public, own}
+        assert found[direct]["usernames"] == ["ann", "bob"]
+    for room_id in (private, direct):
+        assert "lastMessage" not in await chat.update_room(ADMIN, room_id, description="x")
+    assert "lastMessage" in await chat.update_room(ADMIN, own, description="x")
+    assert "lastMessage" in await chat.update_room(ann, private, description="y")
 
 
 async def test_access_of_a_connection(chat: Chat) -> None:

@@ -208,6 +208,21 @@ async def test_direct_rooms_of_a_few(chat: Chat) -> None:
         await chat.direct(ann, "bob", "eve")
 
 
+async def test_a_channel_named_like_somebody_hides_no_direct_room(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    room_id = (await chat.direct(ann, "bob"))["_id"]
+    channel_id = (await chat.room(bob, "bob"))["_id"]
+
+    async def find(**which: str) -> dict[str, str]:
+        found = {}
+        for kind in ("c", "d"):
+            reply = await chat.messaging.get_room(GetRoomRequest(actor=ann, types=[kind], **which))
+            found[kind] = loaded(reply.room)["_id"]
+        return found
+
+    assert await find(name="bob") == await find(id_or_name="bob") == {"c": channel_id, "d": room_id}
+
+
 async def test_direct_rooms_have_no_other_members(chat: Chat) -> None:
     ann, _, _ = await chat.users("ann", "bob", "eve")
     room_id = (await chat.direct(ann, "bob"))["_id"]

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from palaver.access import User
+from palaver.database import Document
 from palaver.database.schema import COLLECTIONS
 from palaver.documents import public_room
 from palaver.errors import InvalidInput, NotAllowed, UserNotFound
@@ -65,7 +66,7 @@ class Lists:
             raise NotAllowed()
         if types:
             where["t"] = {"$in": types}
-        return await self._find_rooms(request, where, chosen, sort)
+        return await self._find_rooms(user, request, where, chosen, sort)
 
     async def _list_joined(
         self,
@@ -81,7 +82,7 @@ class Lists:
             where: dict[str, Any] = {"_id": {"$in": ids}, "deleted_at": None}
             if types:
                 where["t"] = {"$in": types}
-            return await self._find_rooms(request, where, chosen, sort)
+            return await self._find_rooms(user, request, where, chosen, sort)
         stored = await self._node.database.get_many("rooms", ids)
         since = request.updated_since
         rooms = [
@@ -106,7 +107,12 @@ class Lists:
         return reply
 
     async def _find_rooms(
-        self, request: ListRoomsRequest, where: dict[str, Any], chosen: dict[str, Any], sort: list[tuple[str, int]]
+        self,
+        user: User,
+        request: ListRoomsRequest,
+        where: dict[str, Any],
+        chosen: dict[str, Any],
+        sort: list[tuple[str, int]],
     ) -> ListRoomsReply:
         combined: dict[str, Any] = {"$and": [where, chosen]} if chosen else where
         rooms = await self._node.database.find(
@@ -115,7 +121,17 @@ class Lists:
         total = len(rooms)
         if request.offset or (request.count and total == request.count):
             total = await self._node.database.count("rooms", combined)
-        return ListRoomsReply(rooms=[orjson.dumps(public_room(room)) for room in rooms], total=total)
+        outside = await self._find_outside(user, rooms)
+        shown = [orjson.dumps(public_room(room, outside=room["_id"] in outside)) for room in rooms]
+        return ListRoomsReply(rooms=shown, total=total)
+
+    async def _find_outside(self, user: User, rooms: list[Document]) -> set[str]:
+        """Which of these rooms are neither public nor the user's."""
+        ids = [room["_id"] for room in rooms if room["t"] != "c"]
+        if not ids or user is SYSTEM_USER:
+            return set()
+        own = await self._store.list_subscriptions(user.id, ids) if user.id else []
+        return set(ids).difference(subscription["rid"] for subscription in own)
 
     # -- subscriptions -----------------------------------------------------------------------------------------------
 
@@ -201,7 +217,9 @@ class Lists:
 
     async def list_memberships(self, request: ListMembershipsRequest) -> ListMembershipsReply:
         """Ids of the rooms that a user is in."""
-        return ListMembershipsReply(room_ids=await self._store.list_room_ids(request.user_id))
+        ids = await self._store.list_room_ids(request.user_id)
+        deleted = {room["_id"] for room in await self._store.find_deleted_rooms(ids)}
+        return ListMembershipsReply(room_ids=[id for id in ids if id not in deleted])
 
     async def check_access(self, request: RoomRequest) -> CheckAccessReply:
         """Whether the actor may hear the room. Raises RoomNotFound."""
@@ -222,14 +240,19 @@ class Lists:
         return ListRoomEventsReply(events=events, head=head)
 
     async def get_room_heads(self, request: GetRoomHeadsRequest) -> GetRoomHeadsReply:
-        """The head of each room's stream, its type and name, in the order asked; 0 and "" for an unknown room."""
+        """The head of each room's stream, its type and name, in the order asked; 0 and "" for an unknown room.
+
+        `applied` is what the documents show, never more than the head: whoever reads documents from now on knows of
+        the events up to there. Those between it and the head are projected, and told, later.
+        """
         ids = list(request.room_ids)
-        heads = await self._node.database.get_heads([room_stream(room_id) for room_id in ids])
         rooms = await self._node.database.get_many("rooms", ids)
+        heads = await self._node.database.get_heads([room_stream(room_id) for room_id in ids])
         return GetRoomHeadsReply(
             heads=heads,
             types=[rooms.get(room_id, {}).get("t", "") for room_id in ids],
             names=[rooms.get(room_id, {}).get("name", "") for room_id in ids],
+            applied=[rooms.get(room_id, {}).get("applied_seq", 0) for room_id in ids],
         )
 
 

@@ -61,6 +61,8 @@ class Members:
 
     async def join_default(self, request: JoinDefaultRoomsRequest) -> Empty:
         """The actor becomes a member of every default room. Idempotent."""
+        if request.actor.kind == Actor.USER:
+            self._node.access.forget_user(request.actor.id)  # who may have been activated at this moment
         user = await self._views.get_actor(request.actor)
         if user is SYSTEM_USER:
             raise InvalidInput("The system is a member of nothing")
@@ -109,7 +111,7 @@ class Members:
             self._views.check(user, f"leave-{view.room['t']}", view.roles)
 
         room = await self._remove(request.actor, user, request.room_id, user, check, "ul")
-        return await self._rooms.reply_for(room, None)
+        return await self._rooms.reply_for(user.id, room, None)
 
     async def remove(self, request: MembersRequest) -> RoomReply:
         """Others are members no longer. Raises RoomNotFound, UserNotFound, NotAllowed."""

@@ -123,15 +123,17 @@ class Rooms:
         user = await self._views.get_reader(request.actor)
         which = request.WhichOneof("which") or "room_id"
         wanted = getattr(request, which)
-        room = None if which == "name" else await self._store.find_room(wanted)
+
+        def chosen(room: Document | None) -> Document | None:
+            return None if room is None or (request.types and room["t"] not in request.types) else room
+
+        room = None if which == "name" else chosen(await self._store.find_room(wanted))
         if room is None and which != "room_id":
-            room = await self._store.find_room_by_name(wanted)
+            room = chosen(await self._store.find_room_by_name(wanted))
         if room is None and which != "room_id" and "d" in request.types:
             room = await self._find_direct_room(user, wanted)
-        if room is not None and request.types and room["t"] not in request.types:
-            room = None
         view = await self._views.view_for(user, room)
-        return await self.reply_for(view.room, view.subscription)
+        return await self.reply_for(user.id, view.room, view.subscription)
 
     async def delete(self, request: RoomRequest) -> Empty:
         """Deletes a room for everybody. Raises RoomNotFound, NotAllowed."""
@@ -157,11 +159,12 @@ class Rooms:
         room = await self._store.find_room(room_id)
         if room is None:
             raise RoomNotFound()
-        return await self.reply_for(room, await self._store.find_subscription(room_id, user_id))
+        return await self.reply_for(user_id, room, await self._store.find_subscription(room_id, user_id))
 
-    async def reply_for(self, room: Document, subscription: Document | None) -> RoomReply:
-        """The same for documents that were read just now."""
-        answer = RoomReply(room=orjson.dumps(public_room(room)))
+    async def reply_for(self, user_id: str, room: Document, subscription: Document | None) -> RoomReply:
+        """The same for documents that were read just now. No user is the system, which is outside of nothing."""
+        outside = subscription is None and bool(user_id)
+        answer = RoomReply(room=orjson.dumps(public_room(room, outside=outside)))
         if subscription is not None:
             settings = self._views.unread_settings()
             shown = await self._store.present_subscription(subscription, room, settings)

@@ -69,6 +69,11 @@ class Store:
         rooms = await self.database.get_many("rooms", list(room_ids))
         return {room_id: room for room_id, room in rooms.items() if not room.get("deleted_at")}
 
+    async def find_deleted_rooms(self, room_ids: Sequence[str]) -> list[Document]:
+        """Those of these rooms that were deleted: most often none."""
+        where = {"_id": {"$in": list(room_ids)}, "deleted_at": {"$exists": True}}
+        return await self.database.find("rooms", where) if room_ids else []
+
     async def find_unread_threads(self, user_id: str, room_id: str = "") -> dict[str, UnreadThreads]:
         """Unread threads that the user follows, by room; of all rooms, or of one."""
         where = {"user_id": user_id, "rid": room_id} if room_id else {"user_id": user_id}
