@@ -302,6 +302,27 @@ async def test_active_status(admin: Client) -> None:
     assert answer["errorType"] == "invalid-params"
 
 
+async def test_who_is_activated_enters_the_default_rooms(admin: Client, anybody: Client) -> None:
+    async def list_members() -> set[str]:
+        members = (await admin.get("channels.members", roomId="GENERAL"))["members"]
+        return {member["username"] for member in members} & {"ann", "bob", "eve"}
+
+    await admin.post("settings/Accounts_ManuallyApproveNewUsers", value=True)
+    form = {"username": "ann", "email": "ann@example.org", "pass": PASSWORD, "name": "Ann", "reason": "please"}
+    made = [await anybody.post("users.register", **form)]
+    made += [await admin.post("users.create", **new_user(name), active=False) for name in ("bob", "eve")]
+    ids = [answer["user"]["_id"] for answer in made]
+    assert await list_members() == set()
+    for user_id in ids[:2]:
+        await admin.post("users.setActiveStatus", userId=user_id, activeStatus=True)
+    await admin.post("users.update", userId=ids[2], data={"active": True})
+    assert await list_members() == {"ann", "bob", "eve"}
+    ann = await anybody.login("ann", PASSWORD)
+    await ann.post("channels.leave", roomId="GENERAL")
+    await admin.post("users.setActiveStatus", userId=ids[0], activeStatus=True)
+    assert await list_members() == {"bob", "eve"}, "nothing was to be activated"
+
+
 async def test_preferences(admin: Client) -> None:
     alice = await admin.make_user("alice")
     assert (await alice.get("users.getPreferences"))["preferences"] == {}

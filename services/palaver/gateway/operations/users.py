@@ -135,7 +135,7 @@ async def create_user(call: Call, new: NewUser) -> Document:
         )
     )
     user: Document = orjson.loads(reply.user)
-    if new.join_default_channels:
+    if new.join_default_channels and user.get("active", True):
         await _join_default_rooms(call, user["_id"])
     await join_status(call, [user])
     return user
@@ -262,8 +262,11 @@ async def set_preferences(call: Call, user_id: str, preferences: Document) -> Do
 
 
 async def set_active(call: Call, user_id: str, active: bool) -> None:
-    """Activates or deactivates a user, which ends all their logins."""
+    """Activates a user, who enters the default rooms as a new one does; or deactivates one and ends their logins."""
+    before = await call.access.find_user(user_id)
     await call.services.auth.set_user_active(SetUserActiveRequest(actor=call.actor, user_id=user_id, active=active))
+    if active and before is not None and not before.active:
+        await _join_default_rooms(call, user_id)
 
 
 async def logout_user(call: Call, user_id: str) -> None:
