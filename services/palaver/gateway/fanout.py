@@ -234,10 +234,11 @@ class Rooms:
             reply = await self._node.services.messaging.get_room_heads(
                 GetRoomHeadsRequest(room_ids=[room.id for room in rooms])
             )
-            for room, head, kind, name in zip(rooms, reply.heads, reply.types, reply.names, strict=True):
+            for room, applied, kind, name in zip(rooms, reply.applied, reply.types, reply.names, strict=True):
                 room.type, room.name = kind, name
-                if room.seq is None or room.seq < head:
-                    room.seq = head
+                # What is appended and not yet projected is in no history yet: it is still to be heard.
+                if room.seq is None or room.seq < applied:
+                    room.seq = applied
         except BaseException as error:
             # Nobody may believe that these rooms are heard.
             for room in rooms:
