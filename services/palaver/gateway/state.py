@@ -37,6 +37,8 @@ class RoomStates:
         self._node = node
         self._rooms_due: set[Room] = set()
         self._subscriptions_due: dict[Room, set[Session]] = {}
+        # Rooms with something new: due for those whose subscription does not show it by the time of the telling.
+        self._alerts_due: set[Room] = set()
 
     @property
     def _access(self) -> Access:
@@ -73,6 +75,7 @@ class RoomStates:
     def forget(self, room: Room) -> None:
         """Nobody's room list here shows this room any more."""
         self._rooms_due.discard(room)
+        self._alerts_due.discard(room)
         self._subscriptions_due.pop(room, None)
 
     def _sessions_moved(self, room: Room, fact: MessageSent) -> Iterable[Session]:
@@ -85,7 +88,10 @@ class RoomStates:
             return moved
         setting = "Unread_Count_DM" if room.type == "d" else "Unread_Count"
         everyone = self._access.setting(setting) == "all_messages" or _mentions_all(room, fact)
-        return room.members if everyone else moved | (room.members - room.alerted)
+        if everyone:
+            return room.members
+        self._alerts_due.add(room)
+        return moved
 
     def _due(self, room: Room, sessions: Iterable[Session]) -> None:
         due = self._subscriptions_due.setdefault(room, set())
@@ -106,7 +112,11 @@ class RoomStates:
         room.state_armed = False
         room_due = room in self._rooms_due
         self._rooms_due.discard(room)
-        sessions_due = [s for s in self._subscriptions_due.pop(room, ()) if s in room.members]
+        due = self._subscriptions_due.pop(room, set())
+        if room in self._alerts_due:
+            self._alerts_due.discard(room)
+            due |= {s for s in room.members - room.alerted if s.events & SUBSCRIPTIONS_CHANGED}
+        sessions_due = [session for session in due if session in room.members]
         try:
             if room_due:
                 await self._tell_room(room)
