@@ -1,6 +1,6 @@
 """What the use cases read from the database. Writing is by events alone (`palaver/commit.py`)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from palaver.database import Database, Document
@@ -63,11 +63,6 @@ class Store:
         """The memberships of these users in one room."""
         where = {"rid": room_id, "u._id": {"$in": list(user_ids)}, "left_at": None}
         return await self.database.find("subscriptions", where)
-
-    async def get_rooms(self, room_ids: Iterable[str]) -> dict[str, Document]:
-        """Rooms by their ids, deleted ones left out."""
-        rooms = await self.database.get_many("rooms", list(room_ids))
-        return {room_id: room for room_id, room in rooms.items() if not room.get("deleted_at")}
 
     async def find_deleted_rooms(self, room_ids: Sequence[str]) -> list[Document]:
         """Those of these rooms that were deleted: most often none."""

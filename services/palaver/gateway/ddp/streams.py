@@ -10,15 +10,19 @@ import orjson
 
 from palaver.errors import NotAllowed, NotFound, PalaverError
 from palaver.events import user_actor
+from palaver.gateway.ddp.activity import (
+    ACTIVITY_EVENTS,
+    Activity,
+    activity_subject,
+    parse_activity,
+    tell_activity,
+)
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.watchers import Watchers
 from palaver.gateway.fanout import Room, Rooms
 from palaver.gateway.frames import changed_frame, frame
-from palaver.gateway.once import Once
 from palaver.gateway.people import People
 from palaver.gateway.session import MY_MESSAGES, NOTIFY_USER_BITS
-from palaver.ids import encode_subject_token
-from palaver.live import Live, OnMessage, Subscription
 from palaver.node import Node
 from palaver.v1.messaging_pb2 import CheckAccessReply, RoomRequest
 from palaver.v1.presence_pb2 import ActivityChanged, PresenceChanged
@@ -38,8 +42,6 @@ NOTIFY_ROOM_EVENTS = frozenset(
         "webrtc",
     }
 )
-_ACTIVITIES = frozenset({"user-typing", "user-recording", "user-uploading", "user-playing"})
-_ACTIVITY_EVENTS = ("user-activity", "typing")
 # Streams whose events concern everybody who is logged in, or everybody at all.
 _LOGGED_STREAMS = frozenset({"stream-notify-logged", "stream-roles"})
 _OPEN_STREAMS = frozenset({"stream-notify-all", "stream-apps", "stream-importers"})
@@ -108,7 +110,7 @@ class Streams:
         self._people = people
         self._topics: dict[tuple[str, str], dict[Connection, None]] = {}
         self._watchers = Watchers()
-        self._activities: dict[str, _Activity] = {}
+        self._activities: dict[str, Activity] = {}
 
     async def open(self) -> None:
         await self._node.live.subscribe("presence", self._on_presence)
@@ -223,9 +225,9 @@ class Streams:
             return
         room = await self._listen(connection, room_id)
         room.events.setdefault(name, {})[connection] = None
-        if name in _ACTIVITY_EVENTS:
+        if name in ACTIVITY_EVENTS:
             try:
-                await self._activities.setdefault(room_id, _Activity()).listen(
+                await self._activities.setdefault(room_id, Activity()).listen(
                     self._node.live, room_id, self._on_activity
                 )
             except BaseException:
@@ -254,11 +256,13 @@ class Streams:
         room = self._rooms.find(room_id)
         if room is None or connection not in room.events.get(name, ()):
             return
-        del room.events[name][connection]
-        if not room.events[name]:
-            del room.events[name]
-        if not any(activity in room.events for activity in _ACTIVITY_EVENTS):
-            activity = self._activities.pop(room_id, None)
+        _forget(room, name, connection)
+        await self._leave_room(room)
+
+    async def _leave_room(self, room: Room) -> None:
+        """Takes one interest in a room back, and the one in its typing when nobody listens to that any more."""
+        if not any(activity in room.events for activity in ACTIVITY_EVENTS):
+            activity = self._activities.pop(room.id, None)
             if activity is not None:
                 await activity.stop()
         await self._rooms.unlisten([room])
@@ -310,13 +314,13 @@ class Streams:
             if stream == "stream-room-messages" and event == room.id:
                 room.messages.pop(connection, None)
             elif stream == "stream-notify-room" and event.rpartition("/")[0] == room.id:
-                room.events.get(event.rpartition("/")[2], {}).pop(connection, None)
+                _forget(room, event.rpartition("/")[2], connection)
             else:
                 continue
             del connection.subs[id]
             connection.write(frame(msg="nosub", id=id))
             if (stream, event) not in connection.subs.values():
-                self._node.spawn(self._rooms.unlisten([room]), f"unlisten {room.id}")
+                self._node.spawn(self._leave_room(room), f"unlisten {room.id}")
 
     def _topics_recheck(self, user_id: str) -> None:
         key = ("stream-notify-logged", "private-settings-changed")
@@ -363,6 +367,11 @@ class Streams:
             status = [user.user_id, user.username, user.status, user.status_text, user.name, list(user.roles)]
             self.tell("stream-notify-logged", "user-status", orjson.dumps(status))
 
+    def _on_activity(self, data: bytes) -> None:
+        message = ActivityChanged.FromString(data)
+        if (room := self._rooms.find(message.room_id)) is not None:
+            tell_activity(room, message)
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     async def write(self, connection: Connection, stream: str, arguments: list[Any]) -> None:
@@ -374,78 +383,27 @@ class Streams:
             return
         room_id, _, name = event.rpartition("/")
         user = connection.user
-        if name not in _ACTIVITY_EVENTS or who not in (user.username, user.name) or not room_id:
+        if name not in ACTIVITY_EVENTS or who not in (user.username, user.name) or not room_id:
             return
         try:
             await self._check_access(connection, room_id)
         except NotAllowed:
             return
-        activities: list[str] = []
-        if name == "typing":
-            activities = ["user-typing"] if rest and rest[0] is True else []
-        elif rest and isinstance(rest[0], list):
-            activities = [activity for activity in rest[0][:8] if activity in _ACTIVITIES]
-        options = rest[1] if len(rest) > 1 and isinstance(rest[1], dict) else {}
-        thread_id = options.get("tmid")
         shown = user.name if self._node.access.setting("UI_Use_Real_Name") and user.name else user.username
-        message = ActivityChanged(
-            room_id=room_id,
-            user_id=user.id,
-            display_name=shown,
-            activities=activities,
-            thread_id=thread_id if isinstance(thread_id, str) else "",
-            connection_id=connection.id,
-        )
-        await self._node.live.publish(_activity_subject(room_id), message.SerializeToString())
-
-    def _on_activity(self, data: bytes) -> None:
-        message = ActivityChanged.FromString(data)
-        room = self._rooms.find(message.room_id)
-        if room is None:
-            return
-        extra = {"tmid": message.thread_id} if message.thread_id else {}
-        arguments = {
-            "user-activity": [message.display_name, list(message.activities), extra],
-            "typing": [message.display_name, "user-typing" in message.activities],
-        }
-        for name, values in arguments.items():
-            if connections := room.events.get(name):
-                data = changed_frame("stream-notify-room", f"{room.id}/{name}", orjson.dumps(values)[1:-1])
-                for connection in list(connections):
-                    if connection.id != message.connection_id:
-                        connection.write(data)
+        message = parse_activity(name, rest)
+        message.room_id, message.user_id = room_id, user.id
+        message.display_name, message.connection_id = shown, connection.id
+        await self._node.live.publish(activity_subject(room_id), message.SerializeToString())
 
 
-class _Activity:
-    """One interest of this gateway in who is typing in a room, however many listen."""
-
-    __slots__ = ("_once", "_stopped", "_subscription")
-
-    def __init__(self) -> None:
-        self._once = Once()
-        self._subscription: Subscription | None = None
-        self._stopped = False
-
-    async def listen(self, live: Live, room_id: str, on_activity: OnMessage) -> None:
-        async def work() -> None:
-            subscription = await live.subscribe(_activity_subject(room_id), on_activity)
-            if self._stopped:
-                await subscription.stop()
-            else:
-                self._subscription = subscription
-
-        await self._once.run(work)
-
-    async def stop(self) -> None:
-        self._stopped = True
-        if self._subscription is not None:
-            await self._subscription.stop()
+def _forget(room: Room, name: str, connection: Connection) -> None:
+    """The connection hears this event of the room no more."""
+    connections = room.events.get(name, {})
+    connections.pop(connection, None)
+    if not connections:
+        room.events.pop(name, None)
 
 
 def _listeners(room: Room) -> list[Connection]:
     """Every connection that hears something of the room."""
     return list(dict.fromkeys([*room.messages, *(c for connections in room.events.values() for c in connections)]))
-
-
-def _activity_subject(room_id: str) -> str:
-    return f"activity.{encode_subject_token(room_id)}"
