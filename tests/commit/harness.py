@@ -92,7 +92,12 @@ class Process:
         self.telling = self._spawn(self.commits.run_telling(), "telling")
 
     def start(self, stream: Stream, decide: Callable[[Draft], Awaitable[Any]]) -> "asyncio.Task[Any]":
-        """Begins to execute a command."""
+        """Begins to execute a command.
+
+        A dead process takes none: its writers may have been cancelled before they began, and would never answer.
+        """
+        if self.dead:
+            raise Crash
         return self._spawn(self.commits.execute(stream, decide), "command")
 
     async def execute(self, stream: Stream, decide: Callable[[Draft], Awaitable[Any]]) -> Any:

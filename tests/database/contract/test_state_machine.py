@@ -204,10 +204,11 @@ class Writers(RuleBasedStateMachine):
 
         self.run(work())
 
-    @rule(data=st.data(), writer=writers)
-    def apply_what_was_kept(self, data: st.DataObject, writer: int) -> None:
+    @rule(place=st.integers(0, 5), writer=writers)
+    def apply_what_was_kept(self, place: int, writer: int) -> None:
+        # What is kept depends on which of several writers was first: no choice may be drawn from it.
         async def work() -> None:
-            stream, events = self.kept.pop(data.draw(st.integers(0, len(self.kept) - 1)))
+            stream, events = self.kept.pop(place % len(self.kept))
             applied = await get_applied(self.databases[writer], stream)
             done = await self.databases[writer].apply(stream, events, [project(event) for event in events])
             assert done == (applied == events[0].seq - 1)
