@@ -9,13 +9,14 @@ from palaver.access import User
 from palaver.auth import rules
 from palaver.auth.accounts import Accounts, AdminExists, check_known_roles, email_fields, name_taken, new_user
 from palaver.auth.bootstrap import Bootstrap
-from palaver.auth.listing import checked_filter, checked_sort
 from palaver.auth.passwords import Passwords
 from palaver.auth.store import Store
 from palaver.database import Document, Filter
+from palaver.database.schema import FieldType
 from palaver.documents import public_user
 from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import user_actor
+from palaver.filters import Translate, read_filter, read_sort, with_id
 from palaver.ids import new_id
 from palaver.node import Node
 from palaver.v1.auth_pb2 import (
@@ -50,6 +51,17 @@ _SMALL = frozenset(
         "utcOffset",
     }
 )
+# What lists of users can be filtered and sorted by.
+_FILTERED: dict[str, FieldType] = {
+    "_id": "text",
+    "username": "text",
+    "name": "text",
+    "type": "text",
+    "roles": "list",
+    "active": "boolean",
+    "createdAt": "date",
+}
+_BY_EMAIL: dict[str, Translate] = {"emails.address": lambda address: {"emails_lower": rules.fold(address)}}
 _TYPES = ("user", "bot", "app")
 _POLICY = "Accounts_Password_Policy_"
 
@@ -265,7 +277,7 @@ class Users:
         full = access.may(actor, "view-full-other-user-info")
         conditions: list[Filter] = [{"deleted_at": None}]
         if request.filter:
-            conditions.append(checked_filter(request.filter, may_see_emails=full))
+            conditions.append(read_filter(request.filter, _FILTERED, _BY_EMAIL if full else None))
         if request.term:
             conditions.append({"$or": [{name: {"$contains": request.term}} for name in ("username", "name")]})
         if request.exceptions:
@@ -273,7 +285,10 @@ class Users:
         if request.role:
             conditions.append({"roles": request.role})
         users, total = await self._store.find_users(
-            {"$and": conditions}, checked_sort(request.sort), request.offset, request.count
+            {"$and": conditions},
+            with_id(read_sort(request.sort, _FILTERED) or [("username", 1)]),
+            request.offset,
+            request.count,
         )
         return DocumentsReply(documents=[orjson.dumps(self._visible(user, actor)) for user in users], total=total)
 

@@ -5,16 +5,19 @@ from typing import Any
 import orjson
 
 from palaver.database import Document
+from palaver.database.schema import COLLECTIONS, FieldType
 from palaver.documents import public_message
 from palaver.errors import MessageNotFound
+from palaver.filters import read_filter, read_sort
 from palaver.messaging import rules
-from palaver.messaging.lists import parse_filter, parse_sort
 from palaver.messaging.rules import milliseconds
 from palaver.messaging.store import Store
 from palaver.messaging.views import Views
 from palaver.v1.messaging_pb2 import ListMessagesReply, ListMessagesRequest
 
 _MAX_COUNT = 10_000
+# What lists of messages can be filtered and sorted by.
+_FILTERED: dict[str, FieldType] = {"_id": "text", **COLLECTIONS["messages"].fields}
 
 
 class History:
@@ -35,7 +38,7 @@ class History:
             return await self._list_around(request, view.room, base, user_id)
         where = base + _between(request)
         direction = 1 if request.ascending else -1
-        sort = [(name, way) for name, way in parse_sort(request.sort, "messages") if name != "_id"]
+        sort = [(name, way) for name, way in read_sort(request.sort, _FILTERED) if name != "_id"]
         sort = sort or [("ts", direction)]
         count = min(request.count or _MAX_COUNT, _MAX_COUNT)
         messages = await self._find(where, sort, count + 1, request.offset)
@@ -140,7 +143,7 @@ def _visible(room: Document, request: ListMessagesRequest) -> list[dict[str, Any
         where.append({"$or": [{"tmid": None}, {"tshow": True}]})
     if cleared := room.get("cleared_at"):
         where.append({"ts": {"$gt": cleared}})
-    if chosen := parse_filter(request.filter, "messages"):
+    if chosen := read_filter(request.filter, _FILTERED):
         where.append(chosen)
     return where
 

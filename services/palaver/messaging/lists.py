@@ -1,16 +1,16 @@
 """Lists of rooms and subscriptions, and the answers that gateways need. Two queries for a user, however many rooms."""
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from palaver.access import User
-from palaver.database import Document
-from palaver.database.schema import COLLECTIONS
+from palaver.database import Document, Filter
+from palaver.database.schema import COLLECTIONS, FieldType
 from palaver.documents import public_room
 from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import room_stream
+from palaver.filters import read_filter, read_sort
 from palaver.messaging import rules
 from palaver.messaging.rules import NO_THREADS, milliseconds
 from palaver.messaging.store import Store
@@ -34,6 +34,8 @@ from palaver.v1.messaging_pb2 import (
 )
 
 _MAX_EVENTS = 500
+# What lists of rooms can be filtered and sorted by.
+_FILTERED: dict[str, FieldType] = {"_id": "text", **COLLECTIONS["rooms"].fields}
 
 
 class Lists:
@@ -50,8 +52,8 @@ class Lists:
         """The actor's rooms, the public ones, or all. Raises NotAllowed, InvalidInput."""
         user = await self._views.get_reader(request.actor)
         types = list(request.types)
-        chosen = parse_filter(request.filter, "rooms")
-        sort = parse_sort(request.sort, "rooms")
+        chosen = read_filter(request.filter, _FILTERED)
+        sort = read_sort(request.sort, _FILTERED)
         if request.scope == ListRoomsRequest.JOINED:
             return await self._list_joined(user, request, types, chosen, sort)
         if request.scope == ListRoomsRequest.EVERYTHING:
@@ -73,7 +75,7 @@ class Lists:
         user: User,
         request: ListRoomsRequest,
         types: list[str],
-        chosen: dict[str, Any],
+        chosen: Filter,
         sort: list[tuple[str, int]],
     ) -> ListRoomsReply:
         subscriptions = await self._store.list_subscriptions(user.id)
@@ -111,7 +113,7 @@ class Lists:
         user: User,
         request: ListRoomsRequest,
         where: dict[str, Any],
-        chosen: dict[str, Any],
+        chosen: Filter,
         sort: list[tuple[str, int]],
     ) -> ListRoomsReply:
         combined: dict[str, Any] = {"$and": [where, chosen]} if chosen else where
@@ -254,44 +256,6 @@ class Lists:
             names=[rooms.get(room_id, {}).get("name", "") for room_id in ids],
             applied=[rooms.get(room_id, {}).get("applied_seq", 0) for room_id in ids],
         )
-
-
-def parse_filter(data: bytes, collection: str) -> dict[str, Any]:
-    """A filter that the gateway has parsed; fields must be declared. Raises InvalidInput."""
-    if not data:
-        return {}
-    chosen = orjson.loads(data)
-    if not isinstance(chosen, dict):
-        raise InvalidInput("The filter is no object", code="error-invalid-query")
-    _check_fields(_field_names(chosen), collection, "error-invalid-query")
-    return chosen
-
-
-def parse_sort(data: bytes, collection: str) -> list[tuple[str, int]]:
-    """`[["name", 1], …]`; fields must be declared. Raises InvalidInput."""
-    if not data:
-        return []
-    try:
-        sort = [(str(name), -1 if direction < 0 else 1) for name, direction in orjson.loads(data)]
-    except (TypeError, ValueError) as error:
-        raise InvalidInput("Invalid sort", code="error-invalid-sort") from error
-    _check_fields([name for name, _ in sort], collection, "error-invalid-sort")
-    return sort
-
-
-def _field_names(chosen: Mapping[str, Any]) -> Iterable[str]:
-    for name, value in chosen.items():
-        if name in ("$and", "$or"):
-            for part in value:
-                yield from _field_names(part)
-        else:
-            yield name
-
-
-def _check_fields(names: Iterable[str], collection: str, code: str) -> None:
-    for name in names:
-        if name != "_id" and name not in COLLECTIONS[collection].fields:
-            raise InvalidInput(f"Invalid attribute: {name[:50]}", code=code)
 
 
 def _sort_key(value: Any) -> tuple[bool, Any]:
