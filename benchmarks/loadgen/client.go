@@ -24,7 +24,7 @@ type client struct {
 
 // connect opens the websocket and says DDP's `connect`.
 func connect(o *options, who user) (*client, error) {
-	conn, err := net.DialTimeout("tcp", o.address, 10*time.Second)
+	conn, err := net.DialTimeout("tcp", who.address, 10*time.Second)
 	if err != nil {
 		return nil, err
 	}

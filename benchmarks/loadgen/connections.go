@@ -44,12 +44,12 @@ func runConnections(o *options) error {
 			return
 		}},
 	}
-	settle(o.pid)
-	before, beforePSS := memory(o.pid)
+	settle(o.pids)
+	before, beforePSS := memory(o.pids[0])
 	for _, phase := range phases {
-		awaitQuiet(o.pid, o.quiet)
+		awaitQuiet(o.pids, o.quiet)
 		latencies := make([]float64, phase.count)
-		used, started := readCPU(o.pid), time.Now()
+		used, started := readCPU(o.pids), time.Now()
 		err := inParallel(phase.count, o.parallel, func(i int) error {
 			begun := time.Now()
 			err := phase.work(i)
@@ -59,20 +59,21 @@ func runConnections(o *options) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", phase.name, err)
 		}
-		cpu, seconds := readCPU(o.pid).since(used), time.Since(started).Seconds()
+		cpu, seconds := readCPU(o.pids).since(used), time.Since(started).Seconds()
 		var h histogram
 		for _, microseconds := range latencies {
 			h.add(microseconds)
 		}
-		settle(o.pid)
-		rss, pss := memory(o.pid)
+		settle(o.pids)
+		rss, pss := memory(o.pids[0])
 		report(map[string]any{
 			"kind": "phase", "phase": phase.name, "count": phase.count, "seconds": seconds,
 			"per_s": float64(phase.count) / math.Max(seconds, 1e-9), "p50_ms": h.quantile(0.5), "p99_ms": h.quantile(0.99),
-			"cpu_us_each":        1e6 * cpu.server / float64(max(phase.count, 1)),
+			"cpu_us_each":        1e6 * cpu.servers() / float64(max(phase.count, 1)),
 			"rss_kib_per_socket": float64(rss-before) / float64(o.sockets),
 			"pss_kib_per_socket": float64(pss-beforePSS) / float64(o.sockets),
-			"server_cpu":         cpu.server / seconds, "others_cpu": cpu.others() / seconds,
+			"cpu_seconds":        cpu.each,
+			"server_cpu":         cpu.servers() / seconds, "others_cpu": cpu.others() / seconds,
 		})
 	}
 	for _, c := range clients {

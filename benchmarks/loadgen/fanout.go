@@ -80,7 +80,7 @@ func runFanout(o *options) error {
 	}
 	o.senders = min(o.senders, o.members)
 	f := &fanout{options: o, run: fmt.Sprintf("%08x", uint32(time.Now().UnixMicro())), members: make([]*member, o.members)}
-	before, _ := memory(o.pid)
+	before, _ := memory(o.pids[0])
 	started := time.Now()
 	err := inParallel(o.members, o.parallel, func(i int) error {
 		c, err := connect(o, o.users[i])
@@ -101,8 +101,8 @@ func runFanout(o *options) error {
 		return err
 	}
 	took := time.Since(started).Seconds()
-	settle(o.pid)
-	after, _ := memory(o.pid)
+	settle(o.pids)
+	after, _ := memory(o.pids[0])
 	report(map[string]any{"kind": "connected", "members": o.members, "seconds": took,
 		"rss_kib_per_member": float64(after-before) / float64(o.members)})
 	for _, text := range strings.Split(o.rates, ",") {
@@ -110,7 +110,7 @@ func runFanout(o *options) error {
 		if err != nil || rate <= 0 {
 			return fmt.Errorf("not a rate: %q", text)
 		}
-		awaitQuiet(o.pid, o.quiet)
+		awaitQuiet(o.pids, o.quiet)
 		f.send(rate, o.warmup)
 		time.Sleep(500 * time.Millisecond)
 		f.measure(rate)
@@ -154,9 +154,9 @@ func (f *fanout) measure(rate float64) {
 		m.mutex.Unlock()
 	}
 	f.current.Store(s)
-	before := readCPU(f.pid)
+	before := readCPU(f.pids)
 	start := f.send(rate, f.duration)
-	used, sending := readCPU(f.pid).since(before), time.Since(start).Seconds()
+	used, sending := readCPU(f.pids).since(before), time.Since(start).Seconds()
 	deliveredMeanwhile := float64(max(s.delivered.Load(), 1))
 
 	wanted, inTime := s.count*int64(len(f.members)), int64(0)
@@ -183,9 +183,10 @@ func (f *fanout) measure(rate float64) {
 		"held":       float64(inTime) >= 0.999*float64(wanted) && s.endToEnd.quantile(0.99) < 1000,
 		"ack_p50_ms": s.answers.quantile(0.5), "ack_p99_ms": s.answers.quantile(0.99),
 		"e2e_p50_ms": s.endToEnd.quantile(0.5), "e2e_p99_ms": s.endToEnd.quantile(0.99), "e2e_max_ms": s.endToEnd.max / 1000,
-		"cpu_us_per_delivery": 1e6 * used.server / deliveredMeanwhile,
-		"cpu_us_per_message":  1e6 * used.server / (deliveredMeanwhile / float64(len(f.members))),
-		"server_cpu":          used.server / sending, "generator_cpu": used.self / sending, "others_cpu": used.others() / sending,
+		"cpu_us_per_delivery": 1e6 * used.servers() / deliveredMeanwhile,
+		"cpu_us_per_message":  1e6 * used.servers() / (deliveredMeanwhile / float64(len(f.members))),
+		"cpu_seconds":         used.each, "seconds": sending, "delivered": deliveredMeanwhile,
+		"server_cpu": used.servers() / sending, "generator_cpu": used.self / sending, "others_cpu": used.others() / sending,
 	})
 }
 

@@ -45,18 +45,51 @@ func (h *histogram) quantile(share float64) float64 {
 	return 0
 }
 
-// cpu of the server, of this process and of the whole machine, in seconds since their start.
-type cpu struct{ server, self, machine float64 }
+// processes are those that serve, by their ids.
+type processes []int
 
-func readCPU(pid int) cpu {
-	return cpu{processCPU(pid), processCPU(os.Getpid()), machineCPU()}
+func parseProcesses(text string) (found processes, err error) {
+	for _, part := range strings.Split(text, ",") {
+		pid, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, fmt.Errorf("not a process id: %q", part)
+		}
+		found = append(found, pid)
+	}
+	return found, nil
+}
+
+// cpu of the servers, of this process and of the whole machine, in seconds since their start.
+type cpu struct {
+	each          []float64
+	self, machine float64
+}
+
+func readCPU(pids processes) cpu {
+	c := cpu{make([]float64, len(pids)), processCPU(os.Getpid()), machineCPU()}
+	for i, pid := range pids {
+		c.each[i] = processCPU(pid)
+	}
+	return c
 }
 
 func (c cpu) since(earlier cpu) cpu {
-	return cpu{c.server - earlier.server, c.self - earlier.self, c.machine - earlier.machine}
+	used := cpu{make([]float64, len(c.each)), c.self - earlier.self, c.machine - earlier.machine}
+	for i := range c.each {
+		used.each[i] = c.each[i] - earlier.each[i]
+	}
+	return used
 }
 
-func (c cpu) others() float64 { return math.Max(0, c.machine-c.server-c.self) }
+// servers is the sum over them.
+func (c cpu) servers() (sum float64) {
+	for _, used := range c.each {
+		sum += used
+	}
+	return
+}
+
+func (c cpu) others() float64 { return math.Max(0, c.machine-c.servers()-c.self) }
 
 func processCPU(pid int) float64 {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -101,23 +134,23 @@ func number(text string) float64 {
 	return value
 }
 
-// settle waits until the server has used less than a tenth of a core for a second.
-func settle(pid int) {
+// settle waits until the servers have used less than a tenth of a core for a second.
+func settle(pids processes) {
 	for i := 0; i < 60; i++ {
-		before := processCPU(pid)
+		before := readCPU(pids)
 		time.Sleep(time.Second)
-		if processCPU(pid)-before < 0.1 {
+		if readCPU(pids).since(before).servers() < 0.1 {
 			return
 		}
 	}
 }
 
 // awaitQuiet waits for a second in which others use less than a quarter of a core, but no longer than `longest`.
-func awaitQuiet(pid int, longest time.Duration) {
+func awaitQuiet(pids processes, longest time.Duration) {
 	for start := time.Now(); time.Since(start) < longest; {
-		before := readCPU(pid)
+		before := readCPU(pids)
 		time.Sleep(time.Second)
-		if readCPU(pid).since(before).others() < 0.25 {
+		if readCPU(pids).since(before).others() < 0.25 {
 			return
 		}
 	}
