@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from palaver.database import Document
+from palaver.database import Document, Filter
 from palaver.database.schema import COLLECTIONS, FieldType
 from palaver.documents import public_message
 from palaver.errors import MessageNotFound
@@ -61,9 +61,7 @@ class History:
             )
         return reply
 
-    async def _list_changed(
-        self, request: ListMessagesRequest, base: list[dict[str, Any]], user_id: str
-    ) -> ListMessagesReply:
+    async def _list_changed(self, request: ListMessagesRequest, base: list[Filter], user_id: str) -> ListMessagesReply:
         """What a client that was away has missed: changed and deleted messages."""
         since = {"$gt": {"$date": request.updated_since}}
         changed = await self._find([*base, {"_updatedAt": since}], [("ts", -1)], request.count or _MAX_COUNT, 0)
@@ -76,7 +74,7 @@ class History:
         )
 
     async def _list_around(
-        self, request: ListMessagesRequest, room: Document, base: list[dict[str, Any]], user_id: str
+        self, request: ListMessagesRequest, room: Document, base: list[Filter], user_id: str
     ) -> ListMessagesReply:
         """`count` messages with this one in the middle, oldest first where asked for."""
         middle = await self._store.database.get("messages", request.around_id)
@@ -103,7 +101,7 @@ class History:
         self,
         reply: ListMessagesReply,
         request: ListMessagesRequest,
-        base: list[dict[str, Any]],
+        base: list[Filter],
         oldest: int,
         user_id: str,
     ) -> None:
@@ -116,7 +114,7 @@ class History:
             reply.first_unread = _shown(first[0], user_id)
             reply.unread_not_loaded = await self._store.database.count("messages", {"$and": unread})
 
-    async def _count(self, request: ListMessagesRequest, room: Document, where: list[dict[str, Any]]) -> int:
+    async def _count(self, request: ListMessagesRequest, room: Document, where: list[Filter]) -> int:
         """How many messages match. For a whole room with its threads it is known; else the index is scanned."""
         whole = request.thread_messages and not (
             request.after or request.before or request.filter or request.thread_id or room.get("cleared_at")
@@ -126,17 +124,15 @@ class History:
         deleted = await self._store.database.count("messages", {"rid": room["_id"], "deleted_at": {"$exists": True}})
         return max(0, int(room.get("msgs", 0)) - deleted)
 
-    async def _find(
-        self, where: list[dict[str, Any]], sort: list[tuple[str, int]], limit: int, offset: int
-    ) -> list[Document]:
+    async def _find(self, where: list[Filter], sort: list[tuple[str, int]], limit: int, offset: int) -> list[Document]:
         """Messages that match all of `where`; ties are settled by `_id`, in the direction of the last field."""
         full = [*sort, ("_id", sort[-1][1])]
         return await self._store.database.find("messages", {"$and": where}, sort=full, skip=offset, limit=limit)
 
 
-def _visible(room: Document, request: ListMessagesRequest) -> list[dict[str, Any]]:
+def _visible(room: Document, request: ListMessagesRequest) -> list[Filter]:
     """The conditions for messages that this list may show at all."""
-    where: list[dict[str, Any]] = [{"rid": room["_id"], "_hidden": None}]
+    where: list[Filter] = [{"rid": room["_id"], "_hidden": None}]
     if request.thread_id:
         where.append({"tmid": request.thread_id})
     elif not request.thread_messages and not request.updated_since:
@@ -148,7 +144,7 @@ def _visible(room: Document, request: ListMessagesRequest) -> list[dict[str, Any
     return where
 
 
-def _between(request: ListMessagesRequest) -> list[dict[str, Any]]:
+def _between(request: ListMessagesRequest) -> list[Filter]:
     """The conditions on a message's time."""
     bounds: dict[str, Any] = {}
     if request.after:
