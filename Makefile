@@ -84,6 +84,9 @@ bench: environment ## Run the benchmarks
 coverage-page: environment ## Write docs/api-coverage.md: which endpoints and methods are there
 	$(BIN)/python docs/generate_api_coverage.py
 
+metrics-page: environment ## Write docs/metrics.md: every metric
+	$(BIN)/python docs/generate_metrics.py
+
 proto: environment ## Generate services/palaver/v1 from proto/palaver/v1
 	@mkdir -p services/palaver/v1
 	@rm -f services/palaver/v1/*_pb2.py services/palaver/v1/*_pb2.pyi

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from palaver import access
-from palaver.access import USERS_CHANGED, Access, User
+from palaver.access import CACHED_USERS, LOOKUPS, POLICY_AGE, USERS_CHANGED, Access, User
 from palaver.api import Auth
 from palaver.errors import LoginRequired, NotAllowed, Unavailable
 from palaver.events import SYSTEM, user_actor
@@ -431,3 +431,22 @@ async def test_what_is_missing_in_a_document_allows_nothing(world: World) -> Non
     assert (bare.roles, bare.active, bare.type, bare.name) == ((), False, "user", "")
     with pytest.raises(LoginRequired):
         await world.access.get_actor(user_actor("Bare"))
+
+
+# -- what it measures ------------------------------------------------------
+
+
+async def test_lookups_and_trust_are_measured(world: World) -> None:
+    hits, misses = LOOKUPS.labels("hit"), LOOKUPS.labels("miss")
+    world.access.measure()
+    before = hits._value.get(), misses._value.get()
+    await world.get_user("Alice")
+    await world.get_user("Alice")
+    await world.access.find_users(["Root", "Alice"])
+    world.access.measure()
+    assert (hits._value.get() - before[0], misses._value.get() - before[1]) == (2, 2)
+    assert CACHED_USERS._value.get() == 2
+    assert POLICY_AGE._value.get() == 0
+    world.now += 5
+    world.access.measure()
+    assert POLICY_AGE._value.get() == pytest.approx(5)

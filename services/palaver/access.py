@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from prometheus_client import Counter, Gauge
 
 from palaver.api import Auth
 from palaver.database import Document
@@ -27,6 +28,14 @@ from palaver.v1.auth_pb2 import GetPolicyRequest, GetUsersRequest
 from palaver.v1.event_pb2 import Actor, Event
 
 logger = logging.getLogger(__name__)
+
+LOOKUPS = Counter("palaver_access_lookups_total", "Users asked for, by whether this process knew them", ["outcome"])
+POLICY_READS = Counter("palaver_policy_reads_total", "Times that the whole policy was read from auth")
+POLICY_FAILURES = Counter("palaver_policy_failures_total", "Times that auth did not confirm the policy")
+POLICY_AGE = Gauge(
+    "palaver_policy_age_seconds", "How long ago auth confirmed the policy; above 3 nobody may do anything"
+)
+CACHED_USERS = Gauge("palaver_access_users_cached", "Users that this process remembers")
 
 USERS_CHANGED = "users"
 """Live subject: auth publishes the id of each user whose document changed, before it answers."""
@@ -97,6 +106,7 @@ class Access:
         self._reload_needed = True
         self._reloading = asyncio.Lock()
         self._failures = 0  # how often auth did not answer
+        self._hits = self._misses = 0  # users that were asked for since the last `measure`
         self._arrived: list[Event] | None = None  # events that came while the policy was being read
         self._losses = 0  # how often something may have been missed
         self._dropped: list[set[str]] = []  # for each reading of users under way: who changed meanwhile
@@ -118,6 +128,7 @@ class Access:
         while self._reload_needed:
             losses, self._arrived = self._losses, []
             asked = self._clock()
+            POLICY_READS.inc()
             try:
                 reply = await self._auth.get_policy(GetPolicyRequest())
                 policy = Policy()
@@ -170,9 +181,11 @@ class Access:
                     await self._reload()
         except TimeoutError as error:
             self._failures += 1
+            POLICY_FAILURES.inc()
             raise Unavailable from error
         except PalaverError:
             self._failures += 1
+            POLICY_FAILURES.inc()
             raise
 
     async def _is_current(self) -> bool:
@@ -184,6 +197,14 @@ class Access:
         self._trusted_until = asked + _TRUST_SECONDS
         return True
 
+    def measure(self) -> None:
+        """Sets the gauges, and counts the lookups since the last time: one is cheaper than counting it."""
+        LOOKUPS.labels("hit").inc(self._hits)
+        LOOKUPS.labels("miss").inc(self._misses)
+        self._hits = self._misses = 0
+        CACHED_USERS.set(len(self._users))
+        POLICY_AGE.set(max(0.0, self._clock() - self._trusted_until + _TRUST_SECONDS))
+
     def _is_trusted(self) -> bool:
         return not self._reload_needed and self._clock() < self._trusted_until
 
@@ -194,6 +215,7 @@ class Access:
         """The user, or None for an unknown or deleted one."""
         known = self._users.get(user_id)
         if known is not None and not self._reload_needed and self._clock() < min(known[1], self._trusted_until):
+            self._hits += 1
             return known[0]
         return (await self.find_users([user_id])).get(user_id)
 
@@ -209,6 +231,8 @@ class Access:
                 found[user_id] = known[0]
             else:
                 missing.append(user_id)
+        self._hits += len(found)
+        self._misses += len(missing)
         if missing:
             found.update(await self._read_users(missing))
         return found

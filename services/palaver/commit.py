@@ -46,7 +46,20 @@ COMMIT_SECONDS = Histogram(
     "Time to append and project one batch",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
+WAITING = Gauge("palaver_commands_waiting", "Commands in this process that have no outcome yet")
 UNTOLD = Gauge("palaver_events_untold", "Events committed by this process and not yet taken by the log")
+OUTBOX_AGE = Gauge("palaver_outbox_age_seconds", "How long the oldest of the untold events of this process waits")
+LEFT_AGE = Gauge(
+    "palaver_outbox_left_age_seconds",
+    "Age of the oldest event in the database that nobody has published, as the sweeper finds it; 0 below its patience, "
+    "and in every process that does not sweep",
+)
+PUBLISH_SECONDS = Histogram(
+    "palaver_log_publish_seconds",
+    "Time until the log has taken one batch of events",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+PUBLISH_FAILURES = Counter("palaver_log_publish_failures_total", "Batches that the log did not take; the sweeper will")
 SWEPT = Counter("palaver_events_swept_total", "Events that the sweeper projected or published for somebody", ["what"])
 
 _MAX_BATCH = 256
@@ -73,7 +86,10 @@ class Commits:
         self._live = live
         self._node_id = node_id
         self._writers: OrderedDict[Stream, _Writer] = OrderedDict()
+        self._waiting = 0  # commands that have no outcome yet
         self._untold: list[Event] = []
+        self._untold_since = 0.0  # when the first of them was committed
+        self._publishing: tuple[int, float] | None = None  # how many are with the log, and since when they are untold
         self._unmarked: list[Event] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -94,7 +110,18 @@ class Commits:
                 self._evict()
         else:
             self._writers.move_to_end(stream)
-        return await writer.submit(decide)
+        self._waiting += 1
+        try:
+            return await writer.submit(decide)
+        finally:
+            self._waiting -= 1
+
+    def measure(self) -> None:
+        """Sets the gauges of what waits here."""
+        publishing, since = self._publishing or (0, self._untold_since)
+        WAITING.set(self._waiting)
+        UNTOLD.set(publishing + len(self._untold))
+        OUTBOX_AGE.set(time.monotonic() - since if publishing or self._untold else 0)
 
     async def catch_up(self, stream: Stream) -> int:
         """Projects what is appended to the stream but not yet projected. Returns the stream's head."""
@@ -110,8 +137,9 @@ class Commits:
 
     def tell(self, events: Sequence[Event]) -> None:
         """Hands committed events to the log, in order; returns at once."""
+        if not self._untold:
+            self._untold_since = time.monotonic()
         self._untold.extend(events)
-        UNTOLD.set(len(self._untold))
         self._wake.set()
 
     async def run_telling(self) -> None:
@@ -124,15 +152,18 @@ class Commits:
             self._wake.clear()
             events, self._untold = self._untold, []
             if events:
+                self._publishing = len(events), self._untold_since
                 failpoints.reach("tell.before_publish")
                 try:
-                    await self._log.publish(events)
+                    with PUBLISH_SECONDS.time():
+                        await self._log.publish(events)
                 except Unavailable as error:
                     # The events stay unpublished in the database: the sweeper publishes them when the log is back.
+                    PUBLISH_FAILURES.inc()
                     logger.warning("the log did not take %d events: %s", len(events), error)
                 else:
                     self._unmarked.extend(events)
-                UNTOLD.set(len(self._untold))
+                self._publishing = None
             if self._unmarked and time.monotonic() - last_mark > 0.1:
                 await self._mark()
                 last_mark = time.monotonic()
@@ -155,6 +186,8 @@ class Commits:
             try:
                 if await self._live.acquire("sweeper", self._node_id, every * 3):
                     await self.sweep(older_than=now() - 2000)
+                else:
+                    LEFT_AGE.set(0)
             except Unavailable as error:
                 logger.warning("sweeping has to wait: %s", error)
             await asyncio.sleep(every * random.uniform(0.8, 1.2))
@@ -170,12 +203,14 @@ class Commits:
                     logger.warning("%s can't be projected yet: %s", stream, error)
                     stuck.add(stream)
         while events := await self.database.list_unpublished(older_than):
+            LEFT_AGE.set((now() - min(event.at for event in events)) / 1000)
             for stream in dict.fromkeys(map(stream_of, events)):
                 await self.catch_up(stream)  # a writer may have appended, and not projected, since
             await self._log.publish(events)
             failpoints.reach("tell.between_publishes")
             await self.database.mark_published(events)
             SWEPT.labels("published").inc(len(events))
+        LEFT_AGE.set(0)
 
     async def close(self) -> None:
         """Refuses new commands and ends the telling after the last event; what runs is finished first."""

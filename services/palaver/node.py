@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from palaver import failpoints
+from palaver import __version__, failpoints
 from palaver.access import Access
 from palaver.api import Auth, Messaging, Presence
 from palaver.commit import Commits
@@ -22,7 +22,7 @@ from palaver.database import Database
 from palaver.health import HttpServer, health_app
 from palaver.live import Live
 from palaver.log import Log
-from palaver.telemetry import measure_loop_lag
+from palaver.telemetry import run_measuring, show_build
 
 if TYPE_CHECKING:
     from palaver.roles import Role
@@ -106,7 +106,8 @@ class Node:
                 await self.access.open()
                 self.spawn(self.access.run_renewing(), "access")
         self.spawn(self.commits.run_sweeping(), "sweeping")
-        self.spawn(measure_loop_lag(), "loop lag")
+        self.spawn(run_measuring(self.commits.measure, self.access.measure), "measuring")
+        show_build(__version__, self.roles)
         self.ready = True
 
     async def close(self) -> None:

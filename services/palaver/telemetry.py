@@ -1,10 +1,15 @@
-"""Logs as JSON lines, the request id that follows a request through every process, and the loop's own lag."""
+"""Logs as JSON lines, the request id that follows a request through every process, and what a process measures.
+
+What happens is counted where it happens. What merely stands there (lengths, ages) is looked at twice a second by
+`run_measuring`, so that no request pays for it.
+"""
 
 import asyncio
 import contextvars
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -12,6 +17,9 @@ from prometheus_client import Gauge, Histogram
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
+BUILD = Gauge(
+    "palaver_build_info", "1 for what this process is: its version and the roles it plays", ["version", "roles"]
+)
 LOOP_LAG = Histogram(
     "palaver_event_loop_lag_seconds",
     "How late a timer of the event loop fires",
@@ -54,8 +62,13 @@ def configure_logging(level: str, node_id: str) -> None:
     root.setLevel(level.upper())
 
 
-async def measure_loop_lag(every: float = 0.5) -> None:
-    """The background task that watches how late the event loop runs."""
+def show_build(version: str, roles: Iterable[str]) -> None:
+    """Says among the metrics what this process is."""
+    BUILD.labels(version, ",".join(roles)).set(1)
+
+
+async def run_measuring(*measures: Callable[[], None], every: float = 0.5) -> None:
+    """The background task that watches how late the event loop runs, and has each part set its gauges."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + every
@@ -63,3 +76,5 @@ async def measure_loop_lag(every: float = 0.5) -> None:
         lag = max(0.0, loop.time() - due)
         LOOP_LAG.observe(lag)
         LOOP_LAG_NOW.set(lag)
+        for measure in measures:
+            measure()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from palaver.commit import CONFLICTS, SWEPT, Draft, now
+from palaver.commit import CONFLICTS, LEFT_AGE, OUTBOX_AGE, SWEPT, UNTOLD, WAITING, Draft, now
 from palaver.database import Stream
 from palaver.errors import InvalidInput, Unavailable
 from palaver.events import SYSTEM, room_stream, user_stream
@@ -259,6 +259,49 @@ async def test_a_log_that_does_not_answer_hears_it_later(world: World) -> None:
     await process.execute(ROOM, send("m4"))
     await process.stop()
     assert world.log.seqs(ROOM) == [1, 2, 3, 4, 5]
+
+
+async def test_what_waits_is_measured(world: World) -> None:
+    process = await world.start()
+    is_deciding, may_decide, may_publish = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def decide_slowly(draft: Draft) -> int:
+        is_deciding.set()
+        await may_decide.wait()
+        return await send("m1")(draft)
+
+    async def publish_slowly(events: Any) -> None:
+        await may_publish.wait()
+
+    def measured() -> tuple[float, float, bool]:
+        process.commits.measure()
+        return WAITING._value.get(), UNTOLD._value.get(), OUTBOX_AGE._value.get() > 0
+
+    world.log.on_publish = publish_slowly
+    command = process.start(ROOM, decide_slowly)
+    await is_deciding.wait()
+    assert measured() == (1, 0, False)
+    may_decide.set()
+    await command
+    assert measured() == (0, 1, True)
+    await process.execute(ROOM, send("m2"))
+    assert measured() == (0, 2, True)
+    may_publish.set()
+    await wait_for(lambda: world.log.seqs(ROOM) == [1, 2, 3])
+    await wait_for(lambda: measured() == (0, 0, False))
+
+
+async def test_what_nobody_has_published_is_measured(world: World) -> None:
+    process = await world.start()
+    world.log.available = False
+    await process.execute(ROOM, send("old", at=now() - 60_000))
+    await process.execute(ROOM, send("young"))
+    with pytest.raises(Unavailable):
+        await process.commits.sweep(END)
+    assert 60 <= LEFT_AGE._value.get() < 120
+    world.log.available = True
+    await process.commits.sweep(END)
+    assert LEFT_AGE._value.get() == 0
 
 
 async def test_the_sweeper_leaves_young_events_to_their_writers(world: World) -> None:

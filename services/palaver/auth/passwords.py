@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
-from prometheus_client import Histogram
+from prometheus_client import Gauge, Histogram
 
 from palaver.auth.rules import MAX_PASSWORD, digest_of, normal_digest
 from palaver.database import Document
@@ -24,6 +24,8 @@ HASH_SECONDS = Histogram(
     "Time to make or verify one password hash, waiting in line included",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+
+WAITING = Gauge("palaver_password_hashes_waiting", "Passwords that are being hashed or verified, or wait for it")
 
 ROUNDS = 2
 MEMORY_KIB = 19 * 1024
@@ -74,11 +76,13 @@ class Passwords:
         if self._waiting >= _MAX_WAITING:
             raise Unavailable("Too many people are logging in; try again")
         self._waiting += 1
+        WAITING.set(self._waiting)
         started = time.perf_counter()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
         finally:
             self._waiting -= 1
+            WAITING.set(self._waiting)
             HASH_SECONDS.observe(time.perf_counter() - started)
 
 

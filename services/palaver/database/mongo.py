@@ -36,6 +36,7 @@ from palaver.database.mongo_commit import Writing, applied_in
 from palaver.database.mongo_filter import get_collection, translate, translate_sort
 from palaver.database.mongo_schema import CLAIMS, EVENTS, MotorDatabase, event_id, event_range, migrate
 from palaver.database.mongo_values import WORDS, decode_document
+from palaver.database.timing import timed
 from palaver.errors import Unavailable
 from palaver.v1.event_pb2 import Event
 
@@ -50,8 +51,9 @@ _MAX_IDS = 1000
 
 
 def _available(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Turns what the driver raises into Unavailable."""
+    """Turns what the driver raises into Unavailable, and measures."""
 
+    @timed
     @functools.wraps(method)
     async def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
         try:

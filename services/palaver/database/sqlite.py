@@ -24,6 +24,7 @@ from palaver.database.sqlite_filters import Query
 from palaver.database.sqlite_puts import Commit
 from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed, quote
 from palaver.database.sqlite_writer import Writer, translate
+from palaver.database.timing import timed
 from palaver.v1.event_pb2 import Event
 
 T = TypeVar("T")
@@ -126,6 +127,7 @@ class SqliteDatabase:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
+    @timed
     async def commit(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> None:
         """One savepoint within the next group: all of it, or StreamConflict and nothing."""
         failpoints.reach("commit.before_append")
@@ -134,6 +136,7 @@ class SqliteDatabase:
         self._count(commit)
         failpoints.reach("commit.after_advance")
 
+    @timed
     async def apply(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> bool:
         """The same for events that somebody else has appended."""
         commit = Commit(stream, events, puts, append=False)
@@ -159,6 +162,7 @@ class SqliteDatabase:
         future: asyncio.Future[T] = self._writer.submit(None, function)
         return future
 
+    @timed
     async def claim(self, key: str, owner: str) -> bool:
         """Whoever comes first."""
 
@@ -175,10 +179,12 @@ class SqliteDatabase:
         row = self._read(_OWNER, (key,))
         return None if row is None else str(row[0])
 
+    @timed
     async def release(self, key: str, owner: str) -> None:
         """Frees a name, if this owner holds it."""
         self.documents_written += await self._submit(lambda c: c.execute(_RELEASE, (key, owner)).rowcount)
 
+    @timed
     async def mark_published(self, events: Sequence[Event]) -> None:
         """Takes the events out of `list_unpublished`."""
         if events:
@@ -193,6 +199,7 @@ class SqliteDatabase:
         row = self._read(_HEAD, stream)
         return 0 if row is None or row[0] is None else int(row[0])
 
+    @timed
     async def get_heads(self, streams: Sequence[Stream]) -> list[int]:
         """The heads in the order asked for."""
         # About 2 µs each, so on the event loop, but not thousands of them in one go.
@@ -208,14 +215,17 @@ class SqliteDatabase:
         row = self._read(_EVENT, (*stream, command_id))
         return None if row is None else Event.FromString(row[0])
 
+    @timed
     async def list_events(self, stream: Stream, after: int, limit: int = 1000) -> list[Event]:
         """Events with a `seq` above `after`, in order."""
         return await self._list_events(_EVENTS, (*stream, after, limit), limit <= _SHORT)
 
+    @timed
     async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
         """Events that nobody has marked, by stream and seq."""
         return await self._list_events(_UNPUBLISHED, (older_than, limit), False)
 
+    @timed
     async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:
         """Streams whose document lags behind their head. There are none, unless events came in from outside."""
         rows = await self._in_pool(lambda c: c.execute(_UNAPPLIED, (older_than, limit)).fetchall())
@@ -236,6 +246,7 @@ class SqliteDatabase:
         row = self._read(table.get, (id,))
         return None if row is None else _decode(table, row)
 
+    @timed
     async def get_many(self, collection: str, ids: Sequence[str]) -> dict[str, Document]:
         """Documents by their ids; absent ones are left out."""
         table = get_table(collection)
@@ -251,6 +262,7 @@ class SqliteDatabase:
         found = await self.find(collection, where, limit=1)
         return found[0] if found else None
 
+    @timed
     async def find(
         self, collection: str, where: Filter, *, sort: Sort = (), skip: int = 0, limit: int = 0
     ) -> list[Document]:
@@ -259,6 +271,7 @@ class SqliteDatabase:
         query = sqlite_filters.find(table, where, sort, skip, limit)
         return await self._query(table, query, is_short=0 < limit <= _SHORT and skip <= _SHORT)
 
+    @timed
     async def list_values(self, collection: str, name: str, where: Filter) -> list[Any]:
         """One declared text field of each document that matches."""
         query = sqlite_filters.values(get_table(collection), name, where)
@@ -268,6 +281,7 @@ class SqliteDatabase:
 
         return self._on_loop(work) if self._is_quick(query) else await self._in_pool(work)
 
+    @timed
     async def count(self, collection: str, where: Filter) -> int:
         """How many documents match."""
         table = get_table(collection)

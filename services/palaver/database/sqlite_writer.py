@@ -17,11 +17,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import Gauge, Histogram
+
 from palaver.database.sqlite_puts import Commit, Stage
 from palaver.database.sqlite_schema import connect
 from palaver.errors import Unavailable
 
 logger = logging.getLogger(__name__)
+
+GROUP_WORKS = Histogram(
+    "palaver_sqlite_group_works",
+    "Commits and other writes in one transaction of SQLite",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+)
+WAITING = Gauge("palaver_sqlite_works_waiting", "Writes that are with SQLite's writer, or wait for it")
 
 _MAX_GROUP = 512
 
@@ -123,6 +132,7 @@ class Writer:
 
     def _hand_over(self) -> None:
         works = self._pending
+        WAITING.set(len(works))
         if not works:
             self._is_busy = False
             self._idle.set()
@@ -131,6 +141,7 @@ class Writer:
             works, self._pending = works[:_MAX_GROUP], works[_MAX_GROUP:]
         else:
             self._pending = []
+        GROUP_WORKS.observe(len(works))
         self._groups.put(_Group(works))
 
     def _on_written(self, group: _Group, outcomes: Sequence[Any] | None) -> None:

@@ -7,6 +7,7 @@ Used by `log/jetstream.py` and `live/nats.py` only.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from palaver.config import ConfigError
 from palaver.errors import Unavailable
@@ -23,6 +24,13 @@ from palaver.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 RECONNECTS = Counter("palaver_nats_reconnects_total", "Connections to NATS that were made anew", ["connection"])
+ANSWER_SECONDS = Histogram(
+    "palaver_nats_reply_seconds",
+    "Time until NATS has answered: requests, round trips, and batches of events that JetStream stores",
+    ["connection"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+UNANSWERED = Counter("palaver_nats_replies_missed_total", "Answers of NATS that did not come in time", ["connection"])
 
 # What the adapters declare needs it: older servers drop the options that they don't know without a word.
 MINIMUM_VERSION = (2, 11)
@@ -91,6 +99,7 @@ class Connection:
         """`on_gap` is called when messages may have been missed, `on_reconnect` after it, to mend what is gone."""
         self.url = url
         self.name = name
+        self._reply_seconds = ANSWER_SECONDS.labels(name)
         self._on_gap = on_gap
         self._on_reconnect = on_reconnect
         self._client = Client()
@@ -293,11 +302,14 @@ class Connection:
 
     async def wait(self, answers: "Sequence[asyncio.Future[Msg]]") -> list[Msg]:
         """The messages, when all have come. Raises Unavailable when some don't, and no longer waits for those."""
+        started = time.perf_counter()
         try:
             await asyncio.wait(answers, timeout=REPLY_SECONDS)
         finally:
             late = self.forget(answers)
+        self._reply_seconds.observe(time.perf_counter() - started)
         if late:
+            UNANSWERED.labels(self.name).inc(late)
             raise Unavailable("NATS does not answer in time")
         return [answer.result() for answer in answers]
 

@@ -19,7 +19,7 @@ from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.errors import error_object
 from palaver.gateway.ddp.login import login_request, neutral, strip_second_factor
 from palaver.gateway.ddp.method import MatchFailed, Method, call_method
-from palaver.gateway.ddp.streams import Streams
+from palaver.gateway.ddp.streams import PUBLICATIONS, Streams
 from palaver.gateway.ejson import loads
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
 from palaver.gateway.people import People
@@ -31,10 +31,17 @@ from palaver.v1.auth_pb2 import AuthenticateRequest, LoginReply, LogoutRequest
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = Gauge("palaver_connections", "Open websockets")
+OPENED = Counter("palaver_connections_opened_total", "Websockets that were accepted")
 METHOD_SECONDS = Histogram(
     "palaver_ddp_method_seconds",
-    "DDP methods",
-    ["method"],
+    "DDP methods; `other` is what no method is called",
+    ["method", "outcome"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+SUBSCRIPTION_SECONDS = Histogram(
+    "palaver_ddp_subscription_seconds",
+    "DDP subscriptions, until they are ready or refused",
+    ["stream", "outcome"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
 CRASHES = Counter("palaver_ddp_errors_total", "DDP methods and subscriptions that failed unexpectedly", ["name"])
@@ -55,8 +62,7 @@ class DdpServer:
         self._streams = streams
         self._people = people
         self._methods = methods
-        self._seconds = {name: METHOD_SECONDS.labels(name) for name in (*methods, "login", "logout")}
-        self._other_seconds = METHOD_SECONDS.labels("other")
+        self._known_methods = frozenset((*methods, "login", "logout", "stream-notify-room"))
         self._connections: set[Connection] = set()
         self._draining = False
         self._empty = asyncio.Event()
@@ -86,6 +92,7 @@ class DdpServer:
         self._connections.add(connection)
         self._empty.clear()
         CONNECTIONS.set(len(self._connections))
+        OPENED.inc()
         connection.write(SERVER_ID)
         try:
             while connection.open:
@@ -162,6 +169,7 @@ class DdpServer:
         request_id.set(f"{connection.id}/{id[:40]}")
         encoded_id = orjson.dumps(id)
         before = b""  # written with the result: a system call costs more than what it says
+        outcome = "refused"
         try:
             if not isinstance(parameters, list):
                 raise MatchFailed
@@ -180,12 +188,15 @@ class DdpServer:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            CRASHES.labels(name if name in self._methods else "other").inc()
+            outcome = "failed"
+            CRASHES.labels(name if name in self._known_methods else "other").inc()
             logger.exception("method %s failed", name)
             connection.write(error_frames(encoded_id, error_object(error)))
         else:
+            outcome = "answered"
             connection.write(before + result_frames(encoded_id, result))
-        self._seconds.get(name, self._other_seconds).observe(loop.time() - started)
+        known = name if name in self._known_methods else "other"
+        METHOD_SECONDS.labels(known, outcome).observe(loop.time() - started)
 
     async def _call(self, connection: Connection, name: str, parameters: list[Any]) -> Any:
         call = Call(
@@ -249,18 +260,25 @@ class DdpServer:
         if not isinstance(name, str) or not isinstance(id, str):
             connection.close(1002, "sub needs a name and an id")
             return
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        outcome = "refused"
         try:
             if not isinstance(parameters, list):
                 raise MatchFailed
             await self._streams.subscribe(connection, id, name, parameters)
+            outcome = "ready"
         except PalaverError as error:
             connection.write(frame(msg="nosub", id=id, error=error_object(error)))
         except asyncio.CancelledError:
             raise
         except Exception as error:
+            outcome = "failed"
             CRASHES.labels("sub").inc()
             logger.exception("subscription to %s failed", name)
             connection.write(frame(msg="nosub", id=id, error=error_object(error)))
+        known = name if name in PUBLICATIONS else "other"
+        SUBSCRIPTION_SECONDS.labels(known, outcome).observe(loop.time() - started)
 
     # -- the life of the sockets ------------------------------------------------------------------------------------
 

@@ -61,6 +61,15 @@ _CLOSED_STREAMS = frozenset(
 )
 # Subscriptions of Meteor's own that carry no documents here.
 _EMPTY_PUBLICATIONS = frozenset({"meteor.loginServiceConfiguration", "meteor_autoupdate_clientVersions", "activeUsers"})
+PUBLICATIONS = (
+    _LOGGED_STREAMS
+    | _OPEN_STREAMS
+    | _CLOSED_STREAMS
+    | _EMPTY_PUBLICATIONS
+    | {"stream-room-messages", "stream-notify-user", "stream-notify-room", "stream-user-presence"}
+)
+"""Every name that a `sub` may give without being unknown."""
+
 _SETTINGS_PERMISSIONS = ("view-privileged-setting", "edit-privileged-setting", "manage-selected-settings")
 _MAX_SUBSCRIPTIONS = 1000
 _TOPICS = {

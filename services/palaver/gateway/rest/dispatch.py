@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 REQUESTS = Histogram(
     "palaver_rest_request_seconds",
-    "REST requests",
+    "REST requests, by the declared path; `other` is what no endpoint answers",
     ["endpoint", "method", "status"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
@@ -104,6 +104,9 @@ class RestSurface:
         found = methods.get(method)
         headers = {**_HEADERS, "X-Request-Id": request_id.get()}
         if found is None:
+            self._observe(
+                next(iter(methods.values())).path if methods else "other", "other", 405 if methods else 404, started
+            )
             if methods:
                 headers["Allow"] = ", ".join(sorted(methods))
                 return _json(405, {"status": "error", "message": "API endpoint does not exist"}, headers)
@@ -119,8 +122,11 @@ class RestSurface:
             CRASHES.labels(found.path).inc()
             logger.exception("%s %s failed", found.method, found.path)
             answer = _json(500, {"success": False, "error": "Internal error occured"}, headers)
-        REQUESTS.labels(found.path, found.method, answer.status_code).observe(time.perf_counter() - started)
+        self._observe(found.path, found.method, answer.status_code, started)
         return answer
+
+    def _observe(self, path: str, method: str, status: int, started: float) -> None:
+        REQUESTS.labels(path, method, status).observe(time.perf_counter() - started)
 
     def _find(self, path: str) -> tuple[dict[str, Endpoint], dict[str, str]]:
         exact = self._exact.get(path)
