@@ -1,7 +1,8 @@
-"""Fills Palaver's embedded database with many users, rooms and messages, before a server opens it.
+"""Fills Palaver's database with many users, rooms and messages, before a server opens it.
 
 What is written are the product's own events with their projections, through its own database port: only the requests
-that would have led to them are left out. A filled database is kept in the cache, keyed by what it was made from.
+that would have led to them are left out. A filled embedded database is kept in the cache, keyed by what it was made
+from; a cluster's is filled each time.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ import orjson
 import palaver
 from palaver.auth.accounts import new_user
 from palaver.auth.tokens import hash_token
-from palaver.database import Document, Stream
+from palaver.database import Database, Document, Stream
+from palaver.database.mongo import MongoDatabase
 from palaver.database.sqlite import SqliteDatabase
 from palaver.events import SYSTEM, room_stream, user_actor, user_stream
 from palaver.ids import new_id
@@ -87,7 +89,7 @@ def filled(plan: Plan, cache: Path) -> Iterator[Path]:
         aside = Path(tempfile.mkdtemp(prefix=".filling-", dir=kept.parent))
         try:
             started = time.monotonic()
-            asyncio.run(_fill(aside, plan))
+            asyncio.run(_fill(SqliteDatabase(aside / "palaver.db"), plan))
             print(f"filled a database of {plan.users} users in {time.monotonic() - started:.0f} s", flush=True)
             aside.rename(kept)
         finally:
@@ -112,8 +114,12 @@ def _key(plan: Plan) -> str:
     return digest.hexdigest()[:16]
 
 
-async def _fill(folder: Path, plan: Plan) -> None:
-    database = SqliteDatabase(folder / "palaver.db")
+def fill_cluster(mongodb_url: str, workspace: str, plan: Plan) -> None:
+    """Fills a workspace's database on a MongoDB server."""
+    asyncio.run(_fill(MongoDatabase(mongodb_url, f"palaver_{workspace}"), plan))
+
+
+async def _fill(database: Database, plan: Plan) -> None:
     await database.open()
     try:
         for numbers in _parts(range(plan.users), _AT_A_TIME):
@@ -125,7 +131,7 @@ async def _fill(folder: Path, plan: Plan) -> None:
         await database.close()
 
 
-async def _commit(database: SqliteDatabase, stream: Stream, after: int, events: Sequence[Event], actor: Actor) -> None:
+async def _commit(database: Database, stream: Stream, after: int, events: Sequence[Event], actor: Actor) -> None:
     now = time.time_ns() // 1_000_000
     for seq, event in enumerate(events, after + 1):
         event.stream_kind, event.stream_id = stream
@@ -137,7 +143,7 @@ async def _commit(database: SqliteDatabase, stream: Stream, after: int, events: 
     await database.mark_published(events)
 
 
-async def _add_user(database: SqliteDatabase, number: int, with_token: bool) -> None:
+async def _add_user(database: Database, number: int, with_token: bool) -> None:
     id = user_id(number)
     user = new_user(id, id, name=f"User {number}")
     events = [Event(user_created=UserCreated(user=orjson.dumps(user)))]
@@ -149,7 +155,7 @@ async def _add_user(database: SqliteDatabase, number: int, with_token: bool) -> 
     await _commit(database, user_stream(id), 0, events, SYSTEM)
 
 
-async def _add_room(database: SqliteDatabase, plan: RoomPlan, users: int) -> None:
+async def _add_room(database: Database, plan: RoomPlan, users: int) -> None:
     begun = time.time_ns() // 1_000_000 - 1000 * (plan.messages + 1)
     room = new_room(plan.id, "c", begun, plan.members)
     name = plan.id.lower()
