@@ -32,6 +32,7 @@ from palaver.events import stream_of
 from palaver.live import Live
 from palaver.log import Log
 from palaver.projections import project
+from palaver.telemetry import request_id
 from palaver.v1.event_pb2 import Event
 
 __all__ = ["Commits", "Decide", "Draft", "now"]
@@ -70,11 +71,12 @@ Decide = Callable[[Draft], Awaitable[T]]
 
 
 class _Command(Generic[T]):
-    __slots__ = ("answer", "decide")
+    __slots__ = ("answer", "decide", "request_id")
 
     def __init__(self, decide: Decide[T], answer: "asyncio.Future[T]") -> None:
         self.decide = decide
         self.answer = answer
+        self.request_id = request_id.get()
 
 
 class Commits:
@@ -284,6 +286,7 @@ class _Writer:
             for command in batch:
                 if command.answer.cancelled():
                     continue
+                request_id.set(command.request_id)
                 try:
                     result = await command.decide(draft)
                     accepted = draft.accept()
@@ -338,7 +341,9 @@ class _Writer:
         return [command for command in batch if id(command) not in finished]
 
     def _answer(self, decided: list[tuple[_Command[Any], Any, Event | None]], events: list[Event]) -> None:
-        for command, result, _ in decided:
+        for command, result, event in decided:
+            if event is not None and command.request_id != "-":
+                event.request_id = command.request_id  # it is stored by now, without
             if not command.answer.done():
                 command.answer.set_result(result)
         if events:

@@ -10,7 +10,8 @@
     ├── Conflict                      it exists already, or changed meanwhile
     ├── TooManyRequests
     ├── NotBuilt                      a known name that this server does not offer (yet)
-    └── Unavailable                   a part of the system does not answer
+    ├── Unavailable                   a part of the system does not answer
+    └── InternalError                 another process has failed unexpectedly, and has logged why
 
 `code` is the machine-readable name that clients of Rocket.Chat know (`error-invalid-room`); `reason` is for people.
 Raised anywhere, translated only at the edges: `STATUS` here is the one table from a class to gRPC, the gateway's
@@ -98,6 +99,13 @@ class NotBuilt(PalaverError):
 class Unavailable(PalaverError):
     code = "error-unavailable"
     reason = "A part of the server does not answer; try again"
+
+
+class InternalError(PalaverError):
+    """At the edges it is answered as what fails unexpectedly in their own process."""
+
+    code = "error-internal"
+    reason = "Internal server error"
 
 
 def error_classes() -> dict[str, type[PalaverError]]:

@@ -212,6 +212,8 @@ async def run(config: Config, roles: Sequence["Role"], on_ready: Callable[[int],
     `on_ready` hears the HTTP port when the process can serve.
     """
     failpoints.arm_from_environment(config.failpoints)
+    about = {"version": __version__, "roles": [role.name for role in roles]}
+    logger.info("starting", extra=about)
     node = build_node(config, roles)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -226,11 +228,11 @@ async def run(config: Config, roles: Sequence["Role"], on_ready: Callable[[int],
         bound = port.result() if port.done() else serving.result() or 0
         rpc = await _start_rpc(node, roles)
         _spare_the_collector()
-        logger.info("ready", extra={"roles": [role.name for role in roles], "port": bound})
+        logger.info("ready", extra={**about, "port": bound})
         if on_ready is not None:
             on_ready(bound)
         await node.stopping.wait()
-        logger.info("stopping")
+        logger.info("stopping", extra=about)
         node.ready = False
         if rpc is not None:
             await rpc.stop(config.drain_seconds)
@@ -238,6 +240,7 @@ async def run(config: Config, roles: Sequence["Role"], on_ready: Callable[[int],
         await asyncio.wait([serving], timeout=config.drain_seconds + 2)
     finally:
         await node.close()
+        logger.info("stopped", extra=about)
     if node.failure is not None:
         raise node.failure
 

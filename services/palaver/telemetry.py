@@ -6,7 +6,9 @@ What happens is counted where it happens. What merely stands there (lengths, age
 
 import asyncio
 import contextvars
+import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +16,8 @@ from typing import Any
 
 import orjson
 from prometheus_client import Gauge, Histogram
+
+from palaver.ids import new_id
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
@@ -27,7 +31,21 @@ LOOP_LAG = Histogram(
 )
 LOOP_LAG_NOW = Gauge("palaver_event_loop_lag_last_seconds", "The same, at the last measurement")
 
+# What a client may choose: it stands in headers, in metadata of gRPC and in log lines.
+_OFFERED = re.compile(r"[A-Za-z0-9_.:=+/@-]{1,64}", re.ASCII)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def name_request(offered: str, within: str = "") -> str:
+    """Gives the request at hand its id, and returns it.
+
+    A client's own name for it is kept if it is a short plain token, so that whoever asks, and any proxy on the way,
+    finds it by that; `within` (the id of a connection) goes before it. All else gets a new one.
+    """
+    name = offered if _OFFERED.fullmatch(offered) else new_id()
+    name = f"{within}/{name}" if within else name
+    request_id.set(name)
+    return name
 
 
 class JsonFormatter(logging.Formatter):
@@ -50,16 +68,23 @@ class JsonFormatter(logging.Formatter):
         line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except orjson.JSONEncodeError:  # half a surrogate pair, a number beyond 64 bits
+            return json.dumps(line, default=str)
 
 
 def configure_logging(level: str, node_id: str) -> None:
-    """Sends everything of at least this level to standard error, as JSON lines."""
+    """Sends everything of at least this level to standard error, as JSON lines.
+
+    Libraries speak of trouble only: what they write besides shows what people say, and whose tokens they have.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(node_id))
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    logging.getLogger("palaver").setLevel(level.upper())
 
 
 def show_build(version: str, roles: Iterable[str]) -> None:

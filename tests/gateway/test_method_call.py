@@ -212,11 +212,11 @@ async def test_administration_of_users(admin: Client) -> None:
 async def test_errors_speak_of_no_parameters_of_rest(alice: Client) -> None:
     error = (await alice.call("sendMessage", {"rid": 7}))["error"]
     assert (error["error"], error["reason"], "details" in error) == (400, "Match failed", False)
-    assert error_object(UserNotFound()) == {
+    assert error_object(UserNotFound(), "other") == {
         "isClientSafe": True,
         "error": "error-invalid-user",
         "reason": "Invalid user",
         "message": "Invalid user [error-invalid-user]",
         "errorType": "Meteor.Error",
     }
-    assert error_object(UserNotFound("User gone", code="error-gone"))["reason"] == "User gone"
+    assert error_object(UserNotFound("User gone", code="error-gone"), "other")["reason"] == "User gone"

@@ -5,6 +5,7 @@ import logging
 from prometheus_client import Counter
 
 from palaver.log import OnEvent
+from palaver.telemetry import request_id
 from palaver.v1.event_pb2 import Event
 
 logger = logging.getLogger(__name__)
@@ -60,9 +61,16 @@ class Followers:
 
 
 def tell(on_event: OnEvent, event: Event) -> None:
-    """Calls one follower; its error is its own: logged, counted, and nobody else's concern."""
+    """Calls one follower; its error is its own: logged, counted, and nobody else's concern.
+
+    What it logs carries the id of the request that the event came of.
+    """
+    before = request_id.set(event.request_id or "-")
     try:
+        logger.debug("event %d of %s/%s", event.seq, event.stream_kind, event.stream_id)
         on_event(event)
     except Exception:
         FOLLOWER_ERRORS.inc()
         logger.exception("a follower failed on event %d of %s/%s", event.seq, event.stream_kind, event.stream_id)
+    finally:
+        request_id.reset(before)

@@ -13,10 +13,10 @@ import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
 from palaver.access import user_from
-from palaver.errors import InvalidInput, LoginFailed, LoginRequired, PalaverError
+from palaver.errors import InvalidInput, LoginFailed, LoginRequired
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.connection import Connection
-from palaver.gateway.ddp.errors import error_object
+from palaver.gateway.ddp.errors import error_object, is_failure
 from palaver.gateway.ddp.login import login_request, neutral, strip_second_factor
 from palaver.gateway.ddp.method import MatchFailed, Method, call_method
 from palaver.gateway.ddp.streams import PUBLICATIONS, Streams
@@ -25,7 +25,7 @@ from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, r
 from palaver.gateway.people import People
 from palaver.ids import new_id
 from palaver.node import Node
-from palaver.telemetry import request_id
+from palaver.telemetry import name_request, request_id
 from palaver.v1.auth_pb2 import AuthenticateRequest, LoginReply, LogoutRequest
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,6 @@ SUBSCRIPTION_SECONDS = Histogram(
     ["stream", "outcome"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
-CRASHES = Counter("palaver_ddp_errors_total", "DDP methods and subscriptions that failed unexpectedly", ["name"])
 
 VERSIONS = ("1", "pre2", "pre1")
 PING_AFTER = 30.0
@@ -88,6 +87,7 @@ class DdpServer:
             agent[:512].decode(errors="replace"),
             asyncio.get_running_loop().time(),
         )
+        request_id.set(connection.id)  # for what is no request: its coming and going
         scope.clear()  # its headers would live as long as the socket
         self._connections.add(connection)
         self._empty.clear()
@@ -105,6 +105,7 @@ class DdpServer:
                     break
                 await self._on_frame(connection, text)
         finally:
+            request_id.set(connection.id)
             connection.open = False
             self._connections.discard(connection)
             if not self._connections:
@@ -166,10 +167,10 @@ class DdpServer:
             return
         loop = asyncio.get_running_loop()
         started = loop.time()
-        request_id.set(f"{connection.id}/{id[:40]}")
+        name_request(id, connection.id)
         encoded_id = orjson.dumps(id)
         before = b""  # written with the result: a system call costs more than what it says
-        outcome = "refused"
+        known = name if name in self._known_methods else "other"
         try:
             if not isinstance(parameters, list):
                 raise MatchFailed
@@ -183,19 +184,13 @@ class DdpServer:
                 await self._logout(connection)
             else:
                 result = await self._call(connection, name, parameters)
-        except PalaverError as error:
-            connection.write(error_frames(encoded_id, error_object(error)))
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
-            outcome = "failed"
-            CRASHES.labels(name if name in self._known_methods else "other").inc()
-            logger.exception("method %s failed", name)
-            connection.write(error_frames(encoded_id, error_object(error)))
+            outcome = "failed" if is_failure(error) else "refused"
+            connection.write(error_frames(encoded_id, error_object(error, known)))
         else:
             outcome = "answered"
             connection.write(before + result_frames(encoded_id, result))
-        known = name if name in self._known_methods else "other"
+        logger.debug("method %s: %s", known, outcome)
         METHOD_SECONDS.labels(known, outcome).observe(loop.time() - started)
 
     async def _call(self, connection: Connection, name: str, parameters: list[Any]) -> Any:
@@ -262,22 +257,17 @@ class DdpServer:
             return
         loop = asyncio.get_running_loop()
         started = loop.time()
-        outcome = "refused"
+        name_request(id, connection.id)
+        known = name if name in PUBLICATIONS else "other"
+        outcome = "ready"
         try:
             if not isinstance(parameters, list):
                 raise MatchFailed
             await self._streams.subscribe(connection, id, name, parameters)
-            outcome = "ready"
-        except PalaverError as error:
-            connection.write(frame(msg="nosub", id=id, error=error_object(error)))
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
-            outcome = "failed"
-            CRASHES.labels("sub").inc()
-            logger.exception("subscription to %s failed", name)
-            connection.write(frame(msg="nosub", id=id, error=error_object(error)))
-        known = name if name in PUBLICATIONS else "other"
+            outcome = "failed" if is_failure(error) else "refused"
+            connection.write(frame(msg="nosub", id=id, error=error_object(error, known)))
+        logger.debug("subscription to %s: %s", known, outcome)
         SUBSCRIPTION_SECONDS.labels(known, outcome).observe(loop.time() - started)
 
     # -- the life of the sockets ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from palaver.access import Access
-from palaver.errors import InvalidInput, LoginRequired, PalaverError, TooManyRequests
+from palaver.errors import InternalError, InvalidInput, LoginRequired, PalaverError, TooManyRequests
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Method
 from palaver.gateway.ejson import loads, rest_dumps
@@ -27,9 +27,8 @@ from palaver.gateway.rest.errors import (
     match_failure,
 )
 from palaver.gateway.rest.limits import RateLimiter
-from palaver.ids import new_id
 from palaver.node import Node
-from palaver.telemetry import request_id
+from palaver.telemetry import name_request
 from palaver.v1.auth_pb2 import AuthenticateRequest
 
 logger = logging.getLogger(__name__)
@@ -50,6 +49,7 @@ _CORS_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, HEAD, PATCH",
     "Access-Control-Allow-Headers": "Origin, X-Requested-With, Content-Type, Accept, X-User-Id, X-Auth-Token, "
     "X-2fa-Code, X-2fa-Method",
+    "Access-Control-Expose-Headers": "X-Request-Id",
 }
 
 
@@ -97,12 +97,11 @@ class RestSurface:
     async def answer(self, request: Request) -> Response:
         """Answers one request."""
         started = time.perf_counter()
-        request_id.set(request.headers.get("x-request-id", "")[:64] or new_id())
         path = request.path_params["path"].rstrip("/")
         methods, parameters = self._find(path)
         method = "GET" if request.method == "HEAD" else request.method
         found = methods.get(method)
-        headers = {**_HEADERS, "X-Request-Id": request_id.get()}
+        headers = {**_HEADERS, "X-Request-Id": name_request(request.headers.get("x-request-id", ""))}
         if found is None:
             self._observe(
                 next(iter(methods.values())).path if methods else "other", "other", 405 if methods else 404, started
@@ -113,15 +112,17 @@ class RestSurface:
             return _json(404, {"success": False, "error": "Resource not found"}, headers)
         try:
             answer = await self._run(found, request, parameters, headers)
+            answer.headers["X-Request-Id"] = headers["X-Request-Id"]
+        except InternalError:
+            answer = _failed(found, headers)
         except PalaverError as error:
             status, body = answer_for(error, at_login=found.path == "login")
             answer = _json(status, body, headers)
         except ClientDisconnect:
             answer = Response(status_code=400)
         except Exception:
-            CRASHES.labels(found.path).inc()
-            logger.exception("%s %s failed", found.method, found.path)
-            answer = _json(500, {"success": False, "error": "Internal error occured"}, headers)
+            answer = _failed(found, headers)
+        logger.debug("%s %s: %d", found.method, found.path, answer.status_code)
         self._observe(found.path, found.method, answer.status_code, started)
         return answer
 
@@ -283,6 +284,13 @@ async def _body(request: Request, kind: type[Any]) -> Any:
             raise Failure(f"Invalid form: {error}") from error
         return convert(_grouped(pairs), kind, strict=False)
     return convert(loads(bytes(data)) if data else {}, kind, strict=True)
+
+
+def _failed(found: Endpoint, headers: dict[str, str]) -> Response:
+    """The answer to what failed unexpectedly, here or in another process. Called where it is caught."""
+    CRASHES.labels(found.path).inc()
+    logger.exception("%s %s failed", found.method, found.path)
+    return _json(500, {"success": False, "error": "Internal error occured"}, headers)
 
 
 def _json(status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:

@@ -1,11 +1,10 @@
 """DDP methods over HTTP: `method.call/<name>`, where the answer is a string of EJSON and always arrives with 200."""
 
-import logging
 from typing import Any
 
 import msgspec
 
-from palaver.errors import InvalidInput, PalaverError
+from palaver.errors import InvalidInput
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.errors import error_object
 from palaver.gateway.ddp.login import strip_second_factor
@@ -13,8 +12,6 @@ from palaver.gateway.ddp.method import call_method
 from palaver.gateway.ejson import dumps, loads
 from palaver.gateway.rest.endpoint import Answer, Params, RateLimit, endpoint
 from palaver.gateway.rest.errors import Failure
-
-logger = logging.getLogger(__name__)
 
 
 class MethodBody(Params):
@@ -61,9 +58,6 @@ async def _run(call: Call, body: MethodBody) -> Answer:
         result = await call_method(call.methods, frame.method, call, parameters)
         if result is not None:
             answer["result"] = result
-    except PalaverError as error:
-        answer["error"] = error_object(error)
     except Exception as error:
-        logger.exception("method %s failed", frame.method[:100])
-        answer["error"] = error_object(error)
+        answer["error"] = error_object(error, frame.method if frame.method in call.methods else "other")
     return {"message": dumps(answer).decode()}
