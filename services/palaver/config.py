@@ -28,6 +28,14 @@ class Config:
 
     host: str = _option("PALAVER_HOST", "127.0.0.1", "address to listen on")
     port: int = _option("PALAVER_PORT", 3000, "HTTP port of the gateway")
+    share_port: bool = _option(
+        "PALAVER_SHARE_PORT",
+        False,
+        "1: other gateways of this machine listen on that port, too",
+    )
+    health_port: int = _option(
+        "PALAVER_HEALTH_PORT", 0, "port of its own for health and metrics; 0: they are answered on PALAVER_PORT"
+    )
     data_dir: Path = _option("PALAVER_DATA_DIR", Path("data"), "folder of the embedded database and uploads")
     site_url: str = _option(
         "PALAVER_SITE_URL", "", "address at which users reach this server; http://host:port when empty"
@@ -60,6 +68,15 @@ class Config:
     log_level: str = _option("PALAVER_LOG_LEVEL", "info", "debug, info, warning or error")
     drain_seconds: float = _option(
         "PALAVER_DRAIN_SECONDS", 5.0, "longest time to finish what was accepted when stopping"
+    )
+    notice_seconds: float = _option(
+        "PALAVER_NOTICE_SECONDS", 0.0, "when stopping: time for load balancers to see that it is not ready, before that"
+    )
+    handshakes_per_second: float = _option(
+        "PALAVER_HANDSHAKES_PER_SECOND", 1000.0, "new websockets that a gateway takes at most; 0: any number"
+    )
+    logins_per_second: float = _option(
+        "PALAVER_LOGINS_PER_SECOND", 1000.0, "logins that a gateway takes at most; 0: any number"
     )
     failpoints: str = _option("PALAVER_FAILPOINTS", "", "for tests: where to kill this process")
 

@@ -1,8 +1,13 @@
-"""What every process answers over HTTP: alive, ready, metrics; and the HTTP server that every process has."""
+"""What every process answers over HTTP: alive, ready, metrics; and the HTTP server that every process has.
+
+Everything is on one port, unless PALAVER_HEALTH_PORT gives this file's part a port of its own: gateways that share
+the public port can each be asked there, and the outside sees no metrics. Called by node.py.
+"""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +20,14 @@ from starlette.routing import Route
 
 from palaver.config import Config
 
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
 MAX_FRAME_BYTES = 2 * 1024 * 1024
+_BACKLOG = 4096
 
 
-def health_routes(node: Any) -> list[Route]:
-    """`/healthz` (this process runs), `/readyz` (it can serve), `/metrics` (Prometheus)."""
+def health_routes(node: Any, *, metrics: bool) -> list[Route]:
+    """`/healthz` (this process runs), `/readyz` (it can serve); with `metrics`, `/metrics` (Prometheus)."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -29,31 +37,35 @@ def health_routes(node: Any) -> list[Route]:
         body = {"status": "ready" if ready else "not ready", "roles": list(node.roles)}
         return JSONResponse(body, 200 if ready else 503)
 
-    async def metrics(request: Request) -> Response:
+    async def prometheus(request: Request) -> Response:
         return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    return [
-        Route("/healthz", healthz),
-        Route("/health", healthz),
-        Route("/readyz", readyz),
-        Route("/metrics", metrics),
-    ]
+    routes = [Route("/healthz", healthz), Route("/health", healthz), Route("/readyz", readyz)]
+    return [*routes, Route("/metrics", prometheus)] if metrics else routes
 
 
 def health_app(node: Any) -> Starlette:
-    """The application of a process without a gateway."""
-    return Starlette(routes=health_routes(node))
+    """The application of a health port, and of a process without a gateway."""
+    return Starlette(routes=health_routes(node, metrics=True))
 
 
 class HttpServer:
-    """uvicorn without its own ideas about signals: the node decides when to stop."""
+    """uvicorn without its own ideas about signals: the node decides when to stop. `stopped` is set when it has."""
 
-    def __init__(self, app: Any, config: Config) -> None:
+    def __init__(self, app: Any, config: Config, *, health: bool = False) -> None:
+        """`health`: on the health port, instead of the one that users reach."""
+        self._host = config.host
+        self._port = config.health_port if health else config.port
+        self._share_port = config.share_port and not health
+        self._listening: list[socket.socket] = []
+        self._app = app
+        self._leaving = False
+        self.port = 0  # as it is bound
+        self.stopped = asyncio.Event()
         self._server = _Server(
             uvicorn.Config(
-                app,
-                host=config.host,
-                port=config.port,
+                self._serve,
+                interface="asgi3",
                 ws="websockets-sansio",
                 loop="none",
                 lifespan="off",
@@ -64,29 +76,84 @@ class HttpServer:
                 ws_ping_interval=None,  # DDP has its own heartbeat
                 ws_max_size=MAX_FRAME_BYTES,
                 timeout_graceful_shutdown=int(config.drain_seconds) + 1,
-                backlog=4096,
+                backlog=_BACKLOG,
             )
         )
 
     async def run(self, started: "asyncio.Future[int]") -> None:
         """Serves until `stop`; sets `started` to the port. Raises OSError when the address is taken."""
-        self._server.on_started = started.set_result
         try:
-            await self._server.serve()
-        except SystemExit as error:  # uvicorn's way to say that the address is taken
-            raise OSError(f"can't listen on {self._server.config.host}:{self._server.config.port}") from error
+            self._listening = await self._listen()
+        except OSError as error:
+            raise OSError(f"can't listen on {self._host}:{self._port}: {error.strerror}") from error
+        self.port = self._listening[0].getsockname()[1]
+        started.set_result(self.port)
+        try:
+            await self._server.serve(self._listening)
+        finally:
+            self.stopped.set()
+
+    async def _listen(self) -> list[socket.socket]:
+        """One socket for each address that the host's name has."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        listening: list[socket.socket] = []
+        with contextlib.ExitStack() as undo:
+            for family, _, _, _, address in dict.fromkeys(found):
+                bound = socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=self._share_port)
+                undo.callback(bound.close)
+                bound.setblocking(False)
+                listening.append(bound)
+            undo.pop_all()
+        return listening
+
+    async def _serve(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        closing = self._leaving and scope["type"] == "http"
+        await self._app(scope, receive, _closing(send) if closing else send)
+
+    def leave(self) -> None:
+        """From now on every response ends its connection, so that clients go elsewhere by themselves."""
+        self._leaving = True
+
+    async def refuse(self) -> None:
+        """Takes no new connections. Those that the kernel has accepted in our name are taken over first."""
+        listening, self._listening = self._listening, []
+        taken = [connection for bound in listening for connection in _take_waiting(bound)]
+        for server in self._server.servers:
+            server.close()
+        for bound in listening:
+            bound.close()
+        loop = asyncio.get_running_loop()
+        for connection in taken:
+            with contextlib.suppress(OSError):  # gone meanwhile
+                await loop.connect_accepted_socket(self._server.make_protocol, connection)
 
     def stop(self) -> None:
+        """Refuses new connections, and ends the others when their requests are answered; `run` returns then."""
         self._server.should_exit = True
 
 
-class _Server(uvicorn.Server):
-    on_started: Callable[[int], None]
+def _closing(send: Send) -> Send:
+    async def send_closing(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self.on_started(self.servers[0].sockets[0].getsockname()[1])
+    return send_closing
+
+
+def _take_waiting(bound: socket.socket) -> Iterator[socket.socket]:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield bound.accept()[0]
+
+
+class _Server(uvicorn.Server):
+    def make_protocol(self) -> asyncio.Protocol:
+        """Serves one connection; what uvicorn gives to its own listeners."""
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(config=self.config, server_state=self.server_state, app_state={})
+        return protocol
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

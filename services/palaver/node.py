@@ -5,11 +5,12 @@ dies, and closes in the opposite order. A task that dies takes the process with 
 """
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,6 +69,7 @@ class Node:
         self.stopping = asyncio.Event()
         self.failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._drained: set[str] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         """Runs a background task that this node owns: if it dies of an error, the node stops with it."""
@@ -108,17 +110,12 @@ class Node:
         self.spawn(self.commits.run_sweeping(), "sweeping")
         self.spawn(run_measuring(self.commits.measure, self.access.measure), "measuring")
         show_build(__version__, self.roles)
-        self.ready = True
 
     async def close(self) -> None:
         """Drains the roles, callers first, tells what was committed, and closes the ports."""
         self.ready = False
         self.stopping.set()
-        for service in reversed(self.roles.values()):
-            try:
-                await asyncio.wait_for(service.drain(), self.config.drain_seconds)
-            except TimeoutError:
-                logger.warning("%s did not drain in %g s", type(service).__name__, self.config.drain_seconds)
+        await self.drain(self.roles)
         await self.commits.close()
         if hasattr(self, "_telling"):
             await asyncio.wait([self._telling], timeout=self.config.drain_seconds)
@@ -130,6 +127,17 @@ class Node:
         await self.live.close()
         await self.log.close()
         await self.database.close()
+
+    async def drain(self, names: Iterable[str]) -> None:
+        """Has these roles finish what they accepted, callers first. Once is enough."""
+        wanted = set(names) - self._drained
+        self._drained |= wanted
+        for name in reversed(self.roles):
+            if name in wanted:
+                try:
+                    await asyncio.wait_for(self.roles[name].drain(), self.config.drain_seconds)
+                except TimeoutError:
+                    logger.warning("%s did not drain in %g s", name, self.config.drain_seconds)
 
     def _connect(self, name: str) -> object:
         from palaver.roles import ROLES
@@ -219,30 +227,52 @@ async def run(config: Config, roles: Sequence["Role"], on_ready: Callable[[int],
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.stopping.set)
     try:
+        # Before anything else, if it has a port of its own: it says that the process lives and is not ready yet.
+        health = await _start_http(node, health_app(node), health=True) if config.health_port else None
         await node.open(roles)
-        app = getattr(node.roles.get("gateway"), "app", None) or health_app(node)
-        http = HttpServer(app, config)
-        port = loop.create_future()
-        serving = node.spawn(http.run(port), "http")
-        await asyncio.wait([port, serving], return_when=asyncio.FIRST_COMPLETED)
-        bound = port.result() if port.done() else serving.result() or 0
         rpc = await _start_rpc(node, roles)
+        app = getattr(node.roles.get("gateway"), "app", None)
+        public = await _start_http(node, app or health_app(node)) if app is not None or health is None else None
+        servers = [server for server in (public, health) if server is not None]
         _spare_the_collector()
-        logger.info("ready", extra={**about, "port": bound})
+        node.ready = True
+        logger.info("ready", extra={**about, "port": servers[0].port})
         if on_ready is not None:
-            on_ready(bound)
+            on_ready(servers[0].port)
         await node.stopping.wait()
         logger.info("stopping", extra=about)
         node.ready = False
+        for server in servers:
+            server.leave()
+        if node.failure is None:
+            await asyncio.sleep(config.notice_seconds)
+        if public is not None:
+            await public.refuse()
+        await node.drain(role.name for role in roles if role.service is None)  # those whom clients speak to
         if rpc is not None:
             await rpc.stop(config.drain_seconds)
-        http.stop()
-        await asyncio.wait([serving], timeout=config.drain_seconds + 2)
+        for server in servers:
+            server.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(
+                asyncio.gather(*(server.stopped.wait() for server in servers)), config.drain_seconds + 2
+            )
     finally:
         await node.close()
         logger.info("stopped", extra=about)
     if node.failure is not None:
         raise node.failure
+
+
+async def _start_http(node: Node, app: Any, *, health: bool = False) -> HttpServer:
+    """An HTTP server that listens. Raises OSError when it can't."""
+    server = HttpServer(app, node.config, health=health)
+    started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = node.spawn(server.run(started), "health" if health else "http")
+    await asyncio.wait([started, serving], return_when=asyncio.FIRST_COMPLETED)
+    if not started.done():
+        serving.result()
+    return server
 
 
 async def _start_rpc(node: Node, roles: Sequence["Role"]) -> "RpcServer | None":

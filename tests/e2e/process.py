@@ -1,12 +1,16 @@
 """A Palaver server as its own process: what a user starts, and what may be killed at any moment."""
 
 import asyncio
+import contextlib
+import ctypes
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +18,40 @@ import httpx
 
 ADMIN = {"user": "boss", "password": "an admin's password"}
 _ROOT = Path(__file__).parents[2]
+_libc = ctypes.CDLL(None)
 
 
 class PalaverProcess:
     """`palaver serve` on a loopback port of its own; the port and the data survive `kill` and `start`."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *, role: str = "", **environment: str) -> None:
+        """Plays every role, or the given one. `environment` is added to what every test's server has."""
         self.folder = folder
-        self.port = _free_port()
+        self.role = role
+        self.port = int(environment.get("PALAVER_PORT") or free_port())
         self.url = f"http://127.0.0.1:{self.port}"
+        self.health_url = f"http://127.0.0.1:{environment.get('PALAVER_HEALTH_PORT', self.port)}"
         self.process: subprocess.Popen[bytes] | None = None
+        self.log_file = folder / "server.log"
         self._environment = environment
-        self._log = folder / "server.log"
 
     @property
     def log(self) -> str:
         """What the server has written so far."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     async def start(self, **environment: str) -> None:
         """Starts, and returns when the server is ready. Raises RuntimeError with its log if it ends before."""
+        self.launch(**environment)
+        await self.wait_until_ready()
+
+    def launch(self, **environment: str) -> None:
+        """Starts, and returns at once. `environment` counts for this start only."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PALAVER_")}
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
+        with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "palaver", "serve"],
+                [sys.executable, "-m", "palaver", "serve", *(("--role", self.role) if self.role else ())],
                 cwd=self.folder,
                 env={
                     **inherited,
@@ -57,18 +70,34 @@ class PalaverProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # Signals of the terminal are for whoever started this, who stops it in order; it ends with them.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
+
+    async def is_ready(self) -> bool:
+        """Whether it says that it can serve."""
         async with httpx.AsyncClient() as http:
-            for _ in range(400):
-                if self.process.poll() is not None:
-                    raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log[-4000:]}")
-                try:
-                    if (await http.get(f"{self.url}/readyz", timeout=2)).status_code == 200:
-                        return
-                except httpx.HTTPError:
-                    pass
-                await asyncio.sleep(0.05)
-        raise RuntimeError(f"the server is not ready after 20 s:\n{self.log[-4000:]}")
+            with contextlib.suppress(httpx.HTTPError):
+                return (await http.get(f"{self.health_url}/readyz", timeout=2)).status_code == 200
+        return False
+
+    async def wait_until_ready(self, seconds: float = 30) -> None:
+        """Returns when it is. Raises RuntimeError with its log if it ends, or is not in time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                status = None if self.process is None else self.process.returncode
+                raise RuntimeError(f"the server ended with {status}:\n{self.log[-4000:]}")
+            if await self.is_ready():
+                return
+            await asyncio.sleep(0.05)
+        raise RuntimeError(f"the server is not ready after {seconds:.0f} s:\n{self.log[-4000:]}")
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -84,6 +113,7 @@ class PalaverProcess:
             return 0
         if process.poll() is None:
             process.send_signal(number)
+            process.send_signal(signal.SIGCONT)  # a frozen one would not hear it
         try:
             return process.wait(20)
         except subprocess.TimeoutExpired:
@@ -117,8 +147,16 @@ class PalaverProcess:
         return [line for line in self.log.splitlines() if re.search(r'"level":"(warning|error|critical)"', line)]
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A port on which nothing listens, and that no outgoing connection gets while the server on it is away."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(max(1024, first - 20_000), first)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: whatever becomes of the test run, its servers do not stay behind."""
+    _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -1,6 +1,7 @@
 """A small DDP client for tests, and a gateway on a real socket in the test's own loop."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from palaver.health import HttpServer
 from palaver.node import Node
@@ -33,9 +35,10 @@ class DdpClient:
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        async for text in self.socket:
-            self.frames.append(json.loads(text))
-            self._arrived.set()
+        with contextlib.suppress(ConnectionClosed):
+            async for text in self.socket:
+                self.frames.append(json.loads(text))
+                self._arrived.set()
         self._arrived.set()
 
     async def send(self, **fields: Any) -> None:

@@ -18,6 +18,7 @@ from palaver.errors import (
     TooManyRequests,
     Unavailable,
 )
+from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
 from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, Params, RateLimit, endpoint, endpoints_of
@@ -148,7 +149,7 @@ async def status(call: Call) -> Answer:
 
 def surface(client: Client) -> Client:
     """These endpoints over the node of a running API."""
-    rest = RestSurface(client.node, endpoints_of(sys.modules[__name__]))
+    rest = RestSurface(client.node, endpoints_of(sys.modules[__name__]), Admission(client.node.config))
     app = Starlette(routes=[Route("/api/v1/{path:path}", rest)])
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://chat.example.org/api/v1/")
     found = Client(http, client.node)

@@ -38,7 +38,7 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
             Route("/websocket", not_upgraded),
             Route("/avatar/room/{room_id}", avatars.of_room),
             Route("/avatar/{username}", avatars.of_user),
-            *health_routes(node),
+            *health_routes(node, metrics=not node.config.health_port),
         ]
     )
 

@@ -11,6 +11,7 @@ from palaver.access import Access, User
 from palaver.config import Config
 from palaver.errors import LoginRequired
 from palaver.events import user_actor
+from palaver.gateway.admission import Admission
 from palaver.node import Services
 from palaver.v1.auth_pb2 import CheckSecondFactorRequest
 from palaver.v1.event_pb2 import Actor
@@ -27,6 +28,7 @@ class Call:
     services: Services
     access: Access
     config: Config
+    admission: Admission
     user: User | None = None
     hashed_token: str = ""
     token: str = ""

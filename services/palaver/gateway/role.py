@@ -9,6 +9,7 @@ import orjson
 from palaver.errors import PalaverError
 from palaver.events import WORKSPACE
 from palaver.gateway import rest
+from palaver.gateway.admission import Admission
 from palaver.gateway.app import build_app
 from palaver.gateway.ddp import methods
 from palaver.gateway.ddp.method import methods_of
@@ -49,9 +50,10 @@ class Gateway:
         self.streams = Streams(node, self.rooms, self.people)
         self.people.on_roles_changed = self.streams.recheck_all
         known_methods = methods_of(*methods.METHOD_MODULES)
-        self.ddp = DdpServer(node, self.streams, self.people, known_methods)
+        admission = Admission(node.config)
+        self.ddp = DdpServer(node, self.streams, self.people, known_methods, admission)
         endpoints = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
-        self.app = build_app(node, RestSurface(node, endpoints, known_methods), self.ddp)
+        self.app = build_app(node, RestSurface(node, endpoints, admission, known_methods), self.ddp)
 
     async def open(self) -> None:
         self._node.log.on_gap(self._on_gap)

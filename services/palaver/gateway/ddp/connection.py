@@ -37,9 +37,11 @@ class Connection:
         "_waiting",
         "_write",
         "address",
+        "busy",
         "hashed_token",
         "id",
         "last_input",
+        "leaving",
         "notify_events",
         "open",
         "pinged",
@@ -64,6 +66,8 @@ class Connection:
         self._is_closing = transport.is_closing
         self.open = True
         self.versioned = False  # has said `connect`
+        self.busy = False  # something that it has sent is being answered
+        self.leaving = False  # to be closed as soon as it is not busy
         self.last_input = now
         self.pinged = False
         self.user: User | None = None

@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from palaver.access import user_from
 from palaver.errors import InvalidInput, LoginFailed, LoginRequired
+from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.errors import error_object, is_failure
@@ -49,6 +50,11 @@ VERSIONS = ("1", "pre2", "pre1")
 PING_AFTER = 30.0
 """Seconds without input before the server asks whether the client is there; as long again, and it is gone."""
 
+_ELSEWHERE_SECONDS = 1
+"""After which a client that comes while this gateway stops should try again, and find another one."""
+_SPREAD = 0.6
+"""The part of the time for draining over which sockets are closed; what is left is for their last answers."""
+
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -56,8 +62,11 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class DdpServer:
     """Every websocket of this gateway."""
 
-    def __init__(self, node: Node, streams: Streams, people: People, methods: dict[str, Method]) -> None:
+    def __init__(
+        self, node: Node, streams: Streams, people: People, methods: dict[str, Method], admission: Admission
+    ) -> None:
         self._node = node
+        self._admission = admission
         self._streams = streams
         self._people = people
         self._methods = methods
@@ -74,8 +83,12 @@ class DdpServer:
         """One websocket, as an ASGI application."""
         await receive()  # websocket.connect
         transport = getattr(getattr(send, "__self__", None), "transport", None)
-        if self._draining or transport is None:
-            await send({"type": "websocket.close", "code": 1012 if self._draining else 1011})
+        if transport is None:
+            await send({"type": "websocket.close", "code": 1011})
+            return
+        wait = _ELSEWHERE_SECONDS if self._draining else self._admission.refuse_handshake()
+        if wait:
+            await _refuse(send, wait)
             return
         await send({"type": "websocket.accept"})
         client = scope.get("client")
@@ -103,7 +116,11 @@ class DdpServer:
                 if text is None:
                     connection.close(1007, "Binary frames are not understood")
                     break
+                connection.busy = True
                 await self._on_frame(connection, text)
+                connection.busy = False
+                if connection.leaving:
+                    asyncio.get_running_loop().call_soon(self._let_go, connection)
         finally:
             request_id.set(connection.id)
             connection.open = False
@@ -198,6 +215,7 @@ class DdpServer:
             self._node.services,
             self._node.access,
             self._node.config,
+            self._admission,
             hashed_token=connection.hashed_token,
             address=connection.address,
             user_agent=connection.user_agent,
@@ -213,6 +231,7 @@ class DdpServer:
     async def _login(self, connection: Connection, parameters: list[Any]) -> tuple[bytes, Any]:
         """What goes before the result, and the result."""
         request = login_request(parameters[0] if parameters else None)
+        self._admission.check_login()
         request.address = connection.address
         request.user_agent = connection.user_agent
         try:
@@ -244,7 +263,9 @@ class DdpServer:
 
     async def _logout(self, connection: Connection) -> None:
         if connection.user is not None:
-            call = Call(self._node.services, self._node.access, self._node.config, user=connection.user)
+            call = Call(
+                self._node.services, self._node.access, self._node.config, self._admission, user=connection.user
+            )
             # Telling of the revoked token closes this socket, right after the result.
             await self._node.services.auth.logout(LogoutRequest(actor=call.actor, hashed_token=connection.hashed_token))
 
@@ -289,12 +310,30 @@ class DdpServer:
                     await asyncio.sleep(0)
 
     async def drain(self, seconds: float) -> None:
-        """Takes no new sockets, and closes the open ones with 1012 (restarting), spread over most of `seconds`."""
+        """Takes no new sockets, and closes the open ones with 1012 (restarting), spread over most of `seconds`.
+
+        What a client has sent until then is answered before.
+        """
         self._draining = True
+        loop = asyncio.get_running_loop()
         connections = list(self._connections)
-        pause = min(0.05, seconds * 0.6 / max(1, len(connections) // 50))
-        for index, connection in enumerate(connections, 1):
-            connection.close(1012, "Restarting")
-            if index % 50 == 0:
-                await asyncio.sleep(pause)
+        started = loop.time()
+        for index, connection in enumerate(connections):
+            wait = started + seconds * _SPREAD * index / len(connections) - loop.time()
+            if wait > 0.01:
+                await asyncio.sleep(wait)
+            connection.leaving = True
+            self._let_go(connection)
         await self._empty.wait()
+
+    def _let_go(self, connection: Connection) -> None:
+        """Ends a connection that is to leave, unless it has begun something: then its end comes after that."""
+        if not connection.busy:
+            connection.close(1012, "Restarting")
+
+
+async def _refuse(send: Send, seconds: int) -> None:
+    """Answers a handshake with HTTP's way to say: not now."""
+    headers = [(b"content-type", b"text/plain"), (b"retry-after", str(seconds).encode())]
+    await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b"Too many connections at once; try again"})

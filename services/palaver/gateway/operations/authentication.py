@@ -15,8 +15,12 @@ _NOT_IN_ME = "omnichannelTranscriptPDF"
 
 
 async def login(call: Call, credentials: dict[str, Any]) -> LoginReply:
-    """Logs in with any of the forms that clients send. Raises LoginFailed, SecondFactorRequired, MatchFailed."""
+    """Logs in with any of the forms that clients send.
+
+    Raises LoginFailed, SecondFactorRequired, MatchFailed, TooManyRequests.
+    """
     request = login_request(credentials)
+    call.admission.check_login()
     request.second_factor_code = request.second_factor_code or call.second_factor_code
     request.address = call.address
     request.user_agent = call.user_agent

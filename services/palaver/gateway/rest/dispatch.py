@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from palaver.access import Access
 from palaver.errors import InternalError, InvalidInput, LoginRequired, PalaverError, TooManyRequests
+from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Method
 from palaver.gateway.ejson import loads, rest_dumps
@@ -62,9 +63,14 @@ class RestSurface:
     """Every endpoint under /api/v1/, by path and method. `ddp_methods` are what `method.call` may name."""
 
     def __init__(
-        self, node: Node, endpoints: Iterable[Endpoint], ddp_methods: Mapping[str, Method] | None = None
+        self,
+        node: Node,
+        endpoints: Iterable[Endpoint],
+        admission: Admission,
+        ddp_methods: Mapping[str, Method] | None = None,
     ) -> None:
         self._node = node
+        self._admission = admission
         self._ddp_methods = ddp_methods or {}
         self._limiter = RateLimiter()
         self._exact: dict[str, dict[str, Endpoint]] = {}
@@ -152,6 +158,7 @@ class RestSurface:
             self._node.services,
             self._node.access,
             self._node.config,
+            self._admission,
             address=request.client.host if request.client else "",
             user_agent=request.headers.get("user-agent", "")[:512],
             second_factor_code=request.headers.get("x-2fa-code", ""),
