@@ -25,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-all test-machines lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
+.PHONY: help run cluster test test-all test-machines lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ environment: $(DEV) $(PROJECT) ## Create or update .venv with everything that de
 
 run: $(RUNTIME) $(PROJECT) ## Run Palaver, all roles in one process
 	$(BIN)/palaver serve $(ARGS)
+
+cluster: environment ## Run every role as processes of its own, with a NATS and a MongoDB (ARGS=--help)
+	$(BIN)/python -m tests.cluster $(ARGS)
 
 test: environment ## Run the tests that need nothing but Python
 	$(BIN)/python -m pytest -m "not needs_servers" $(ARGS)

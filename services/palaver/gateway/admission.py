@@ -14,8 +14,6 @@ from palaver.config import Config
 from palaver.errors import TooManyRequests
 
 REFUSED = Counter("palaver_admissions_refused_total", "Newcomers who were told to come back later", ["what"])
-_HANDSHAKES_REFUSED = REFUSED.labels("handshake")
-_LOGINS_REFUSED = REFUSED.labels("login")
 
 
 class TokenBucket:
@@ -52,13 +50,13 @@ class Admission:
         """0 when one more websocket may be opened; else in how many seconds to try again."""
         wait = self._handshakes.take()
         if wait:
-            _HANDSHAKES_REFUSED.inc()
+            REFUSED.labels("handshake").inc()
         return math.ceil(wait)
 
     def check_login(self) -> None:
         """Raises TooManyRequests when this login has to wait."""
         if wait := self._logins.take():
-            _LOGINS_REFUSED.inc()
+            REFUSED.labels("login").inc()
             raise TooManyRequests(
                 "Error, too many requests. Please slow down. "
                 f"You must wait {math.ceil(wait)} seconds before trying again.",
