@@ -1,8 +1,9 @@
 """What only the MongoDB adapter has: how things lie there, what a lost server means, and who migrates."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -14,14 +15,16 @@ from hypothesis import strategies as st
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from palaver import failpoints
-from palaver.database import NewerSchema, Put, Stream, mongo, mongo_schema
+from palaver.database import Put, Stream, StreamConflict, mongo, mongo_migrate, mongo_schema
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo import MongoDatabase
 from palaver.database.mongo_schema import event_id
 from palaver.database.mongo_values import decode, encode, words_of
 from palaver.errors import Unavailable
 from palaver.ids import new_id
+from palaver.v1.event_pb2 import Event
 from tests.database.harness import Crash
+from tests.database.lossy_proxy import LossyProxy, lossy_proxy
 from tests.database.model import ROOM, USER, commit, get_applied, make_event, project
 from tests.servers import mongodb_server
 
@@ -245,6 +248,99 @@ async def test_a_late_writer_finds_its_events_applied(mongodb_url: str, step: st
         await fast.close()
 
 
+# -- an answer that is lost -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def lossy(mongodb_url: str) -> AsyncIterator[tuple[MongoDatabase, MongoDatabase, LossyProxy]]:
+    """A database behind a proxy that loses answers, and another way to the same one."""
+    async with fresh(mongodb_url) as (name, _), lossy_proxy(mongodb_url) as proxy:
+        behind, direct = MongoDatabase(proxy.url, name), MongoDatabase(mongodb_url, name)
+        await direct.open()
+        await behind.open()
+        await commit(behind, ROOM, 1, Put("rooms", ROOM.id, insert={"_id": ROOM.id, "n": 1}))
+        yield behind, direct, proxy
+        await behind.close()
+        await direct.close()
+
+
+def count_events(seq: int, count: int) -> list[Event]:
+    return [make_event(ROOM, n, [Put("rooms", ROOM.id, set={"n": n})]) for n in range(seq, seq + count)]
+
+
+async def check_counted(database: MongoDatabase, last: int) -> None:
+    """Each event is there once, and all of them are applied."""
+    assert [event.seq for event in await database.list_events(ROOM, 0)] == list(range(1, last + 1))
+    assert await database.get("rooms", ROOM.id) == {"_id": ROOM.id, "n": last, "applied_seq": last}
+
+
+Lossy = tuple[MongoDatabase, MongoDatabase, LossyProxy]
+
+
+@pytest.mark.needs_servers
+@pytest.mark.parametrize("written", [b"events", b"rooms"])
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_commit_whose_answer_is_lost_is_done_once(lossy: Lossy, written: bytes, count: int) -> None:
+    behind, direct, proxy = lossy
+    events = count_events(2, count)
+    proxy.lose_answer_to_write_of(written)
+    await behind.commit(ROOM, events, [project(event) for event in events])
+    assert proxy.lost == 1
+    await check_counted(direct, 1 + count)
+    await commit(behind, ROOM, 2 + count)
+
+
+@pytest.mark.needs_servers
+async def test_what_another_writes_while_an_answer_is_lost_is_a_conflict(lossy: Lossy) -> None:
+    """Ours were appended, and their answer lost; by the time we are back, another has gone on."""
+    behind, direct, proxy = lossy
+    ours = count_events(2, 2)
+    theirs = make_event(ROOM, 3, [Put("rooms", ROOM.id, set={"n": 33})], command_id="theirs")
+
+    async def overtake() -> None:
+        for event in (ours[0], theirs):
+            await direct.commit(ROOM, [event], [project(event)])
+
+    proxy.lose_request_to_write_of(b"events", meanwhile=overtake)
+    with pytest.raises(StreamConflict) as conflict:
+        await behind.commit(ROOM, ours, [project(event) for event in ours])
+    assert conflict.value.committed == 1
+    assert [event.command_id for event in await direct.list_events(ROOM, 1)] == ["command 2", "theirs"]
+
+
+@pytest.mark.needs_servers
+async def test_a_command_that_another_has_committed_elsewhere_is_a_conflict(lossy: Lossy) -> None:
+    behind, direct, _ = lossy
+    await commit(direct, ROOM, 2, command_id="repeated")
+    with pytest.raises(StreamConflict):
+        await commit(behind, ROOM, 3, command_id="repeated")
+    assert await direct.get_head(ROOM) == 2
+
+
+@pytest.mark.needs_servers
+async def test_an_answer_that_is_lost_twice_is_unknown_and_found_by_its_command(lossy: Lossy) -> None:
+    behind, direct, proxy = lossy
+    event = count_events(2, 1)[0]
+    proxy.lose_answer_to_write_of(b"events", times=10)
+    with pytest.raises(Unavailable):
+        await behind.commit(ROOM, [event], [project(event)])
+    proxy.lose_answer_to_write_of(b"events", times=0)
+    assert await behind.find_event(ROOM, event.command_id) == event
+    assert await behind.apply(ROOM, [event], [project(event)])
+    await check_counted(direct, 2)
+
+
+@pytest.mark.needs_servers
+async def test_a_name_whose_answer_is_lost_is_claimed(lossy: Lossy) -> None:
+    behind, direct, proxy = lossy
+    proxy.lose_answer_to_write_of(b"claims")
+    with contextlib.suppress(Unavailable):
+        await behind.claim("username:alice", "alice")
+    assert proxy.lost == 1
+    assert await behind.claim("username:alice", "alice")
+    assert not await direct.claim("username:alice", "bob")
+
+
 # -- a server that is away -------------------------------------------------------------------------------------------
 
 
@@ -274,12 +370,14 @@ async def test_a_lost_server_is_unavailable_in_bounded_time(monkeypatch: pytest.
         database.get_heads([ROOM]),
         database.find_event(ROOM, "x"),
         database.list_events(ROOM, 0),
-        database.list_unpublished(0),
-        database.list_unapplied(0),
         return_exceptions=True,
     )
-    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 17
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 15
     assert time.monotonic() - started < 10
+    sweeping = await asyncio.gather(
+        database.list_unpublished(0), database.list_unapplied(0), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in sweeping] == [Unavailable] * 2
     await database.close()
     with pytest.raises(Unavailable):
         await database.get("rooms", ROOM.id)
@@ -294,96 +392,64 @@ async def test_opening_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None
 # -- migrations ------------------------------------------------------------------------------------------------------
 
 
-def use_migrations(monkeypatch: pytest.MonkeyPatch, migrations: Sequence[Migration]) -> None:
-    monkeypatch.setattr(mongo_schema, "MIGRATIONS", migrations)
-
-
-@pytest.mark.needs_servers
-async def test_processes_that_start_at_once_migrate_once(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with fresh(mongodb_url) as (name, raw):
-        running = 0
-        ran: list[str] = []
-
-        def step(number: int) -> Migration:
-            async def work(database: Any) -> None:
-                nonlocal running
-                running += 1
-                assert running == 1
-                ran.append(f"step {number}")
-                await asyncio.sleep(0.05)
-                running -= 1
-
-            return Migration(number, f"Step {number}", lambda connection: None, work)
-
-        use_migrations(monkeypatch, [*MIGRATIONS, step(2), step(3)])
-        databases = [MongoDatabase(mongodb_url, name) for _ in range(4)]
-        await asyncio.gather(*(database.open() for database in databases))
-        assert ran == ["step 2", "step 3"]
-        assert await raw["schema"].find().to_list(None) == [{"_id": "version", "number": 3}]
-        for database in databases:
-            await database.close()
-        use_migrations(monkeypatch, MIGRATIONS)
-        with pytest.raises(NewerSchema, match="schema 3"):
-            await databases[0].open()
-
-
-@pytest.mark.needs_servers
-async def test_an_interrupted_migration_runs_again(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with fresh(mongodb_url) as (name, _):
-        tries: list[int] = []
-
-        async def work(database: Any) -> None:
-            tries.append(1)
-            if len(tries) == 1:
-                raise Crash
-
-        use_migrations(monkeypatch, [*MIGRATIONS, Migration(2, "Fails once", lambda connection: None, work)])
-        database = MongoDatabase(mongodb_url, name)
-        with pytest.raises(Crash):
-            await database.open()
-        await database.open()
-        assert len(tries) == 2
-        await database.close()
+def with_migration(work: Callable[[Any], Awaitable[None]]) -> Sequence[Migration]:
+    return [*MIGRATIONS, Migration(len(MIGRATIONS) + 1, "Works", lambda connection: None, work, 1)]
 
 
 @pytest.mark.needs_servers
 async def test_the_lock_of_a_dead_process_is_taken_over(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mongo_migrate, "LOCK_SECONDS", 0.5)
     async with fresh(mongodb_url) as (name, raw):
-        until = int(time.time() * 1000) + 500
-        await raw["schema"].insert_one({"_id": "lock", "owner": "somebody", "until": until})
-        database = MongoDatabase(mongodb_url, name)
-        await database.open()
-        assert time.time() * 1000 > until
-        assert await raw["schema"].find_one({"_id": "lock"}) is None
-        await database.close()
-
-
-@pytest.mark.needs_servers
-async def test_the_lock_is_kept_while_a_migration_runs(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongo_schema, "LOCK_SECONDS", 0.3)
-    async with fresh(mongodb_url) as (name, raw):
-        owners: set[str] = set()
+        await raw["schema"].insert_one({"_id": "lock", "owner": "somebody", "count": 7})
+        ran: list[int] = []
 
         async def work(database: Any) -> None:
-            for _ in range(10):
-                await asyncio.sleep(0.1)
-                lock = await raw["schema"].find_one({"_id": "lock"})
-                owners.add(lock["owner"])
-                assert lock["until"] > time.time() * 1000
+            ran.append(1)
 
-        use_migrations(monkeypatch, [*MIGRATIONS, Migration(2, "Takes long", lambda connection: None, work)])
-        databases = [MongoDatabase(mongodb_url, name) for _ in range(2)]
+        databases = [MongoDatabase(mongodb_url, name, migrations=with_migration(work)) for _ in range(3)]
         await asyncio.gather(*(database.open() for database in databases))
-        assert len(owners) == 1
+        assert ran == [1]
+        assert await raw["schema"].find_one({"_id": "lock"}) is None
         for database in databases:
             await database.close()
 
 
 @pytest.mark.needs_servers
-async def test_waiting_for_the_lock_ends(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongo_schema, "WAIT_SECONDS", 0.3)
+async def test_a_holder_that_beats_keeps_the_lock(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mongo_migrate, "LOCK_SECONDS", 1.0)
     async with fresh(mongodb_url) as (name, raw):
-        until = int(time.time() * 1000) + 60_000
-        await raw["schema"].insert_one({"_id": "lock", "owner": "somebody", "until": until})
-        with pytest.raises(Unavailable, match="migrating"):
-            await MongoDatabase(mongodb_url, name).open()
+        locks: list[Any] = []
+
+        async def work(database: Any) -> None:
+            while len(locks) < 15:
+                await asyncio.sleep(0.2)
+                locks.append(await raw["schema"].find_one({"_id": "lock"}))
+
+        databases = [MongoDatabase(mongodb_url, name, migrations=with_migration(work)) for _ in range(2)]
+        await asyncio.gather(*(database.open() for database in databases))
+        assert len(locks) == 15
+        assert len({lock["owner"] for lock in locks}) == 1
+        assert locks[-1]["count"] > locks[0]["count"]
+        for database in databases:
+            await database.close()
+
+
+@pytest.mark.needs_servers
+async def test_a_holder_that_lost_the_lock_stops(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mongo_migrate, "LOCK_SECONDS", 0.5)
+    async with fresh(mongodb_url) as (name, raw):
+        ended = asyncio.Event()
+
+        async def work(database: Any) -> None:
+            await raw["schema"].update_one({"_id": "lock"}, {"$set": {"owner": "somebody", "count": 1}})
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        database = MongoDatabase(mongodb_url, name, migrations=with_migration(work))
+        with pytest.raises(Unavailable, match="taken over"):
+            await database.open()
+        await asyncio.wait_for(ended.wait(), 10)
+        assert (await raw["schema"].find_one({"_id": "lock"}))["owner"] == "somebody"
+        assert (await raw["schema"].find_one({"_id": "version"}))["number"] == len(MIGRATIONS)

@@ -79,7 +79,7 @@ class StreamConflict(Exception):
 
 
 class NewerSchema(Exception):
-    """The database was written by a later version of Palaver than this one."""
+    """The database was changed by a later version of Palaver in a way that this one can't live with."""
 
 
 class Database(Protocol):

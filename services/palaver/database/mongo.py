@@ -1,7 +1,11 @@
 """The database of a cluster: MongoDB, by motor.
 
 It uses no transactions, so a single server will do. All writes are acknowledged by a majority and journaled, and where
-there are replicas only what a majority has is read: after a failover nobody has acted on what is then gone.
+there are replicas only what a majority has is read, from the primary: after a failover nobody has acted on what is then
+gone. Whatever the address says of it, these are not the operator's to loosen.
+
+Every call has one deadline for all that it does: waiting for a primary, what the driver tries again after a failover
+(single writes and reads, where the server knows sessions), and the answer. Past it, the caller hears Unavailable.
 
 How a commit is written is `mongo_commit.py`; what lies where, `mongo_schema.py` and `mongo_values.py`; filters,
 `mongo_filter.py`. Chosen by `node.py` when a MongoDB is configured.
@@ -15,11 +19,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 # Motor runs each operation in a thread; its default would let ten wait for the server at once.
-os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
+_MAX_CONNECTIONS = 64
+os.environ.setdefault("MOTOR_MAX_WORKERS", str(_MAX_CONNECTIONS))
 
+import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import WriteConcern
+from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
@@ -32,9 +38,11 @@ from palaver.database import (
     Stream,
     stream_document_id,
 )
+from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo_commit import Writing, applied_in
 from palaver.database.mongo_filter import get_collection, translate, translate_sort
-from palaver.database.mongo_schema import CLAIMS, EVENTS, MotorDatabase, event_id, event_range, migrate
+from palaver.database.mongo_migrate import migrate
+from palaver.database.mongo_schema import CLAIMS, EVENTS, MotorDatabase, event_id, event_range
 from palaver.database.mongo_values import WORDS, decode_document
 from palaver.database.timing import timed
 from palaver.errors import Unavailable
@@ -42,64 +50,82 @@ from palaver.v1.event_pb2 import Event
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Method = Callable[P, Coroutine[Any, Any, T]]
 logger = logging.getLogger(__name__)
 
 SELECT_SECONDS = 5.0
-OPERATION_SECONDS = 15.0
+OPERATION_SECONDS = 5.0
+# For what the sweeper looks for after a broker was away for long: nobody waits for it.
+_LONG_SECONDS = 15.0
 
 _MAX_IDS = 1000
 
 
-def _available(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Turns what the driver raises into Unavailable, and measures."""
+def _within(seconds: float | None) -> Callable[[Method[P, T]], Method[P, T]]:
+    """Gives a method so long (None: it sees to that itself), measures it, and turns what the driver raises into
+    Unavailable."""
 
-    @timed
-    @functools.wraps(method)
-    async def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
-        try:
-            return await method(*arguments, **named)
-        except ConnectionFailure as error:
-            raise Unavailable(f"MongoDB is away: {error}") from error
-        except PyMongoError as error:
-            logger.exception("MongoDB refuses")
-            raise Unavailable(f"MongoDB refuses: {error}") from error
+    def decorate(method: Method[P, T]) -> Method[P, T]:
+        @timed
+        @functools.wraps(method)
+        async def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
+            try:
+                with pymongo.timeout(seconds):
+                    return await method(*arguments, **named)
+            except PyMongoError as error:
+                if isinstance(error, ConnectionFailure) or error.timeout:
+                    raise Unavailable(f"MongoDB is away: {error}") from error
+                logger.exception("MongoDB refuses")
+                raise Unavailable(f"MongoDB refuses: {error}") from error
 
-    return wrapped
+        return wrapped
+
+    return decorate
+
+
+def _available(method: Method[P, T]) -> Method[P, T]:
+    """Gives a method the time that a caller waits."""
+    return _within(OPERATION_SECONDS)(method)
 
 
 class MongoDatabase:
     """One database of a MongoDB server, replica set or sharded cluster."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, *, migrations: Sequence[Migration] = MIGRATIONS) -> None:
         """`url`: mongodb://…; `name` of the database."""
         self._url = url
         self._name = name
+        self._migrations = migrations
         self._client: AsyncIOMotorClient[dict[str, Any]] | None = None
         self._opened: tuple[MotorDatabase, Writing] | None = None
         self.documents_written = 0
 
-    @_available
+    @_within(None)
     async def open(self) -> None:
         """Connects, and migrates the schema to this version. Raises NewerSchema, or Unavailable."""
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
             self._url,
             appname="palaver",
+            maxPoolSize=_MAX_CONNECTIONS,
             serverSelectionTimeoutMS=int(SELECT_SECONDS * 1000),
             connectTimeoutMS=int(SELECT_SECONDS * 1000),
             waitQueueTimeoutMS=int(SELECT_SECONDS * 1000),
-            socketTimeoutMS=int(OPERATION_SECONDS * 1000),
+            retryWrites=True,
+            retryReads=True,
         )
         try:
-            await client.admin.command("ping")
-            topology = client.delegate.topology_description.topology_type_name
-            replicated = topology not in ("Single", "Unknown")
+            with pymongo.timeout(SELECT_SECONDS):
+                await client.admin.command("ping")
+            servers = client.delegate.topology_description.server_descriptions().values()
+            is_alone = all(server.server_type_name in ("Standalone", "Unknown") for server in servers)
             database = client.get_database(
                 self._name,
                 codec_options=CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS),
-                write_concern=WriteConcern("majority", j=True, wtimeout=int(OPERATION_SECONDS * 1000)),
-                read_concern=ReadConcern("majority") if replicated else ReadConcern(),
+                read_preference=ReadPreference.PRIMARY,
+                write_concern=WriteConcern("majority", j=True),
+                read_concern=ReadConcern() if is_alone else ReadConcern("majority"),
             )
-            await migrate(database)
+            await migrate(database, self._migrations)
         except BaseException:
             client.close()
             raise
@@ -156,6 +182,7 @@ class MongoDatabase:
                 found = await self._database[CLAIMS].find_one({"_id": key})
                 if found is not None:
                     return bool(found["owner"] == owner)
+                await asyncio.sleep(0.02)  # just released, or not with the majority yet
 
     @_available
     async def find_claim(self, key: str) -> str | None:
@@ -215,7 +242,7 @@ class MongoDatabase:
         cursor = self._database[EVENTS].find(event_range(stream, after), {"body": 1}).sort("_id", 1).limit(limit)
         return [Event.FromString(found["body"]) for found in await cursor.to_list(None)]
 
-    @_available
+    @_within(_LONG_SECONDS)
     async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
         """Events appended before `older_than` (epoch ms) that are not marked published, by stream and seq."""
         where = {"published": False, "at": {"$lt": older_than}}
@@ -223,7 +250,7 @@ class MongoDatabase:
         cursor = self._database[EVENTS].find(where, {"body": 1}).sort(order).limit(limit)
         return [Event.FromString(found["body"]) for found in await cursor.to_list(None)]
 
-    @_available
+    @_within(_LONG_SECONDS)
     async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:
         """Streams whose head, appended before `older_than` (epoch ms), is beyond their `applied_seq`.
 

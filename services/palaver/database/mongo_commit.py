@@ -4,7 +4,13 @@ A commit is three waits: the events; the documents they change, one bulk a colle
 the stream's own document, whose compare-and-set on `applied_seq` says that everything before it stands.
 
 Where something dies between two of these writes, `apply` by whoever comes next finishes it; two at once do no harm:
-every write can be repeated, and a late one meets its guard. Called by `mongo.py`, which translates the driver's errors.
+every write can be repeated, and a late one meets its guard.
+
+An answer may be lost, and then nobody knows what was written. So a commit whose connection broke is done once more, and
+an event that is there already with our very bytes is ours. What the primary refuses to write twice counts only when a
+majority has it: a failover could still undo it, and what follows from it would stay.
+
+Called by `mongo.py`, which sets the time that all of it may take and translates the driver's errors.
 """
 
 import asyncio
@@ -13,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
 
 from palaver import failpoints
 from palaver.database import STREAM_COLLECTIONS, Put, Stream, StreamConflict, stream_document_id
@@ -23,6 +29,7 @@ from palaver.v1.event_pb2 import Event
 
 _DUPLICATE = 11000
 _MAX_REMEMBERED = 8192
+_LOOK_AGAIN_SECONDS = 0.02
 
 
 class Writing:
@@ -37,6 +44,12 @@ class Writing:
 
     async def commit(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> None:
         """Appends and projects. Raises StreamConflict, also when events before the first are not applied yet."""
+        try:
+            await self._commit(stream, events, puts)
+        except AutoReconnect:
+            await self._commit(stream, events, puts)
+
+    async def _commit(self, stream: Stream, events: Sequence[Event], puts: Sequence[Sequence[Put]]) -> None:
         projection = Projection(stream, events, puts)
         stored = [_store_event(stream, event) for event in events]
         # Projecting beyond a gap would make guards refuse what belongs into it.
@@ -63,21 +76,39 @@ class Writing:
     # -- the events --------------------------------------------------------------------------------------------------
 
     async def _append(self, stored: Sequence[Stored]) -> None:
+        appended = 0
+        while appended < len(stored):
+            inserted = await self._insert(EVENTS, stored[appended:])
+            self._on_written(inserted)
+            appended += inserted
+            if appended < len(stored):
+                if not await self._is_ours(stored[appended]):
+                    raise StreamConflict(appended)
+                appended += 1
+
+    async def _is_ours(self, event: Stored) -> bool:
+        """Whether an event that was refused stands in our own bytes, of which we have not been told."""
+        same_command = {name: event[name] for name in ("stream_kind", "stream_id", "command_id")}
+        where = {"$or": [{"_id": event["_id"]}, same_command]}
+        while not (found := await self._database[EVENTS].find(where, {"body": 1}).to_list(None)):
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # a majority does not have it yet; the call's deadline ends this
+        return any(one["body"] == event["body"] for one in found)
+
+    async def _insert(self, collection: str, documents: Sequence[Stored]) -> int:
+        """Inserts documents in order, up to the first that is refused as a duplicate; returns how many."""
         try:
-            if len(stored) == 1:
-                await self._database[EVENTS].insert_one(stored[0])
+            if len(documents) == 1:
+                await self._database[collection].insert_one(documents[0])
             else:
-                await self._database[EVENTS].insert_many(stored, ordered=True)
+                await self._database[collection].insert_many(documents, ordered=True)
         except DuplicateKeyError:
-            raise StreamConflict from None
+            return 0
         except BulkWriteError as error:
             refused = _refused(error)
             if not refused or refused[0]["code"] != _DUPLICATE:
                 raise
-            committed = int(refused[0]["index"])
-            self._on_written(committed)
-            raise StreamConflict(committed) from None
-        self._on_written(len(stored))
+            return int(refused[0]["index"])
+        return len(documents)
 
     # -- what follows from them ----------------------------------------------------------------------------------------
 
@@ -109,20 +140,22 @@ class Writing:
     async def _write(self, collection: str, inserts: Sequence[Stored], updates: Sequence[Update]) -> None:
         """Births first: an update of one event may follow the birth by an earlier one."""
         target = self._database[collection]
-        written = 0
+        there: list[str] = []
         try:
             if len(inserts) == 1:
                 await target.insert_one(inserts[0])
-                written = 1
             elif inserts:
-                written = len((await target.insert_many(inserts, ordered=False)).inserted_ids)
+                await target.insert_many(inserts, ordered=False)
         except DuplicateKeyError:
-            pass
+            there = [inserts[0]["_id"]]
         except BulkWriteError as error:
             refused = _refused(error)
             if not refused or any(one["code"] != _DUPLICATE for one in refused):
                 raise
-            written = len(inserts) - len(refused)
+            there = [inserts[one["index"]]["_id"] for one in refused]
+        written = len(inserts) - len(there)
+        while there and await target.count_documents({"_id": {"$in": there}}) < len(there):
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # a majority does not have them yet; the deadline ends this, too
         if len(updates) == 1:
             written += (await target.update_one(*updates[0])).matched_count
         elif updates:

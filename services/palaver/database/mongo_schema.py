@@ -1,39 +1,27 @@
-"""What a MongoDB database of Palaver has: collections, indexes, the number of its schema, and the lock to change it.
+"""What a MongoDB database of Palaver has: collections and indexes.
 
     events    one document an event; `_id` is its stream and its seq: unique, and ranges need no other index
     claims    unique names and their owners
-    schema    "version" and, while somebody migrates, "lock"
+    schema    "version" and, while somebody migrates, "lock" (`mongo_migrate.py`)
     and the collections of `schema.py`
 
 Called by `mongo.py`, and by the migrations.
 """
 
-import asyncio
-import logging
-import time
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
-from pymongo import IndexModel, ReturnDocument
-from pymongo.errors import DuplicateKeyError
+from pymongo import IndexModel
 
 from palaver.database import Stream
-from palaver.database.migrations import MIGRATIONS, list_pending
 from palaver.database.mongo_values import WORDS
 from palaver.database.schema import COLLECTIONS, Collection, Index
-from palaver.errors import Unavailable
-from palaver.ids import encode_subject_token, new_id
-
-logger = logging.getLogger(__name__)
+from palaver.ids import encode_subject_token
 
 MotorDatabase = AsyncIOMotorDatabase[dict[str, Any]]
 
 EVENTS = "events"
 CLAIMS = "claims"
-SCHEMA = "schema"
-
-LOCK_SECONDS = 30.0
-WAIT_SECONDS = 300.0
 
 # By which declared field the words of a searched text are grouped: people search in a room, or in their rooms.
 _TEXT_PREFIX = {"messages": ("rid",)}
@@ -84,58 +72,3 @@ def create_index(index: Index) -> IndexModel:
     if index.where:
         options["partialFilterExpression"] = {index.where: {"$exists": True}}
     return IndexModel([(field, 1) for field in index.fields], **options)
-
-
-# -- migrations ------------------------------------------------------------------------------------------------------
-
-
-async def migrate(database: MotorDatabase) -> None:
-    """Brings the schema to this version, one process at a time. Raises NewerSchema, or Unavailable after long waits."""
-    owner = new_id()
-    deadline = time.monotonic() + WAIT_SECONDS
-    while list_pending(await _get_version(database), MIGRATIONS):
-        if await _lock(database, owner):
-            try:
-                for migration in list_pending(await _get_version(database), MIGRATIONS):
-                    logger.info("migrating: %s", migration.sentence)
-                    await _run_locked(database, owner, migration.mongo(database))
-                    await database[SCHEMA].update_one(
-                        {"_id": "version"}, {"$set": {"number": migration.number}}, upsert=True
-                    )
-            finally:
-                await database[SCHEMA].delete_one({"_id": "lock", "owner": owner})
-        elif time.monotonic() > deadline:
-            raise Unavailable("another process has been migrating the database for too long")
-        else:
-            await asyncio.sleep(0.1)
-
-
-async def _get_version(database: MotorDatabase) -> int:
-    found = await database[SCHEMA].find_one({"_id": "version"})
-    return 0 if found is None else int(found["number"])
-
-
-async def _lock(database: MotorDatabase, owner: str) -> bool:
-    """Takes the lock, renews it, or takes over one that its owner has left. Its times are this machine's: a clock that
-    is wrong lets two migrate at once, and migrations bear that."""
-    now = int(time.time() * 1000)
-    free = {"_id": "lock", "$or": [{"owner": owner}, {"until": {"$lt": now}}]}
-    taken = {"$set": {"owner": owner, "until": now + int(LOCK_SECONDS * 1000)}}
-    try:
-        found = await database[SCHEMA].find_one_and_update(
-            free, taken, upsert=True, return_document=ReturnDocument.AFTER
-        )
-    except DuplicateKeyError:  # it is there, and not free
-        return False
-    return bool(found["owner"] == owner)
-
-
-async def _run_locked(database: MotorDatabase, owner: str, work: Any) -> None:
-    """Runs one migration and keeps the lock meanwhile."""
-    running = asyncio.ensure_future(work)
-    try:
-        while not (await asyncio.wait([running], timeout=LOCK_SECONDS / 3))[0]:
-            await _lock(database, owner)
-        await running
-    finally:
-        running.cancel()

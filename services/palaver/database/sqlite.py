@@ -19,8 +19,9 @@ from orjson import loads
 
 from palaver import failpoints
 from palaver.database import STREAM_COLLECTIONS, Document, Filter, Put, Sort, Stream, sqlite_filters
-from palaver.database.migrations import MIGRATIONS, Migration, list_pending
+from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.sqlite_filters import Query
+from palaver.database.sqlite_migrate import migrate
 from palaver.database.sqlite_puts import Commit
 from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed, quote
 from palaver.database.sqlite_writer import Writer, translate
@@ -103,27 +104,10 @@ class SqliteDatabase:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = connect(self._path, busy_timeout=self._busy_timeout)
         try:
-            self._migrate(connection)
+            migrate(connection, self._migrations)
         finally:
             connection.close()
         return connect(self._path, busy_timeout=self._busy_timeout, read_only=True)
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        while True:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                pending = list_pending(version, self._migrations)
-                if pending:
-                    pending[0].sqlite(connection)
-                    connection.execute(f"PRAGMA user_version = {pending[0].number}")
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            if not pending:
-                return
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
