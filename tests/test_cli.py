@@ -1,6 +1,7 @@
 """`palaver` as a command: what it refuses, and how it starts, answers and stops."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,37 @@ def test_config_lists_every_variable() -> None:
         assert name in run.stdout
 
 
+def test_migrate_makes_the_database_and_ends(tmp_path: Path) -> None:
+    for _ in range(2):
+        run = _run("migrate", PALAVER_DATA_DIR=str(tmp_path / "data"))
+        assert (run.returncode, run.stderr) == (0, "")
+        assert "has the schema of this version" in run.stdout
+    assert (tmp_path / "data" / "palaver.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_a_database_of_a_newer_version_is_refused_by_numbers(tmp_path: Path, command: str) -> None:
+    _run("migrate", PALAVER_DATA_DIR=str(tmp_path))
+    connection = sqlite3.connect(tmp_path / "palaver.db")
+    connection.execute(f"PRAGMA user_version = {99 << 16 | 101}")
+    connection.close()
+    run = _run(command, PALAVER_PORT="0", PALAVER_DATA_DIR=str(tmp_path))
+    assert run.returncode == 2
+    assert "the database has schema 101 and needs a version of Palaver that knows schema 99" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_something_else_than_a_database_is_refused_by_name(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "palaver.db"
+    path.write_text("This is not a database, whatever its name says. " * 100)
+    run = _run(command, PALAVER_PORT="0", PALAVER_DATA_DIR=str(tmp_path))
+    assert run.returncode == 1
+    assert f"{path} is not a database" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert path.read_text().startswith("This is not")
+
+
 async def test_one_process_starts_answers_and_stops_in_order(tmp_path: Path) -> None:
     server = PalaverProcess(tmp_path)
     await server.start()
@@ -68,6 +100,12 @@ async def test_one_process_starts_answers_and_stops_in_order(tmp_path: Path) -> 
         )
         assert second.returncode == 1
         assert "can't listen" in second.stderr
+        for command in ("serve", "migrate"):
+            third = _run(command, PALAVER_PORT="0", PALAVER_DATA_DIR=str(tmp_path / "data"))
+            assert third.returncode == 1
+            assert server.process is not None
+            assert f"in use by another Palaver (process {server.process.pid})" in third.stderr
+            assert "Traceback" not in third.stderr
     finally:
         code = server.stop()
     assert code == 0

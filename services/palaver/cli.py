@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=list(ROLES),
         help="play only this role (may be given several times; all of them otherwise)",
     )
+    commands.add_parser("migrate", help="bring the database to this version and end: before a new version starts")
     commands.add_parser("config", help="list the environment variables")
     parsed = parser.parse_args(arguments)
     if parsed.command == "config":
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         config = Config.from_environment()
         configure_logging(config.log_level, config.node_id)
+        if parsed.command == "migrate":
+            _migrate(config)
+            return
         roles = [role for role in ROLES.values() if parsed.role is None or role.name in parsed.role]
         _serve(config, [role.name for role in roles])
     except (ConfigError, NewerSchema) as error:
@@ -46,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, Unavailable) as error:
         print(f"palaver: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _migrate(config: Config) -> None:
+    from palaver.node import migrate
+
+    asyncio.run(migrate(config))
+    print("The database has the schema of this version.")
 
 
 def _serve(config: Config, names: list[str]) -> None:

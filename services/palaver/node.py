@@ -19,6 +19,7 @@ from palaver.access import Access
 from palaver.api import Auth, Messaging, Presence
 from palaver.commit import Commits
 from palaver.config import Config, ConfigError
+from palaver.data_directory import hold_data_directory
 from palaver.database import Database
 from palaver.health import HttpServer, health_app
 from palaver.live import Live
@@ -188,16 +189,7 @@ def build_node(config: Config, roles: Sequence["Role"]) -> Node:
             f"{' and '.join(missing)} missing: a process that plays only {played} shares its log and database with "
             "others, which the embedded ones can't do. Set them, or play all roles in one process."
         )
-    database: Database
-    if config.mongodb_url:
-        from palaver.database.mongo import MongoDatabase
-
-        database = MongoDatabase(config.mongodb_url, f"palaver_{config.workspace}")
-    else:
-        from palaver.database.sqlite import SqliteDatabase
-
-        config.data_dir.mkdir(parents=True, exist_ok=True)
-        database = SqliteDatabase(config.data_dir / "palaver.db")
+    database = build_database(config)
     log: Log
     live: Live
     if config.nats_url:
@@ -214,15 +206,46 @@ def build_node(config: Config, roles: Sequence["Role"]) -> Node:
     return Node(config, database, log, live)
 
 
+def build_database(config: Config) -> Database:
+    """The database that the configuration asks for, not open yet."""
+    if config.mongodb_url:
+        from palaver.database.mongo import MongoDatabase
+
+        return MongoDatabase(config.mongodb_url, f"palaver_{config.workspace}")
+    from palaver.database.sqlite import SqliteDatabase
+
+    return SqliteDatabase(config.data_dir / "palaver.db")
+
+
+async def migrate(config: Config) -> None:
+    """Brings the database to this version's schema. Raises what `Database.open` does."""
+    with _hold_embedded(config):
+        database = build_database(config)
+        try:
+            await database.open()
+        finally:
+            await database.close()
+
+
+def _hold_embedded(config: Config) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if config.mongodb_url else hold_data_directory(config.data_dir)
+
+
 async def run(config: Config, roles: Sequence["Role"], on_ready: Callable[[int], None] | None = None) -> None:
     """Runs one process until SIGTERM or SIGINT. Raises what made it stop otherwise.
 
     `on_ready` hears the HTTP port when the process can serve.
     """
     failpoints.arm_from_environment(config.failpoints)
+    node = build_node(config, roles)
+    with _hold_embedded(config):
+        await _run(node, roles, on_ready)
+
+
+async def _run(node: Node, roles: Sequence["Role"], on_ready: Callable[[int], None] | None) -> None:
+    config = node.config
     about = {"version": __version__, "roles": [role.name for role in roles]}
     logger.info("starting", extra=about)
-    node = build_node(config, roles)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.stopping.set)

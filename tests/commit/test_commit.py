@@ -332,6 +332,18 @@ async def test_one_process_sweeps(world: World) -> None:
     await asyncio.gather(*sweeping, return_exceptions=True)
 
 
+async def test_what_is_left_by_a_clock_that_was_ahead_is_told(world: World) -> None:
+    process = await world.start()
+    world.log.available = False
+    await process.execute(ROOM, send("m1", at=now() + 3_600_000))
+    await asyncio.sleep(0.02)
+    world.log.available = True
+    sweeping = asyncio.create_task(process.commits.run_sweeping(0.02))
+    await wait_for(lambda: world.log.seqs(ROOM) == [1, 2])
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+
+
 async def test_close_waits_for_what_runs(world: World) -> None:
     process = await world.start()
     await process.execute(ROOM, send("m0"))  # so that something is to be marked soon

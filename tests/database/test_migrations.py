@@ -133,7 +133,7 @@ async def test_a_database_that_needs_a_newer_version_says_which(store: Store) ->
     await store.open([*MIGRATIONS, more[0]])  # the first version that can do with both
 
 
-# -- SQLite alone: what it extracts, it must extract again --------------------------------------------------------------
+# -- SQLite alone: what it extracts, it must extract again ------------------------------------------------------------
 
 
 async def test_what_an_older_version_wrote_is_migrated_again(tmp_path: Path) -> None:

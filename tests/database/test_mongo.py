@@ -9,19 +9,24 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from palaver import failpoints
+from palaver.commit import Commits, Draft
 from palaver.database import Put, Stream, StreamConflict, mongo, mongo_migrate, mongo_schema
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo import MongoDatabase
 from palaver.database.mongo_schema import event_id
 from palaver.database.mongo_values import decode, encode, words_of
 from palaver.errors import Unavailable
+from palaver.events import SYSTEM
 from palaver.ids import new_id
+from palaver.live.embedded import EmbeddedLive
+from palaver.log.embedded import EmbeddedLog
 from palaver.v1.event_pb2 import Event
 from tests.database.harness import Crash
 from tests.database.lossy_proxy import LossyProxy, lossy_proxy
@@ -331,6 +336,27 @@ async def test_an_answer_that_is_lost_twice_is_unknown_and_found_by_its_command(
 
 
 @pytest.mark.needs_servers
+async def test_a_command_without_an_id_of_its_own_is_answered_once(lossy: Lossy) -> None:
+    """Its id is made anew for each decision, so that only the event's bytes tell that it has been committed."""
+    behind, direct, proxy = lossy
+    live = EmbeddedLive()
+    log = EmbeddedLog()
+    commits = Commits(behind, log, live, node_id="a process")
+
+    async def decide(draft: Draft) -> int:
+        room = await draft.get_own() or {}
+        event = Event()
+        event.room_changed.set = orjson.dumps({"n": room.get("n", 0) + 1})
+        return draft.append(event, actor=SYSTEM).seq
+
+    proxy.lose_answer_to_write_of(b"events")
+    assert await asyncio.gather(*(commits.execute(ROOM, decide) for _ in range(5))) == [2, 3, 4, 5, 6]
+    assert proxy.lost == 1
+    assert len(await direct.list_events(ROOM, 0)) == 6
+    assert (await direct.get("rooms", ROOM.id) or {})["n"] == 6
+
+
+@pytest.mark.needs_servers
 async def test_a_name_whose_answer_is_lost_is_claimed(lossy: Lossy) -> None:
     behind, direct, proxy = lossy
     proxy.lose_answer_to_write_of(b"claims")
@@ -374,9 +400,7 @@ async def test_a_lost_server_is_unavailable_in_bounded_time(monkeypatch: pytest.
     )
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * 15
     assert time.monotonic() - started < 10
-    sweeping = await asyncio.gather(
-        database.list_unpublished(0), database.list_unapplied(0), return_exceptions=True
-    )
+    sweeping = await asyncio.gather(database.list_unpublished(0), database.list_unapplied(0), return_exceptions=True)
     assert [type(outcome) for outcome in sweeping] == [Unavailable] * 2
     await database.close()
     with pytest.raises(Unavailable):
@@ -400,7 +424,7 @@ def with_migration(work: Callable[[Any], Awaitable[None]]) -> Sequence[Migration
 async def test_the_lock_of_a_dead_process_is_taken_over(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mongo_migrate, "LOCK_SECONDS", 0.5)
     async with fresh(mongodb_url) as (name, raw):
-        await raw["schema"].insert_one({"_id": "lock", "owner": "somebody", "count": 7})
+        await raw["schema"].insert_one({"_id": "lock", "owner": "somebody", "number": 7})
         ran: list[int] = []
 
         async def work(database: Any) -> None:
@@ -429,7 +453,7 @@ async def test_a_holder_that_beats_keeps_the_lock(mongodb_url: str, monkeypatch:
         await asyncio.gather(*(database.open() for database in databases))
         assert len(locks) == 15
         assert len({lock["owner"] for lock in locks}) == 1
-        assert locks[-1]["count"] > locks[0]["count"]
+        assert locks[-1]["number"] > locks[0]["number"]
         for database in databases:
             await database.close()
 
@@ -441,7 +465,7 @@ async def test_a_holder_that_lost_the_lock_stops(mongodb_url: str, monkeypatch: 
         ended = asyncio.Event()
 
         async def work(database: Any) -> None:
-            await raw["schema"].update_one({"_id": "lock"}, {"$set": {"owner": "somebody", "count": 1}})
+            await raw["schema"].update_one({"_id": "lock"}, {"$set": {"owner": "somebody", "number": 1}})
             try:
                 await asyncio.Event().wait()
             finally:

@@ -19,8 +19,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 # Motor runs each operation in a thread; its default would let ten wait for the server at once.
-_MAX_CONNECTIONS = 64
-os.environ.setdefault("MOTOR_MAX_WORKERS", str(_MAX_CONNECTIONS))
+os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
 
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -53,6 +52,7 @@ T = TypeVar("T")
 Method = Callable[P, Coroutine[Any, Any, T]]
 logger = logging.getLogger(__name__)
 
+_MAX_CONNECTIONS = int(os.environ["MOTOR_MAX_WORKERS"])
 SELECT_SECONDS = 5.0
 OPERATION_SECONDS = 5.0
 # For what the sweeper looks for after a broker was away for long: nobody waits for it.

@@ -90,9 +90,7 @@ class Writing:
         """Whether an event that was refused stands in our own bytes, of which we have not been told."""
         same_command = {name: event[name] for name in ("stream_kind", "stream_id", "command_id")}
         where = {"$or": [{"_id": event["_id"]}, same_command]}
-        while not (found := await self._database[EVENTS].find(where, {"body": 1}).to_list(None)):
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # a majority does not have it yet; the call's deadline ends this
-        return any(one["body"] == event["body"] for one in found)
+        return any(one["body"] == event["body"] for one in await self._find_refused(EVENTS, where, 1))
 
     async def _insert(self, collection: str, documents: Sequence[Stored]) -> int:
         """Inserts documents in order, up to the first that is refused as a duplicate; returns how many."""
@@ -109,6 +107,17 @@ class Writing:
                 raise
             return int(refused[0]["index"])
         return len(documents)
+
+    async def _find_refused(self, collection: str, where: Stored, least: int) -> list[Stored]:
+        """What the primary has refused to write again, as soon as a majority has so much of it.
+
+        The deadline of the call ends the waiting.
+        """
+        while True:
+            found = await self._database[collection].find(where, {"body": 1}).to_list(None)
+            if len(found) >= least:
+                return found
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     # -- what follows from them ----------------------------------------------------------------------------------------
 
@@ -154,8 +163,8 @@ class Writing:
                 raise
             there = [inserts[one["index"]]["_id"] for one in refused]
         written = len(inserts) - len(there)
-        while there and await target.count_documents({"_id": {"$in": there}}) < len(there):
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)  # a majority does not have them yet; the deadline ends this, too
+        if there:
+            await self._find_refused(collection, {"_id": {"$in": there}}, len(there))
         if len(updates) == 1:
             written += (await target.update_one(*updates[0])).matched_count
         elif updates:

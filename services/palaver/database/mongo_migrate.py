@@ -1,8 +1,8 @@
 """Migrating a MongoDB database: one process at a time, however many start, and whoever of them dies.
 
 The collection `schema` has two documents: "version" with the schema's two numbers, and, while somebody migrates, "lock"
-with its holder and the count of its holder's beats. No clock is compared with another machine's: whoever waits and has
-seen no beat for LOCK_SECONDS takes the lock from exactly that beat, and a holder who finds it taken stops.
+with its holder and the number of the holder's last beat. No clock is compared with another machine's: whoever waits and
+has seen no beat for LOCK_SECONDS takes the lock from exactly that beat, and a holder who finds it taken stops.
 
 Called by `mongo.py` when it opens.
 """
@@ -31,7 +31,7 @@ _CALL_SECONDS = 5.0
 
 
 async def migrate(database: MotorDatabase, migrations: Sequence[Migration]) -> None:
-    """Brings the schema to this version; returns when it is there, whoever did it. Raises NewerSchema or Unavailable."""
+    """Brings the schema to this version, or waits for who does. Raises NewerSchema or Unavailable."""
     lock = _Lock(database)
     while list_pending(await _get_schema(database), migrations):
         if await lock.take():
@@ -62,7 +62,7 @@ async def _set_schema(database: MotorDatabase, done: Migration) -> None:
 
 class _Beat(NamedTuple):
     owner: str
-    count: int
+    number: int
 
 
 class _Lock:
@@ -84,7 +84,7 @@ class _Lock:
                 except DuplicateKeyError:
                     return False
                 return True
-            beat = _Beat(str(found.get("owner")), int(found.get("count", 0)))
+            beat = _Beat(str(found.get("owner")), int(found.get("number", 0)))
             if beat != self._others:
                 if self._others is None:
                     logger.info("another process is migrating the database: waiting for it")
@@ -99,7 +99,7 @@ class _Lock:
         running = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait([running], timeout=LOCK_SECONDS / 5))[0]:
-                before, self._mine = self._mine, self._mine._replace(count=self._mine.count + 1)
+                before, self._mine = self._mine, self._mine._replace(number=self._mine.number + 1)
                 with pymongo.timeout(_CALL_SECONDS):
                     if not await self._replace(before._asdict(), self._mine):
                         raise Unavailable("another process has taken over migrating the database")
@@ -113,5 +113,5 @@ class _Lock:
             await self._schema.delete_one({"_id": "lock", "owner": self._mine.owner})
 
     async def _replace(self, found: dict[str, Any], beat: _Beat) -> bool:
-        where = {"_id": "lock", "owner": found.get("owner"), "count": found.get("count")}
+        where = {"_id": "lock", "owner": found.get("owner"), "number": found.get("number")}
         return bool((await self._schema.update_one(where, {"$set": beat._asdict()})).matched_count)

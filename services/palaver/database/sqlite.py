@@ -26,6 +26,7 @@ from palaver.database.sqlite_puts import Commit
 from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed, quote
 from palaver.database.sqlite_writer import Writer, translate
 from palaver.database.timing import timed
+from palaver.errors import Unavailable
 from palaver.v1.event_pb2 import Event
 
 T = TypeVar("T")
@@ -80,7 +81,11 @@ class SqliteDatabase:
         try:
             self._reader = await asyncio.to_thread(self._prepare)
         except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                raise Unavailable(f"{self._path} is not a database of Palaver, or it is damaged") from error
             raise translate(error) from error
+        except OSError as error:
+            raise Unavailable(f"{self._path} can't be opened: {error.strerror}") from error
         self._connections.append(self._reader)
         self._pool = ThreadPoolExecutor(_READERS, "palaver sqlite reader")
         self._writer = Writer(self._path, busy_timeout=self._busy_timeout)

@@ -51,8 +51,10 @@ from typing import Any
 from palaver.database import Document
 from palaver.documents import ReadMark, public_subscription
 
-# A room's clock may run ahead of the wall clock by this much, so that its events' times rise strictly; not more.
-_MAX_AHEAD = 10_000
+# A room's clock may run ahead of the wall clock by this much, so that its events' times rise strictly even where that
+# one is set back, or another process's is slow: the order of what was said is worth more than an hour. Beyond a day,
+# somebody has corrected a clock that was plainly wrong, and what was written by it stays in its future.
+_MAX_AHEAD = 86_400_000
 
 # What a subscription shows of its room, so that renaming a room of 50,000 is one write.
 _FROM_ROOM = ("prid", "teamId", "teamMain", "archived", "broadcast", "encrypted", "onHold")
