@@ -86,7 +86,10 @@ format: environment ## Format the code and mend what can be mended
 	$(BIN)/ruff format
 
 bench: environment ## Run the benchmarks
-	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+	@set -e; for file in $(filter-out %_cluster.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+bench-cluster: environment ## Run the cluster's benchmark: every role as processes of its own
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_cluster.py $(ARGS)
 
 coverage-page: environment ## Write docs/api-coverage.md: which endpoints and methods are there
 	$(BIN)/python docs/generate_api_coverage.py

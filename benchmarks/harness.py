@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 60.0
@@ -165,6 +165,10 @@ class Server:
     def pid(self) -> int:
         return self.process.pid
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return (self.pid,)
+
     def memory(self) -> tuple[float, float]:
         """RSS and PSS in MiB."""
         text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
@@ -278,6 +282,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Target(Protocol):
+    """What the load generator drives."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def address(self) -> str:
+        """host:port; several with commas between them."""
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """The processes whose CPU is measured, and of the first its memory, too."""
+
+
 # -- the load generator ----------------------------------------------------------------------------------------------
 
 
@@ -288,9 +307,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "palaver"
 
 
-def load(mode: str, server: Server, credentials: Path, **options: Any) -> list[dict[str, Any]]:
+def load(mode: str, server: Target, credentials: Path, **options: Any) -> list[dict[str, Any]]:
     """Runs the generator against a server; returns its lines. Raises BenchmarkError when something went wrong."""
-    command = [str(_generator()), mode, "-address", server.address, "-pid", str(server.pid)]
+    command = [str(_generator()), mode, "-address", server.address, "-pid", ",".join(map(str, server.pids))]
     command += ["-credentials", str(credentials)]
     for name, value in options.items():
         command += [f"-{name}", str(value)]

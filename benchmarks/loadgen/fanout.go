@@ -1,4 +1,4 @@
-// One room: some members send, everybody receives.
+// One room, or a few: some members send, everybody receives.
 //
 // Message k is due at start + k/rate, whatever the server does meanwhile, and every latency counts from then: a server that
 // stalls is charged for the wait.
@@ -64,11 +64,16 @@ func subscriptions(o *options, userID string) [][2]string {
 			"uiInteraction", "video-conference", "force_logout"} {
 			list = append(list, [2]string{"stream-notify-user", userID + "/" + event})
 		}
-		for _, event := range []string{"user-activity", "deleteMessage", "deleteMessageBulk", "messagesRead"} {
-			list = append(list, [2]string{"stream-notify-room", o.room + "/" + event})
+		for _, room := range o.rooms {
+			for _, event := range []string{"user-activity", "deleteMessage", "deleteMessageBulk", "messagesRead"} {
+				list = append(list, [2]string{"stream-notify-room", room + "/" + event})
+			}
 		}
 	}
-	return append(list, [2]string{"stream-room-messages", o.room})
+	for _, room := range o.rooms {
+		list = append(list, [2]string{"stream-room-messages", room})
+	}
+	return list
 }
 
 func runFanout(o *options) error {
@@ -138,7 +143,7 @@ func (f *fanout) send(rate float64, duration time.Duration) time.Time {
 		text := marker + strconv.FormatInt(f.next, 10) + "|" + strconv.FormatInt(due.UnixNano(), 10) + "|" + padding
 		id := strconv.FormatInt(f.next, 10)
 		if err := m.text(`{"msg":"method","method":"sendMessage","id":"` + id + `","params":[{"_id":"` + f.run + fmt.Sprintf("%09d", f.next) +
-			`","rid":"` + f.room + `","msg":"` + text + `"}]}`); err != nil {
+			`","rid":"` + f.rooms[f.next%int64(len(f.rooms))] + `","msg":"` + text + `"}]}`); err != nil {
 			failed(err)
 		}
 		f.next++

@@ -23,7 +23,8 @@ import (
 )
 
 type options struct {
-	path, room, profile, rates    string
+	path, profile, rates          string
+	rooms                         []string
 	members, senders, watched     int
 	sockets, reconnects, parallel int
 	duration, warmup, quiet, over time.Duration
@@ -46,7 +47,7 @@ func run(arguments []string) error {
 		return errors.New("say fanout, connections or presence")
 	}
 	var o options
-	var credentials, addresses, pids string
+	var credentials, addresses, pids, rooms string
 	f := flag.NewFlagSet(arguments[0], flag.ContinueOnError)
 	f.StringVar(&addresses, "address", "127.0.0.1:3000", "of the server, or of several")
 	f.StringVar(&o.path, "path", "/websocket", "of its websocket")
@@ -54,7 +55,7 @@ func run(arguments []string) error {
 	f.StringVar(&pids, "pid", "", "the server's process id, or several: memory is the first one's")
 	f.IntVar(&o.parallel, "parallel", 16, "clients that connect or log in at a time")
 	f.DurationVar(&o.quiet, "quiet", 10*time.Second, "wait up to this for a second in which others use < 25 % of a core")
-	f.StringVar(&o.room, "room", "", "fanout: the room's id")
+	f.StringVar(&rooms, "room", "", "fanout: the room's id, or several, which get messages in turn")
 	f.StringVar(&o.profile, "profile", "room", "fanout: what a member subscribes to: room (its messages) or client (as real ones)")
 	f.StringVar(&o.rates, "rates", "40", "fanout: messages a second, comma-separated")
 	f.IntVar(&o.members, "members", 500, "fanout: connected members; presence: those who watch")
@@ -76,6 +77,7 @@ func run(arguments []string) error {
 	if err != nil {
 		return err
 	}
+	o.rooms = strings.Split(rooms, ",")
 	servers := strings.Split(addresses, ",")
 	for i, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
 		fields := strings.Fields(line)
