@@ -105,8 +105,6 @@ class _Bench:
         )
         try:
             await cluster.start()
-            for gateway in cluster.of("gateway"):
-                gateway.port = int(own[gateway.name]["PALAVER_PORT"])
             yield cluster
         finally:
             await cluster.stop()
