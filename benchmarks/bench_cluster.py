@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from tests.cluster import REPLICAS, Cluster, Member
 
-from harness import Report, cache_folder, free_port, load, main, palaver_server
+from harness import Report, Target, cache_folder, free_port, load, main, palaver_server
 from palaver.events import SYSTEM
 from palaver.log.jetstream import JetStreamLog
 from palaver.roles import ROLES
 from palaver.v1.event_pb2 import Event
 from seed import Plan, RoomPlan, fill_cluster, filled, write_credentials
+from tests.cluster import REPLICAS, Cluster, Member
 from tests.servers import mongodb_server, nats_server
 
 WORKSPACE = "default"
@@ -42,7 +42,9 @@ def plan(quick: bool) -> Plan:
 def benchmark(given: argparse.Namespace) -> Report:
     report = Report("The cluster: two gateways, NATS and MongoDB's stand-in for tests, all on this machine")
     with tempfile.TemporaryDirectory(prefix="palaver-bench-") as folder:
-        asyncio.run(_Bench(report, Path(folder), given.quick).run())
+        bench = _Bench(report, Path(folder), given.quick)
+        alone = bench.one_process()
+        asyncio.run(bench.run(alone))
     return report
 
 
@@ -72,8 +74,15 @@ class _Bench:
         self._credentials = write_credentials(folder / "credentials", self._plan)
         self._mongodb = self._nats = ""
 
-    async def run(self) -> None:
-        alone = await self._one_process()
+    def one_process(self) -> dict[float, float]:
+        """Microseconds a delivery of everything in one process, by rate: what a gateway is compared with."""
+        small = Plan("cluster-alone", 500, 500, (RoomPlan("room-of-500", 0, 500),))
+        with filled(small, cache_folder()) as data, palaver_server(data) as server:
+            steps = self._load_now("fanout", server, **self._fanout(["room-of-500"], 500, (40, 160)))
+        return {step["rate"]: step["cpu_us_per_delivery"] for step in steps}
+
+    async def run(self, alone: Mapping[float, float]) -> None:
+        """`alone`: what `one_process` has found."""
         async with mongodb_server() as self._mongodb, nats_server(store_dir=self._folder / "nats") as nats:
             self._nats = nats.url
             await asyncio.to_thread(fill_cluster, self._mongodb, WORKSPACE, self._plan)
@@ -109,35 +118,32 @@ class _Bench:
         finally:
             await cluster.stop()
             for member in cluster.members.values():
-                for problem in member.problems()[:5]:
+                for problem in [line for line in member.problems() if "PALAVER_TEST_MODE" not in line][:5]:
                     print(f"{member.name} said: {problem[:300]}", file=sys.stderr)
 
-    async def _load(self, mode: str, target: Any, **options: Any) -> list[Step]:
+    def _load_now(self, mode: str, target: Target, **options: Any) -> list[Step]:
         quiet = "0s" if self._quick else "3s"
-        lines = await asyncio.to_thread(load, mode, target, self._credentials, quiet=quiet, **options)
+        lines = load(mode, target, self._credentials, quiet=quiet, **options)
         found = [line for line in lines if line["kind"] in ("step", "phase")]
         for line in found:
             self._report.note(line)
         return found
 
-    async def _steps(self, target: Any, rooms: Sequence[str], members: int, rates: Sequence[float]) -> list[Step]:
-        return await self._load(
-            "fanout",
-            target,
-            room=",".join(rooms),
-            members=members,
-            rates=",".join(map(str, rates)),
-            duration="1500ms" if self._quick else "8s",
-        )
+    async def _load(self, mode: str, target: Target, **options: Any) -> list[Step]:
+        return await asyncio.to_thread(self._load_now, mode, target, **options)
+
+    def _fanout(self, rooms: Sequence[str], members: int, rates: Sequence[float]) -> dict[str, Any]:
+        return {
+            "room": ",".join(rooms),
+            "members": members,
+            "rates": ",".join(map(str, rates)),
+            "duration": "1500ms" if self._quick else "8s",
+        }
+
+    async def _steps(self, target: Target, rooms: Sequence[str], members: int, rates: Sequence[float]) -> list[Step]:
+        return await self._load("fanout", target, **self._fanout(rooms, members, rates))
 
     # -- what is measured ----------------------------------------------------------------------------------------------
-
-    async def _one_process(self) -> dict[float, float]:
-        """Microseconds a delivery of everything in one process, by rate: what a gateway is compared with."""
-        small = Plan("cluster-alone", 500, 500, (RoomPlan("room-of-500", 0, 500),))
-        with filled(small, cache_folder()) as data, palaver_server(data) as server:
-            steps = await self._steps(server, ["room-of-500"], 500, (40, 160))
-        return {step["rate"]: step["cpu_us_per_delivery"] for step in steps}
 
     async def _fan_out(self, cluster: Cluster, alone: Mapping[float, float]) -> None:
         gateway = cluster.of("gateway")[0]
