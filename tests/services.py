@@ -45,11 +45,23 @@ class RunningServices:
     services: Services
     nodes: dict[str, Node]
     config: Config
+    make_parts: "Callable[[], Parts]"
 
     @property
     def node(self) -> Node:
         """The node of the highest role."""
         return list(self.nodes.values())[-1]
+
+    @asynccontextmanager
+    async def another(self, role: str, node_id: str, parts: "Parts | None" = None) -> AsyncIterator[Node]:
+        """One more node of a role that runs already; with parts of the test's own, if they are given."""
+        config = dataclasses.replace(self.nodes[role].config, node_id=node_id)
+        node = Node(config, *(parts or self.make_parts()))
+        try:
+            await node.open([ROLES[role]])
+            yield node
+        finally:
+            await _close_node(node)
 
 
 def make_config(folder: Path, **options: Any) -> Config:
@@ -72,18 +84,21 @@ def make_config(folder: Path, **options: Any) -> Config:
 
 @asynccontextmanager
 async def service_nodes(
-    folder: Path, roles: Sequence[str], transport: Transport, **options: Any
+    folder: Path, roles: Sequence[str], transport: Transport, nats_url: str = "", **options: Any
 ) -> AsyncIterator[RunningServices]:
-    """Plays `roles` on an embedded database in `folder`. A second use of the same folder is a restart."""
+    """Plays `roles` on an embedded database in `folder`. A second use of the same folder is a restart.
+
+    `nats_url`: for a "cluster" with a nats-server of the test's own, which it may stop.
+    """
     config = make_config(folder, **options)
     names = [name for name in ROLES if name in roles]  # callee before caller
     async with AsyncExitStack() as stack:
-        make_parts = await _parts(transport, folder, stack)
+        make_parts = await _parts(transport, folder, stack, nats_url)
         if transport == "process":
             node = Node(config, *make_parts())
             stack.push_async_callback(node.close)
             await node.open([ROLES[name] for name in names])
-            yield RunningServices(node.services, dict.fromkeys(names, node), config)
+            yield RunningServices(node.services, dict.fromkeys(names, node), config, make_parts)
             return
         services = Services()
         nodes: dict[str, Node] = {}
@@ -102,7 +117,7 @@ async def service_nodes(
             caller = RemoteService(descriptor, f"127.0.0.1:{server.port}")
             stack.push_async_callback(caller.close)
             setattr(services, name, caller)
-        yield RunningServices(services, nodes, config)
+        yield RunningServices(services, nodes, config, make_parts)
 
 
 class ClusterServers:
@@ -147,10 +162,11 @@ Parts = tuple[Any, Any, Any]
 """A node's database, log and live part."""
 
 
-async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack) -> Callable[[], Parts]:
+async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack, nats_url: str) -> Callable[[], Parts]:
     """Makes the parts of one node after another."""
     if transport == "cluster":
-        return _cluster_parts(cluster_servers.urls(), folder)
+        mongodb, nats = cluster_servers.urls()
+        return lambda: cluster_parts((mongodb, nats_url or nats), folder)
     parts = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive()
     if transport == "process":
         return lambda: parts
@@ -160,7 +176,7 @@ async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack) -> C
     return lambda: (Shared(parts[0]), Shared(parts[1]), Shared(parts[2]))
 
 
-def _cluster_parts(urls: tuple[str, str], folder: Path) -> Callable[[], Parts]:
+def cluster_parts(urls: tuple[str, str], folder: Path) -> Parts:
     """A node's own connections; the folder's name stands for the workspace, so that a second use finds the first's."""
     from palaver.database.mongo import MongoDatabase
     from palaver.live.nats import NatsLive
@@ -168,7 +184,7 @@ def _cluster_parts(urls: tuple[str, str], folder: Path) -> Callable[[], Parts]:
 
     mongodb, nats = urls
     workspace = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    return lambda: (
+    return (
         MongoDatabase(mongodb, f"test_{workspace}"),
         JetStreamLog(nats, workspace),
         NatsLive(nats, workspace),

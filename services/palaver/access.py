@@ -23,9 +23,9 @@ from palaver.database import Document
 from palaver.errors import LoginRequired, NotAllowed, PalaverError, Unavailable
 from palaver.events import WORKSPACE
 from palaver.live import Live
-from palaver.log import Log
+from palaver.log import Log, OnEvent
 from palaver.v1.auth_pb2 import GetPolicyRequest, GetUsersRequest
-from palaver.v1.event_pb2 import Actor, Event
+from palaver.v1.event_pb2 import Actor, Event, PermissionChanged, RoleDeleted, RoleSaved, SettingChanged
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,25 @@ class Policy:
         permission = self.permissions.get(permission_id)
         return [] if permission is None else permission["roles"]
 
+    def list_changes(self, before: "Policy") -> list[Event]:
+        """What must have happened since another policy: events with which that one would be this one."""
+        changes: list[Event] = []
+        for id, document in self.settings.items():
+            if before.settings.get(id) != document:
+                changed = SettingChanged(setting_id=id, setting=orjson.dumps(document))
+                changes.append(Event(setting_changed=changed))
+        for id, document in self.permissions.items():
+            if before.permissions.get(id) != document:
+                granted = PermissionChanged(permission_id=id, permission=orjson.dumps(document))
+                changes.append(Event(permission_changed=granted))
+        for id, document in self.roles.items():
+            if before.roles.get(id) != document:
+                changes.append(Event(role_saved=RoleSaved(role_id=id, role=orjson.dumps(document))))
+        changes += [Event(role_deleted=RoleDeleted(role_id=id)) for id in before.roles if id not in self.roles]
+        for event in changes:
+            event.stream_kind, event.seq = "workspace", self.seq
+        return changes
+
     def apply(self, event: Event) -> None:
         """Takes one event of the workspace's stream."""
         self.seq = event.seq
@@ -109,14 +128,29 @@ class Access:
         self._hits = self._misses = 0  # users that were asked for since the last `measure`
         self._arrived: list[Event] | None = None  # events that came while the policy was being read
         self._losses = 0  # how often something may have been missed
+        self._on_change: list[OnEvent] = []
         self._dropped: list[set[str]] = []  # for each reading of users under way: who changed meanwhile
 
     async def open(self) -> None:
         """Loads the policy and begins to follow it."""
-        await self._log.follow(WORKSPACE, self._on_workspace_event)
+        await self._log.follow(WORKSPACE, self.take)
         await self._live.subscribe(USERS_CHANGED, self._on_user_changed)
         self._log.on_gap(self._on_gap)
         await self.reload()
+
+    def on_change(self, callback: OnEvent) -> None:
+        """Has `callback` called with every event of the policy, in order, as soon as it counts here.
+
+        What was missed comes when the policy is read again: for each thing that differs one event, as it is then.
+        """
+        self._on_change.append(callback)
+
+    async def catch_up(self, seq: int) -> None:
+        """Returns when the policy here is the one of this event of the workspace, or a later one."""
+        if self.policy.seq < seq:
+            async with self._reloading:
+                if self.policy.seq < seq:
+                    await self._reload()
 
     async def reload(self) -> None:
         """Reads the whole policy from auth, and forgets every cached user."""
@@ -141,14 +175,16 @@ class Access:
                     for data in documents:
                         document = orjson.loads(data)
                         kind[document["_id"]] = document
-                self.policy = policy
+                before, self.policy = self.policy, policy
                 self._trusted_until = asked + _TRUST_SECONDS
                 self._users.clear()
                 self._reload_needed = losses != self._losses
             finally:
                 arrived, self._arrived = self._arrived, None
+            if before.settings:  # it is not the first one
+                self._tell(policy.list_changes(before))
             for event in arrived:
-                self._on_workspace_event(event)
+                self.take(event)
 
     async def run_renewing(self) -> None:
         """The background task that has auth confirm the policy every second. Runs until it is cancelled."""
@@ -279,7 +315,8 @@ class Access:
         if not self.may(user, permission_id, room_roles):
             raise NotAllowed(details={"permission": permission_id})
 
-    def _on_workspace_event(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
+        """An event of the workspace's stream, from the log or from who has just committed it in this process."""
         if self._arrived is not None:
             self._arrived.append(event)
         if event.seq <= self.policy.seq:
@@ -287,6 +324,15 @@ class Access:
         if event.seq > self.policy.seq + 1:
             self._reload_needed = True
         self.policy.apply(event)
+        self._tell([event])
+
+    def _tell(self, changes: Iterable[Event]) -> None:
+        for event in changes:
+            for callback in self._on_change:
+                try:
+                    callback(event)
+                except Exception:
+                    logger.exception("a change of the policy could not be followed")
 
     def forget_user(self, user_id: str) -> None:
         """Asks auth about this user the next time."""

@@ -421,8 +421,7 @@ async def test_a_deactivated_user_is_out_though_nobody_could_be_told(
     token = (await login(auth, "ann")).token
     await authenticate(auth, token)
     told = await _fail_to_tell_once(running, monkeypatch)
-    with pytest.raises(Unavailable):
-        await set_active(auth, ann["_id"], False)
+    await set_active(auth, ann["_id"], False)
     assert await running.node.database.find("tokens", {"user_id": ann["_id"], "revoked_at": None}) == []
     with pytest.raises(LoginRequired):
         await authenticate(auth, token)
@@ -441,8 +440,7 @@ async def test_a_taken_role_is_told_of_again(
     await access.get_actor(user_actor(ann["_id"]))
     told = await _fail_to_tell_once(running, monkeypatch)
     request = UserRoleRequest(actor=ADMIN, user_id=ann["_id"], role_id="bot")
-    with pytest.raises(Unavailable):
-        await auth.remove_user_from_role(request)
+    await auth.remove_user_from_role(request)
     assert (await access.get_actor(user_actor(ann["_id"]))).roles == ("user",)
     with pytest.raises(InvalidInput):
         await auth.remove_user_from_role(request)

@@ -174,18 +174,24 @@ async def running_gateway(
     folder: Path, transport: Transport = "process", **options: Any
 ) -> AsyncIterator[RunningGateway]:
     """Starts everything on a free port of the loopback interface."""
-    async with service_nodes(
-        folder, ROLES, transport, port=0, host="127.0.0.1", drain_seconds=2.0, **options
-    ) as running:
-        node = running.node
-        http = HttpServer(node.roles["gateway"].app, node.config)  # type: ignore[attr-defined]
-        started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        serving = asyncio.create_task(http.run(started))
-        gateway = RunningGateway(node, await started)
-        try:
-            gateway.admin = await gateway.login("boss", ADMIN_PASSWORD)
-            yield gateway
-        finally:
-            await gateway.close()
-            http.stop()
-            await serving
+    async with (
+        service_nodes(folder, ROLES, transport, port=0, host="127.0.0.1", drain_seconds=2.0, **options) as running,
+        served(running.node) as gateway,
+    ):
+        yield gateway
+
+
+@asynccontextmanager
+async def served(node: Node) -> AsyncIterator[RunningGateway]:
+    """A node's gateway on a free port."""
+    http = HttpServer(node.roles["gateway"].app, node.config)  # type: ignore[attr-defined]
+    started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(http.run(started))
+    gateway = RunningGateway(node, await started)
+    try:
+        gateway.admin = await gateway.login("boss", ADMIN_PASSWORD)
+        yield gateway
+    finally:
+        await gateway.close()
+        http.stop()
+        await serving

@@ -11,6 +11,7 @@ from palaver.database import Document, Put
 from palaver.events import SYSTEM, room_stream
 from palaver.v1.event_pb2 import Actor, Event
 from palaver.v1.messaging_pb2 import (
+    CheckAccessRequest,
     GetRoomHeadsRequest,
     ListMembershipsRequest,
     ListRoomEventsRequest,
@@ -178,11 +179,11 @@ async def test_who_administers_rooms_does_not_read_them(chat: Chat) -> None:
 async def test_access_of_a_connection(chat: Chat) -> None:
     ann, bob = await chat.users("ann", "bob")
     room_id = (await chat.room(ann, "dev"))["_id"]
-    reply = await chat.messaging.check_access(RoomRequest(actor=bob, room_id=room_id))
+    reply = await chat.messaging.check_access(CheckAccessRequest(actor=bob, room_id=room_id))
     assert (reply.allowed, reply.member, reply.type, reply.name) == (True, False, "c", "dev")
     await chat.grant("preview-c-room", "admin")
-    assert not (await chat.messaging.check_access(RoomRequest(actor=bob, room_id=room_id))).allowed
-    assert (await chat.messaging.check_access(RoomRequest(actor=ann, room_id=room_id))).member
+    assert not (await chat.messaging.check_access(CheckAccessRequest(actor=bob, room_id=room_id))).allowed
+    assert (await chat.messaging.check_access(CheckAccessRequest(actor=ann, room_id=room_id))).member
 
 
 async def test_a_user_of_many_rooms_is_answered_at_once(local: Chat) -> None:

@@ -9,6 +9,7 @@ from palaver.errors import PalaverError
 from palaver.events import SYSTEM
 from palaver.v1.event_pb2 import Actor
 from palaver.v1.messaging_pb2 import (
+    CheckAccessRequest,
     GetCountersRequest,
     GetRoomRequest,
     JoinDefaultRoomsRequest,
@@ -226,7 +227,7 @@ async def test_a_forbidden_room_answers_as_an_unknown_one(chat: Chat) -> None:
             m.delete_room(RoomRequest(actor=actor, room_id=room_id)),
             m.leave_room(RoomRequest(actor=actor, room_id=room_id)),
             m.get_subscription(RoomRequest(actor=actor, room_id=room_id)),
-            m.check_access(RoomRequest(actor=actor, room_id=room_id)),
+            m.check_access(CheckAccessRequest(actor=actor, room_id=room_id)),
             m.mark_read(MarkReadRequest(actor=actor, room_id=room_id)),
             m.set_subscription(SetSubscriptionRequest(actor=actor, room_id=room_id, set=b'{"f":true}')),
             m.get_counters(GetCountersRequest(actor=actor, room_id=room_id)),
@@ -250,9 +251,9 @@ async def test_a_forbidden_room_answers_as_an_unknown_one(chat: Chat) -> None:
 async def test_who_is_nobody_is_not_the_system(chat: Chat) -> None:
     """A request without an actor must not be taken for an internal one."""
     hidden = (await chat.room(ADMIN, "secret", type="p"))["_id"]
-    assert (await chat.messaging.check_access(RoomRequest(actor=SYSTEM, room_id=hidden))).allowed
+    assert (await chat.messaging.check_access(CheckAccessRequest(actor=SYSTEM, room_id=hidden))).allowed
     with refused("error-invalid-user"):
-        await chat.messaging.check_access(RoomRequest(room_id=hidden))
+        await chat.messaging.check_access(CheckAccessRequest(room_id=hidden))
     with refused("error-invalid-user"):
         await chat.messaging.get_room(GetRoomRequest(room_id="GENERAL"))
     with refused("error-invalid-user"):
@@ -263,10 +264,10 @@ async def test_anonymous_reading_where_the_settings_allow(chat: Chat) -> None:
     hidden = (await chat.room(ADMIN, "secret", type="p"))["_id"]
     await chat.set_setting("Accounts_AllowAnonymousRead", True)
     nobody = Actor(kind=Actor.USER)
-    assert (await chat.messaging.check_access(RoomRequest(room_id="GENERAL"))).allowed
+    assert (await chat.messaging.check_access(CheckAccessRequest(room_id="GENERAL"))).allowed
     assert await chat.texts(nobody, "GENERAL") == []
     with refused("error-room-not-found"):
-        await chat.messaging.check_access(RoomRequest(room_id=hidden))
+        await chat.messaging.check_access(CheckAccessRequest(room_id=hidden))
     with refused("error-invalid-user"):
         await chat.send(nobody, "GENERAL")
 

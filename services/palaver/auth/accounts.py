@@ -5,6 +5,7 @@ Called by the use cases of this service; nobody else writes a user.
 
 import asyncio
 import functools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from palaver.node import Node
 from palaver.v1.event_pb2 import Actor, Event, UserChanged, UserCreated
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 _GUARD = "auth-admins"
 _GUARD_SECONDS = 5.0
@@ -106,6 +108,7 @@ class Accounts:
         self._names = Names(node)
         self._admins = asyncio.Lock()
         self._has_admin = False
+        self._unguarded: set[str] = set()  # who is being changed without the guard, being no administrator
         self._caches: list[Callable[[str], None]] = [lambda user_id: node.access.forget_user(user_id)]
 
     def on_changed(self, forget: Callable[[str], None]) -> None:
@@ -176,6 +179,8 @@ class Accounts:
                 raise UserNotFound()
             for key, taken in claims.items():
                 await self._names.check(key, user_id, taken)
+            if user_id in self._unguarded and _is_admin(user):
+                raise Unavailable("The user has just become an administrator; try again")
             change = await decide(user)
             changed = {name: value for name, value in change.set.items() if user.get(name, _ABSENT) != value}
             unset = tuple(name for name in change.unset if name in user)
@@ -221,9 +226,16 @@ class Accounts:
             forget(user_id)
 
     async def tell(self, user_id: str) -> None:
-        """Makes every node forget what it remembers of the user; this one even when the others can't be told."""
+        """Makes every node forget what it remembers of the user.
+
+        Those that can't be told now remember nothing for longer than three seconds, and hear of the event that was
+        committed by asking for it, or from the sweeper.
+        """
         self.forget(user_id)
-        await self._node.live.publish(USERS_CHANGED, user_id.encode())
+        try:
+            await self._node.live.publish(USERS_CHANGED, user_id.encode())
+        except Unavailable as error:
+            logger.warning("the change of user %s could not be told: %s", user_id, error)
 
     # -- administrators ----------------------------------------------------------------------------------------------
 
@@ -238,27 +250,42 @@ class Accounts:
         """For a command that takes this user from the administrators, if they are one.
 
         One at a time in the whole workspace, or two could take each other away. Raises `refusal` for the last one.
+        Where nobody can say who is at it, somebody who is no administrator can be kept out all the same.
         """
         async with self._admins:
             holder = self._node.config.node_id
-            for _ in range(70):
-                if await self._node.live.acquire(_GUARD, holder, _GUARD_SECONDS):
-                    break
-                await asyncio.sleep(0.1)
-            else:
-                raise Unavailable("Another change of the administrators is under way; try again")
             try:
-                user = await self._store.find_user(user_id)
-                is_admin = user is not None and "admin" in user.get("roles", ()) and user.get("active")
-                if is_admin and await self._store.count_admins() < 2:
+                await self._guard_admins(holder)
+            except Unavailable:
+                if _is_admin(await self._store.find_user(user_id)):
+                    raise
+                self._unguarded.add(user_id)
+                try:
+                    yield
+                finally:
+                    self._unguarded.discard(user_id)
+                return
+            try:
+                if _is_admin(await self._store.find_user(user_id)) and await self._store.count_admins() < 2:
                     raise refusal
                 yield
             finally:
                 with suppress(Unavailable):  # it ends by itself
                     await self._node.live.release(_GUARD, holder)
 
+    async def _guard_admins(self, holder: str) -> None:
+        for _ in range(70):
+            if await self._node.live.acquire(_GUARD, holder, _GUARD_SECONDS):
+                return
+            await asyncio.sleep(0.1)
+        raise Unavailable("Another change of the administrators is under way; try again")
+
 
 _ABSENT = object()
+
+
+def _is_admin(user: Document | None) -> bool:
+    return user is not None and "admin" in user.get("roles", ()) and bool(user.get("active"))
 
 
 def check_known_roles(roles: list[str], known: Mapping[str, Document]) -> None:

@@ -7,7 +7,8 @@ from palaver.auth import rules
 from palaver.auth.attempts import Attempts
 from palaver.auth.passwords import Passwords, stored_hash
 from palaver.auth.store import Store
-from palaver.auth.tokens import LOGGED_OUT, Tokens
+from palaver.auth.tokens import EXPIRED, LOGGED_OUT, Tokens
+from palaver.commit import now
 from palaver.database import Document
 from palaver.documents import public_user
 from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, PalaverError, UserNotFound
@@ -16,6 +17,8 @@ from palaver.node import Node
 from palaver.v1.auth_pb2 import (
     AuthenticateReply,
     AuthenticateRequest,
+    CheckLoginReply,
+    CheckLoginRequest,
     Empty,
     LoginReply,
     LoginRequest,
@@ -71,6 +74,19 @@ class Logins:
         if user is None or not user.active:
             raise LoginRequired("User is not activated", code="error-user-is-not-activated")
         return AuthenticateReply(user_id=known.user_id, hashed_token=known.hashed_token, expires_at=known.expires_at)
+
+    async def check(self, request: CheckLoginRequest) -> CheckLoginReply:
+        """Whether a login still stands, by what is stored and nothing else. Raises LoginRequired."""
+        # The user first: what was revoked by the events that their document knows shows in a token that is read later.
+        user = await self._store.find_user(request.user_id)
+        token = await self._store.find_token(request.hashed_token) if request.hashed_token else None
+        if token is None or token["user_id"] != request.user_id or "revoked_at" in token:
+            raise LoginRequired(LOGGED_OUT, code="403")
+        if 0 < token.get("expires_at", {}).get("$date", 0) <= now():
+            raise LoginRequired(EXPIRED, code="403")
+        if user is None or not user.get("active"):
+            raise LoginRequired("User is not activated", code="error-user-is-not-activated")
+        return CheckLoginReply(applied_seq=user.get("applied_seq", 0))
 
     async def logout(self, request: LogoutRequest) -> Empty:
         """Ends one login, or several, of the actor; or with logout-other-user all of somebody else's."""

@@ -154,10 +154,10 @@ class Policies:
 
     def take(self, events: Iterable[Event]) -> None:
         """Lets this node's own view follow at once; the log brings the events to all others, and to it again."""
-        policy = self._node.access.policy
+        access = self._node.access
         for event in events:
-            if event.seq == policy.seq + 1:
-                policy.apply(event)
+            if event.seq == access.policy.seq + 1:
+                access.take(event)
 
 
 def _encoded(documents: Iterable[Document]) -> list[bytes]:

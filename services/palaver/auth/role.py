@@ -8,6 +8,7 @@ from palaver.access import USERS_CHANGED
 from palaver.auth.accounts import Accounts
 from palaver.auth.bootstrap import Bootstrap
 from palaver.auth.defaults import Defaults
+from palaver.auth.feeds import Feeds
 from palaver.auth.logins import Logins
 from palaver.auth.passwords import Passwords
 from palaver.auth.policy import Policies
@@ -21,6 +22,8 @@ from palaver.node import Node
 from palaver.v1.auth_pb2 import (
     AuthenticateReply,
     AuthenticateRequest,
+    CheckLoginReply,
+    CheckLoginRequest,
     CheckSecondFactorRequest,
     CreateUserRequest,
     DeleteRoleRequest,
@@ -28,8 +31,12 @@ from palaver.v1.auth_pb2 import (
     Empty,
     GetPolicyReply,
     GetPolicyRequest,
+    GetUserHeadsReply,
+    GetUserHeadsRequest,
     GetUserRequest,
     GetUsersRequest,
+    ListUserEventsReply,
+    ListUserEventsRequest,
     ListUsersRequest,
     LoginReply,
     LoginRequest,
@@ -68,6 +75,7 @@ def build(node: Node) -> "AuthService":
         second_factor=SecondFactor(node, store, passwords),
         policies=policies,
         roles=Roles(node, store, accounts, policies),
+        feeds=Feeds(node),
     )
 
 
@@ -87,6 +95,7 @@ class AuthService:
         second_factor: SecondFactor,
         policies: Policies,
         roles: Roles,
+        feeds: Feeds,
     ) -> None:
         self._node = node
         self._passwords = passwords
@@ -98,6 +107,7 @@ class AuthService:
         self._second_factor = second_factor
         self._policies = policies
         self._roles = roles
+        self._feeds = feeds
 
     async def open(self) -> None:
         """Makes what a new workspace lacks, and begins to hear of changed users."""
@@ -119,6 +129,9 @@ class AuthService:
 
     async def logout(self, request: LogoutRequest) -> Empty:
         return await self._logins.logout(request)
+
+    async def check_login(self, request: CheckLoginRequest) -> CheckLoginReply:
+        return await self._logins.check(request)
 
     async def check_second_factor(self, request: CheckSecondFactorRequest) -> Empty:
         return await self._second_factor.check(request)
@@ -146,6 +159,12 @@ class AuthService:
 
     async def get_users(self, request: GetUsersRequest) -> DocumentsReply:
         return await self._users.get_many(request)
+
+    async def get_user_heads(self, request: GetUserHeadsRequest) -> GetUserHeadsReply:
+        return await self._feeds.get_heads(request)
+
+    async def list_user_events(self, request: ListUserEventsRequest) -> ListUserEventsReply:
+        return await self._feeds.list_events(request)
 
     async def get_policy(self, request: GetPolicyRequest) -> GetPolicyReply:
         return await self._policies.get(request)

@@ -84,4 +84,5 @@ async def _create_in_mongo(database: Any) -> None:
 
 MIGRATIONS: Sequence[Migration] = (
     Migration(1, "Collections, events and claims with their indexes", _create_in_sqlite, _create_in_mongo, 1),
+    Migration(2, "Subscriptions are found by when they began", _create_in_sqlite, _create_in_mongo, 1),
 )

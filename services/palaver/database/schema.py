@@ -72,6 +72,7 @@ COLLECTIONS: dict[str, Collection] = {
             Index(("u._id", "left_at", "rid")),
             Index(("rid", "left_at", "u.username")),
             Index(("rid", "u._id", "left_at")),
+            Index(("ts",)),
         ),
     ),
     # `_hidden` marks a deleted message (its text is gone) or one that only the history of edits keeps.

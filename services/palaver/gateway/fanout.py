@@ -11,22 +11,22 @@ State (rooms-changed, subscriptions-changed) is `state.py`: there the last value
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
-from palaver.commit import now
 from palaver.database import Document
 from palaver.errors import PalaverError, Unavailable
 from palaver.events import room_stream
+from palaver.gateway.feeds import Feed, Feeds
 from palaver.gateway.frames import CHANGED_SUFFIX, changed_frame, changed_prefix, text_frame
 from palaver.gateway.session import MY_MESSAGES, Session
 from palaver.log import Follow
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event
-from palaver.v1.messaging_pb2 import GetRoomHeadsRequest, ListRoomEventsReply, ListRoomEventsRequest
+from palaver.v1.messaging_pb2 import GetRoomHeadsRequest, ListRoomEventsRequest
 
 if TYPE_CHECKING:
     from palaver.gateway.ddp.connection import Connection
@@ -37,25 +37,17 @@ DELIVERED = Counter("palaver_deliveries_total", "Frames written to sockets for e
 FLUSH_SECONDS = Histogram(
     "palaver_flush_seconds", "Time to write one room's frames", buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 )
-EVENT_AGE = Histogram(
-    "palaver_event_age_seconds",
-    "From an event's time to its fan-out",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5),
-)
 FOLLOWED = Gauge("palaver_rooms_followed", "Rooms that somebody here listens to")
-GAPS = Counter("palaver_event_gaps_total", "Gaps in a room's events that were fetched")
 
 WINDOW = 0.02
 """Seconds between two flushes of a busy room, at least."""
 SLICE = 500
 """Writes between two turns of the event loop."""
 
-_ATTEMPTS = 20
-
 OnRoomEvent = Callable[["Room", Event], None]
 
 
-class Room:
+class Room(Feed):
     """A room that somebody on this gateway listens to. Compared by identity."""
 
     __slots__ = (
@@ -70,26 +62,19 @@ class Room:
         "bots",
         "document",
         "events",
-        "follow",
-        "id",
         "listeners",
         "members",
         "messages",
         "name",
-        "repairing",
-        "seq",
         "state_armed",
         "state_flushed_at",
         "type",
-        "wanted",
     )
 
     def __init__(self, id: str) -> None:
-        self.id = id
+        super().__init__(id)
         self.type = ""
         self.name = ""
-        self.seq: int | None = None  # the last event seen; None before the first
-        self.follow: Follow | None = None
         self.listeners = 0  # interests that keep this room followed
         self.messages: dict[Connection, None] = {}  # who hears stream-room-messages
         self.events: dict[str, dict[Connection, None]] = {}  # who hears which event of stream-notify-room
@@ -97,8 +82,6 @@ class Room:
         self.bots: set[Session] = set()  # of these, who hear every message of all their rooms
         self.alerted: set[Session] = set()  # of these, whose subscription shows it as unread already
         self.document: Document | None = None  # the public room, while its state is told
-        self.repairing = False
-        self.wanted = 0  # the highest event known to exist while events are missing
         self.access_changes = 0  # how often it may have changed who may hear the room
         self.state_armed = False
         self.state_flushed_at = 0.0
@@ -189,8 +172,15 @@ class Rooms:
 
     def __init__(self, node: Node, on_event: OnRoomEvent) -> None:
         self._node = node
-        self._on_event = on_event
         self._rooms: dict[str, Room] = {}
+        self._feeds = Feeds(
+            node,
+            "room",
+            self._rooms,
+            get_heads=self._get_heads,
+            list_events=self._list_events,
+            on_event=on_event,
+        )
         self._opening: dict[str, asyncio.Future[None]] = {}
 
     def find(self, room_id: str) -> Room | None:
@@ -229,7 +219,7 @@ class Rooms:
         follows: list[Follow] = []
         try:
             for room in rooms:
-                room.follow = await self._node.log.follow(room_stream(room.id), self._on_log_event)
+                room.follow = await self._node.log.follow(room_stream(room.id), self._feeds.hear)
                 follows.append(room.follow)
             reply = await self._node.services.messaging.get_room_heads(
                 GetRoomHeadsRequest(room_ids=[room.id for room in rooms])
@@ -269,61 +259,17 @@ class Rooms:
                         logger.warning("could not stop following room %s: %s", room.id, error)
         FOLLOWED.set(len(self._rooms))
 
-    def _on_log_event(self, event: Event) -> None:
-        room = self._rooms.get(event.stream_id)
-        if room is None:
-            return
-        if room.seq is not None:
-            if event.seq <= room.seq:
-                return
-            if event.seq > room.seq + 1 or room.repairing:
-                room.wanted = max(room.wanted, event.seq)
-                self._repair(room)
-                return
-        room.seq = event.seq
-        EVENT_AGE.observe((now() - event.at) / 1000)
-        self._on_event(room, event)
+    async def compare(self, grace: float) -> None:
+        """Fetches what is missing of every room here (`Feeds.compare`)."""
+        await self._feeds.compare(grace)
 
-    def _repair(self, room: Room) -> None:
-        if not room.repairing:
-            room.repairing = True
-            self._node.spawn(self._fetch_gap(room), f"repair {room.id}")
+    async def _get_heads(self, room_ids: Sequence[str]) -> Sequence[int]:
+        reply = await self._node.services.messaging.get_room_heads(GetRoomHeadsRequest(room_ids=room_ids))
+        return reply.heads
 
-    async def _fetch_gap(self, room: Room) -> None:
-        """Fetches what is missing, in order, until nothing is."""
-        try:
-            attempt = 0
-            while self._rooms.get(room.id) is room and (room.seq or 0) < room.wanted and attempt < _ATTEMPTS:
-                try:
-                    reply = await self._node.services.messaging.list_room_events(
-                        ListRoomEventsRequest(room_id=room.id, after=room.seq or 0, limit=500)
-                    )
-                except PalaverError as error:
-                    logger.warning("could not fetch the missing events of room %s: %s", room.id, error)
-                    reply = ListRoomEventsReply()
-                GAPS.inc()
-                for event in reply.events:
-                    if room.seq is None or event.seq == room.seq + 1:
-                        room.seq = event.seq
-                        self._on_event(room, event)
-                if not reply.events:
-                    attempt += 1
-                    await asyncio.sleep(min(0.1 * 2**attempt, 10))
-        finally:
-            room.repairing = False
-
-    async def compare_heads(self) -> None:
-        """After the log may have lost something: fetches what every followed room is behind by."""
-        rooms = list(self._rooms.values())
-        for start in range(0, len(rooms), 1000):
-            part = rooms[start : start + 1000]
-            reply = await self._node.services.messaging.get_room_heads(
-                GetRoomHeadsRequest(room_ids=[room.id for room in part])
-            )
-            for room, head in zip(part, reply.heads, strict=True):
-                if room.seq is not None and head > room.seq:
-                    room.wanted = max(room.wanted, head)
-                    self._repair(room)
+    async def _list_events(self, room_id: str, after: int) -> Sequence[Event]:
+        request = ListRoomEventsRequest(room_id=room_id, after=after)
+        return (await self._node.services.messaging.list_room_events(request)).events
 
 
 def my_messages_frame(room: Room, message: bytes) -> bytes:

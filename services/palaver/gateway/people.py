@@ -6,29 +6,32 @@ needs them. Whoever enters rooms does it on what was true a moment ago; `Session
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import orjson
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from palaver.access import User
-from palaver.errors import PalaverError
+from palaver.errors import LoginRequired, PalaverError
 from palaver.events import user_stream
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.fanout import Room, Rooms
+from palaver.gateway.feeds import Feeds
 from palaver.gateway.once import Once
 from palaver.gateway.session import MY_MESSAGES, NEEDS_ROOMS, NOTIFY_USER_BITS, Session
 from palaver.gateway.state import RoomStates
 from palaver.ids import encode_subject_token
 from palaver.node import Node
+from palaver.v1.auth_pb2 import CheckLoginRequest, GetUserHeadsRequest, ListUserEventsRequest
 from palaver.v1.event_pb2 import Event
-from palaver.v1.messaging_pb2 import ListMembershipsRequest
+from palaver.v1.messaging_pb2 import ListJoinsRequest, ListMembershipsRequest
 from palaver.v1.presence_pb2 import ConnectRequest, DisconnectRequest
 
 logger = logging.getLogger(__name__)
 
 SESSIONS = Gauge("palaver_users_connected", "Users with a connection to this gateway")
+CLOSED = Counter("palaver_logins_ended_total", "Connections closed because their login does not stand any more")
 
 _USER_DATA = NOTIFY_USER_BITS["userData"]
 _ATTEMPTS = 10
@@ -44,6 +47,15 @@ class People:
         self._rooms = rooms
         self._states = states
         self._sessions: dict[str, Session] = {}
+        self._feeds = Feeds(
+            node,
+            "user",
+            self._sessions,
+            get_heads=self._get_heads,
+            list_events=self._list_events,
+            on_event=self._on_own_event,
+        )
+        self._joins_as_of = 0
         self.on_roles_changed: Callable[[str], None] = lambda user_id: None
 
     async def keep_lease(self) -> None:
@@ -70,10 +82,12 @@ class People:
         is_new = connection.session is None
         session = connection.session or self._add(connection, user)
         connection.user, connection.hashed_token = user, hashed_token
-        if not is_new and session.follow is not None:
-            return
         try:
             await session.following.run(lambda: self._follow(session))
+            # The token may have been revoked a moment ago, when nobody here would have heard of it.
+            await self.check_login(connection)
+            if not is_new:
+                return
             await self._node.services.presence.connect(
                 ConnectRequest(node_id=self._node.config.node_id, connection_id=connection.id, user_id=user.id)
             )
@@ -89,6 +103,16 @@ class People:
         connection.session = session
         session.connections.append(connection)
         return session
+
+    async def check_login(self, connection: Connection) -> None:
+        """Has auth say that the connection's login still stands. Raises LoginRequired, Unavailable."""
+        session = connection.session
+        if session is None:
+            raise LoginRequired
+        request = CheckLoginRequest(user_id=session.user_id, hashed_token=connection.hashed_token)
+        reply = await self._node.services.auth.check_login(request)
+        if session.seq is None:
+            session.seq = reply.applied_seq
 
     async def _follow(self, session: Session) -> None:
         follow = await self._node.log.follow(user_stream(session.user_id), self._on_user_event)
@@ -207,33 +231,72 @@ class People:
             room.document = None
             self._states.forget(room)
 
+    # -- what the log did not bring --------------------------------------------------------------------------------
+
+    async def compare(self, grace: float) -> None:
+        """Fetches what is missing of the users' own streams here (`Feeds.compare`)."""
+        await self._feeds.compare(grace)
+
+    async def _get_heads(self, user_ids: Sequence[str]) -> Sequence[int]:
+        return (await self._node.services.auth.get_user_heads(GetUserHeadsRequest(user_ids=user_ids))).heads
+
+    async def _list_events(self, user_id: str, after: int) -> Sequence[Event]:
+        request = ListUserEventsRequest(user_id=user_id, after=after)
+        return (await self._node.services.auth.list_user_events(request)).events
+
+    async def find_joins(self) -> None:
+        """Lets those enter who became members of rooms, and of whom nobody told: they don't follow those yet.
+
+        Who has left, the rooms' own streams tell. Raises Unavailable.
+        """
+        reply = await self._node.services.messaging.list_joins(ListJoinsRequest(since=self._joins_as_of))
+        untold: dict[Session, None] = {}
+        for join in reply.joins:
+            session = self._sessions.get(join.user_id)
+            if session is None or session.loading is None or not session.loading.is_done:
+                continue
+            if not self._is_in(session, join.room_id):
+                untold[session] = None
+        for session in untold:
+            # They may have left again since: what counts is read while it is heard what changes.
+            with self._news(session) as news:
+                memberships = await self._node.services.messaging.list_memberships(
+                    ListMembershipsRequest(user_id=session.user_id)
+                )
+                missing = [room_id for room_id in memberships.room_ids if not self._is_in(session, room_id)]
+                for room in await self._listen(session, missing, news):
+                    await self._states.tell_inserted(room, session)
+        self._joins_as_of = reply.as_of
+
     # -- events ----------------------------------------------------------------------------------------------------
 
     def _on_user_event(self, event: Event) -> None:
-        """An event of a connected user's own stream, or a membership that concerns them."""
+        """From the log: an event of a connected user's own stream, or a membership that concerns them."""
         if event.stream_kind == "room":
             self._on_membership(event)
-            return
-        session = self._sessions.get(event.stream_id)
-        if session is None:
-            return
+        else:
+            self._feeds.hear(event)
+
+    def _on_own_event(self, session: Session, event: Event) -> None:
+        """The table of what each event of a user's own stream means here. In order, once."""
         match event.WhichOneof("fact"):
             case "tokens_revoked":
                 revoked = set(event.tokens_revoked.hashed_tokens)
-                self._close(session, [c for c in session.connections if c.hashed_token in revoked])
+                self._end(session, [c for c in session.connections if c.hashed_token in revoked])
             case "user_changed":
                 self._on_user_changed(session, event)
             case "user_deleted":
-                self._close(session, list(session.connections))
+                self._end(session, list(session.connections))
             case "room_read":
                 self._on_own_change(session, event.room_read.room_id)
             case "subscription_preferred":
                 self._on_own_change(session, event.subscription_preferred.room_id)
 
     def _on_user_changed(self, session: Session, event: Event) -> None:
+        self._node.access.forget_user(session.user_id)
         changes = orjson.loads(event.user_changed.set or b"{}")
         if changes.get("active") is False:
-            self._close(session, list(session.connections))
+            self._end(session, list(session.connections))
             return
         if "roles" in changes:
             self.on_roles_changed(session.user_id)
@@ -253,9 +316,15 @@ class People:
         if room is not None and room in session.rooms:
             self._states.subscription_due(room, session)
 
-    def _close(self, session: Session, connections: list[Connection]) -> None:
+    def end(self, connection: Connection) -> None:
+        """The connection's login does not stand any more."""
+        if connection.session is not None:
+            self._end(connection.session, [connection])
+
+    def _end(self, session: Session, connections: list[Connection]) -> None:
         session.tell(_FORCE_LOGOUT, b"", connections)
         for connection in connections:
+            CLOSED.inc()
             connection.close(1000, "logged out")
 
     def _on_membership(self, event: Event) -> None:

@@ -1,13 +1,9 @@
 """The gateway role: assembles the surfaces over the services, and hands every event to who must hear of it."""
 
-import asyncio
-import logging
 from typing import Any
 
 import orjson
 
-from palaver.errors import PalaverError
-from palaver.events import WORKSPACE
 from palaver.gateway import rest
 from palaver.gateway.admission import Admission
 from palaver.gateway.app import build_app
@@ -16,14 +12,13 @@ from palaver.gateway.ddp.method import methods_of
 from palaver.gateway.ddp.server import DdpServer
 from palaver.gateway.ddp.streams import Streams
 from palaver.gateway.fanout import Room, Rooms, tell_my_messages
+from palaver.gateway.following import Following
 from palaver.gateway.people import People
 from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.rest.endpoint import endpoints_of
 from palaver.gateway.state import RoomStates
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event, MessageSent
-
-logger = logging.getLogger(__name__)
 
 # Permissions that let somebody hear rooms or settings: who loses one is to hear no more.
 _HEARING_PERMISSIONS = frozenset(
@@ -51,13 +46,14 @@ class Gateway:
         self.people.on_roles_changed = self.streams.recheck_all
         known_methods = methods_of(*methods.METHOD_MODULES)
         admission = Admission(node.config)
-        self.ddp = DdpServer(node, self.streams, self.people, known_methods, admission)
+        self.following = Following(node, self.rooms, self.people)
+        self.ddp = DdpServer(node, self.streams, self.people, self.following, known_methods, admission)
         endpoints = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
         self.app = build_app(node, RestSurface(node, endpoints, admission, known_methods), self.ddp)
 
     async def open(self) -> None:
-        self._node.log.on_gap(self._on_gap)
-        await self._node.log.follow(WORKSPACE, self._on_workspace_event)
+        self._node.access.on_change(self._on_policy_event)
+        await self.following.open()
         await self.people.keep_lease()
         self._node.spawn(self.people.run_lease(), "lease of this node")
         await self.streams.open()
@@ -68,19 +64,6 @@ class Gateway:
 
     async def close(self) -> None:
         return None
-
-    def _on_gap(self) -> None:
-        self._node.spawn(self._compare_heads(), "compare heads")
-
-    async def _compare_heads(self) -> None:
-        """Goes on trying: messaging may be away for a moment, as the log was."""
-        while not self._node.stopping.is_set():
-            try:
-                await self.rooms.compare_heads()
-                return
-            except PalaverError as error:
-                logger.warning("can't compare the rooms' heads yet: %s", error)
-                await asyncio.sleep(1)
 
     def _on_room_event(self, room: Room, event: Event) -> None:
         """The table of what each event of a room means to the sockets here. In order, once."""
@@ -137,7 +120,7 @@ class Gateway:
             room.queue_message(fact.message)
             tell_my_messages(room, fact.message)
 
-    def _on_workspace_event(self, event: Event) -> None:
+    def _on_policy_event(self, event: Event) -> None:
         match event.WhichOneof("fact"):
             case "setting_changed":
                 self._on_setting(orjson.loads(event.setting_changed.setting))

@@ -5,9 +5,9 @@
 
 from typing import TYPE_CHECKING
 
+from palaver.gateway.feeds import Feed
 from palaver.gateway.frames import CHANGED_SUFFIX, changed_prefix, text_frame
 from palaver.gateway.once import Once
-from palaver.log import Follow
 
 if TYPE_CHECKING:
     from palaver.gateway.ddp.connection import Connection
@@ -46,16 +46,16 @@ NEEDS_ROOMS = ROOMS_CHANGED | SUBSCRIPTIONS_CHANGED | NOTIFICATION | MY_MESSAGES
 """What only somebody can hear whose rooms this gateway follows."""
 
 
-class Session:
-    """A user with at least one connection here. Compared by identity."""
+class Session(Feed):
+    """A user with at least one connection here, and the feed of the user's own stream. Compared by identity."""
 
-    __slots__ = ("connections", "events", "follow", "following", "loading", "news", "rooms", "user_id", "waiting")
+    __slots__ = ("connections", "events", "following", "loading", "news", "rooms", "user_id", "waiting")
 
     def __init__(self, user_id: str) -> None:
+        super().__init__(user_id)
         self.user_id = user_id
         self.connections: list[Connection] = []
         self.events = 0  # what at least one of the connections hears, as bits
-        self.follow: Follow | None = None  # of the user's own stream
         self.following = Once()
         self.rooms: set[Room] = set()  # filled only while somebody listens to what needs them
         self.loading: Once | None = None  # of the rooms; None while nobody needs them

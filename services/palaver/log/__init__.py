@@ -41,5 +41,15 @@ class Log(Protocol):
 
     async def follow(self, stream: Stream, on_event: OnEvent) -> Follow: ...
 
+    @property
+    def is_lossless(self) -> bool:
+        """Whether nothing can get lost between publishing and hearing, so that nobody needs to look for it."""
+
+    async def check_heard(self, seconds: float) -> None:
+        """Returns when everything has been heard here that reached the log before the call, and is followed.
+
+        Raises Unavailable when that can't be said within `seconds`.
+        """
+
     def on_gap(self, callback: OnGap) -> None:
         """Registers who must look for gaps after the log itself may have lost something on the way."""

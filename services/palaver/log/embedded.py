@@ -42,6 +42,13 @@ class EmbeddedLog:
         self._followers.add(stream, on_event)
         return _Follow(self._followers, stream, on_event)
 
+    @property
+    def is_lossless(self) -> bool:
+        return True
+
+    async def check_heard(self, seconds: float) -> None:
+        """Returns at once: who follows has heard everything that was published."""
+
     def on_gap(self, callback: OnGap) -> None:
         """Does nothing: there are no gaps."""
 

@@ -165,6 +165,18 @@ class JetStreamLog:
         for key in _keys_of(stream):
             await self._release(key)
 
+    @property
+    def is_lossless(self) -> bool:
+        return False
+
+    async def check_heard(self, seconds: float) -> None:
+        """A round trip on the connection that events come by: what came before its answer has been heard."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._connection.settle()
+        except TimeoutError as error:
+            raise Unavailable("NATS does not answer in time") from error
+
     def on_gap(self, callback: OnGap) -> None:
         """Registers a callback for reconnects and for messages that NATS or its client dropped."""
         self._on_gap.append(callback)

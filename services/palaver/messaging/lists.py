@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from palaver.access import User
+from palaver.commit import now
 from palaver.database import Document, Filter
 from palaver.database.schema import COLLECTIONS, FieldType
 from palaver.documents import public_room
@@ -18,10 +19,13 @@ from palaver.messaging.views import SYSTEM_USER, Views
 from palaver.node import Node
 from palaver.v1.messaging_pb2 import (
     CheckAccessReply,
+    CheckAccessRequest,
     CountersReply,
     GetCountersRequest,
     GetRoomHeadsReply,
     GetRoomHeadsRequest,
+    ListJoinsReply,
+    ListJoinsRequest,
     ListMembershipsReply,
     ListMembershipsRequest,
     ListRoomEventsReply,
@@ -30,10 +34,11 @@ from palaver.v1.messaging_pb2 import (
     ListRoomsRequest,
     ListSubscriptionsReply,
     ListSubscriptionsRequest,
-    RoomRequest,
 )
 
 _MAX_EVENTS = 500
+# Clocks differ, and between an event's time and its writing a process may stand still.
+_OVERLAP_MILLISECONDS = 60_000
 # What lists of rooms can be filtered and sorted by.
 _FILTERED: dict[str, FieldType] = {"_id": "text", **COLLECTIONS["rooms"].fields}
 
@@ -223,8 +228,19 @@ class Lists:
         deleted = {room["_id"] for room in await self._store.find_deleted_rooms(ids)}
         return ListMembershipsReply(room_ids=[id for id in ids if id not in deleted])
 
-    async def check_access(self, request: RoomRequest) -> CheckAccessReply:
+    async def list_joins(self, request: ListJoinsRequest) -> ListJoinsReply:
+        """Who has become a member of which room since the last answer, and those of the minute before it again."""
+        as_of = now()
+        joined = await self._store.list_joined((request.since or as_of) - _OVERLAP_MILLISECONDS)
+        joins = [ListJoinsReply.Join(user_id=found["u"]["_id"], room_id=found["rid"]) for found in joined]
+        return ListJoinsReply(joins=joins, as_of=as_of)
+
+    async def check_access(self, request: CheckAccessRequest) -> CheckAccessReply:
         """Whether the actor may hear the room. Raises RoomNotFound."""
+        access = self._node.access
+        await access.catch_up(request.policy_seq)
+        if request.user_changed:
+            access.forget_user(request.actor.id)
         view = await self._views.get_view(request.actor, request.room_id)
         return CheckAccessReply(
             allowed=self._views.may_read(view),
@@ -234,10 +250,12 @@ class Lists:
         )
 
     async def list_room_events(self, request: ListRoomEventsRequest) -> ListRoomEventsReply:
-        """The room's events after a `seq`, and its head."""
+        """The room's events after a `seq`, and its head. As with what is told, the documents show each of them."""
         stream = room_stream(request.room_id)
         limit = min(request.limit or _MAX_EVENTS, _MAX_EVENTS)
         events = await self._node.database.list_events(stream, request.after, limit=limit)
+        if events:
+            await self._node.commits.catch_up(stream)
         head = events[-1].seq if events and len(events) < limit else await self._node.database.get_head(stream)
         return ListRoomEventsReply(events=events, head=head)
 

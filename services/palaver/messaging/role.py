@@ -179,8 +179,11 @@ class MessagingService:
     async def spotlight(self, request: api.SpotlightRequest) -> api.SpotlightReply:
         return await self._answer("spotlight", request, self._search.spotlight)
 
-    async def check_access(self, request: api.RoomRequest) -> api.CheckAccessReply:
+    async def check_access(self, request: api.CheckAccessRequest) -> api.CheckAccessReply:
         return await self._answer("check_access", request, self._lists.check_access)
+
+    async def list_joins(self, request: api.ListJoinsRequest) -> api.ListJoinsReply:
+        return await self._lists.list_joins(request)
 
     async def list_memberships(self, request: api.ListMembershipsRequest) -> api.ListMembershipsReply:
         return await self._lists.list_memberships(request)

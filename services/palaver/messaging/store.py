@@ -55,6 +55,10 @@ class Store:
         """Ids of the rooms that the user is a member of: read from the index alone."""
         return await self.database.list_values("subscriptions", "rid", {"u._id": user_id, "left_at": None})
 
+    async def list_joined(self, since: int) -> list[Document]:
+        """Memberships that began since then, and have not ended."""
+        return await self.database.find("subscriptions", {"ts": {"$gt": {"$date": since}}, "left_at": None})
+
     async def list_ended_subscriptions(self, user_id: str, since: int) -> list[Document]:
         """Memberships that ended since then."""
         return await self.database.find("subscriptions", {"u._id": user_id, "left_at": {"$gt": {"$date": since}}})

@@ -1214,6 +1214,103 @@ class ListMembershipsReply(_message.Message):
 Global___ListMembershipsReply: _TypeAlias = ListMembershipsReply  # noqa: Y015
 
 @_typing.final
+class ListJoinsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    since: _builtins.int
+    """`as_of` of the last answer; 0: the last minute"""
+    def __init__(
+        self,
+        *,
+        since: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJoinsRequest: _TypeAlias = ListJoinsRequest  # noqa: Y015
+
+@_typing.final
+class ListJoinsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Join(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        USER_ID_FIELD_NUMBER: _builtins.int
+        ROOM_ID_FIELD_NUMBER: _builtins.int
+        user_id: _builtins.str
+        room_id: _builtins.str
+        def __init__(
+            self,
+            *,
+            user_id: _builtins.str = ...,
+            room_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["room_id", b"room_id", "user_id", b"user_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    JOINS_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    as_of: _builtins.int
+    """epoch milliseconds"""
+    @_builtins.property
+    def joins(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListJoinsReply.Join]:
+        """those who are members still; some of them were in an earlier answer, too"""
+
+    def __init__(
+        self,
+        *,
+        joins: _abc.Iterable[Global___ListJoinsReply.Join] | None = ...,
+        as_of: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "joins", b"joins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJoinsReply: _TypeAlias = ListJoinsReply  # noqa: Y015
+
+@_typing.final
+class CheckAccessRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    POLICY_SEQ_FIELD_NUMBER: _builtins.int
+    USER_CHANGED_FIELD_NUMBER: _builtins.int
+    room_id: _builtins.str
+    policy_seq: _builtins.int
+    """of the policy that the caller obeys: it is asked for again here where an older one is known"""
+    user_changed: _builtins.bool
+    """something about the actor may have changed a moment ago: nothing remembered of them counts"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        room_id: _builtins.str = ...,
+        policy_seq: _builtins.int = ...,
+        user_changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "policy_seq", b"policy_seq", "room_id", b"room_id", "user_changed", b"user_changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckAccessRequest: _TypeAlias = CheckAccessRequest  # noqa: Y015
+
+@_typing.final
 class CheckAccessReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

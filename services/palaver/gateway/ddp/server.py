@@ -22,12 +22,13 @@ from palaver.gateway.ddp.login import login_request, neutral, strip_second_facto
 from palaver.gateway.ddp.method import MatchFailed, Method, call_method
 from palaver.gateway.ddp.streams import PUBLICATIONS, Streams
 from palaver.gateway.ejson import loads
+from palaver.gateway.following import Following
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
 from palaver.gateway.people import People
 from palaver.ids import new_id
 from palaver.node import Node
 from palaver.telemetry import name_request, request_id
-from palaver.v1.auth_pb2 import AuthenticateRequest, LoginReply, LogoutRequest
+from palaver.v1.auth_pb2 import LoginReply, LogoutRequest
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +64,19 @@ class DdpServer:
     """Every websocket of this gateway."""
 
     def __init__(
-        self, node: Node, streams: Streams, people: People, methods: dict[str, Method], admission: Admission
+        self,
+        node: Node,
+        streams: Streams,
+        people: People,
+        following: Following,
+        methods: dict[str, Method],
+        admission: Admission,
     ) -> None:
         self._node = node
         self._admission = admission
         self._streams = streams
         self._people = people
+        self._following = following
         self._methods = methods
         self._known_methods = frozenset((*methods, "login", "logout", "stream-notify-room"))
         self._connections: set[Connection] = set()
@@ -191,6 +199,8 @@ class DdpServer:
         try:
             if not isinstance(parameters, list):
                 raise MatchFailed
+            if name != "login":
+                await self._check_login(connection)
             if name.startswith("stream-"):
                 result = None
                 await self._streams.write(connection, name, parameters)
@@ -242,15 +252,7 @@ class DdpServer:
         user = user_from(document)
         if connection.session is not None and connection.session.user_id != user.id:
             await self._streams.leave_all(connection)
-        is_first = self._people.find(user.id) is None
         await self._people.attach(connection, user, reply.hashed_token)
-        if is_first:
-            # Nobody here heard of the user until now: the token may have been revoked a moment ago.
-            try:
-                await self._node.services.auth.authenticate(AuthenticateRequest(token=reply.token, user_id=user.id))
-            except LoginRequired:
-                await self._people.detach(connection)
-                raise
         own: dict[str, Any] = {"username": user.username, "name": user.name}
         if "emails" in document:
             own["emails"] = document["emails"]
@@ -269,6 +271,16 @@ class DdpServer:
             # Telling of the revoked token closes this socket, right after the result.
             await self._node.services.auth.logout(LogoutRequest(actor=call.actor, hashed_token=connection.hashed_token))
 
+    async def _check_login(self, connection: Connection) -> None:
+        """Where a revocation may not have been heard of, asks. Raises LoginRequired (and closes), Unavailable."""
+        if connection.user is None or self._following.is_current:
+            return
+        try:
+            await self._people.check_login(connection)
+        except LoginRequired:
+            self._people.end(connection)
+            raise
+
     # -- subscriptions -----------------------------------------------------------------------------------------------
 
     async def _on_sub(self, connection: Connection, data: dict[str, Any]) -> None:
@@ -284,6 +296,7 @@ class DdpServer:
         try:
             if not isinstance(parameters, list):
                 raise MatchFailed
+            await self._check_login(connection)
             await self._streams.subscribe(connection, id, name, parameters)
         except Exception as error:
             outcome = "failed" if is_failure(error) else "refused"

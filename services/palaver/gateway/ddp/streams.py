@@ -24,7 +24,7 @@ from palaver.gateway.frames import changed_frame, frame
 from palaver.gateway.people import People
 from palaver.gateway.session import MY_MESSAGES, NOTIFY_USER_BITS
 from palaver.node import Node
-from palaver.v1.messaging_pb2 import CheckAccessReply, RoomRequest
+from palaver.v1.messaging_pb2 import CheckAccessReply, CheckAccessRequest
 from palaver.v1.presence_pb2 import ActivityChanged, PresenceChanged
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class Streams:
             if event not in _TOPICS[stream]:
                 raise StreamRefused
             if stream in _LOGGED_STREAMS:
-                self._check_logged_in(connection, event)
+                await self._check_logged_in(connection, event)
             self._topics.setdefault((stream, event), {})[connection] = None
         elif stream == "stream-room-messages":
             await self._enter_messages(connection, event)
@@ -185,9 +185,9 @@ class Streams:
         else:
             raise StreamNotFound(f"Subscription '{stream[:100]}' not found")
 
-    def _check_logged_in(self, connection: Connection, event: str) -> None:
-        user = connection.user
-        if user is None:
+    async def _check_logged_in(self, connection: Connection, event: str) -> None:
+        user = None if connection.user is None else await self._node.access.find_user(connection.user.id)
+        if user is None or not user.active or connection.user is None:
             raise StreamRefused
         if event == "private-settings-changed":
             access = self._node.access
@@ -290,7 +290,7 @@ class Streams:
         connections = [c for c in _listeners(room) if not user_id or (c.user is not None and c.user.id == user_id)]
         if connections:
             room.hold()
-            self._node.spawn(self._recheck(room, connections), f"who may hear {room.id}")
+            self._node.spawn(self._recheck(room, connections, bool(user_id)), f"who may hear {room.id}")
 
     def recheck_all(self, user_id: str = "") -> None:
         """The same for every room, after a permission, a role or a setting has changed."""
@@ -298,21 +298,21 @@ class Streams:
             self.recheck(room, user_id)
         self._topics_recheck(user_id)
 
-    async def _recheck(self, room: Room, connections: list[Connection]) -> None:
+    async def _recheck(self, room: Room, connections: list[Connection], user_changed: bool) -> None:
         answers: dict[str, bool] = {}
         try:
             for connection in connections:
                 key = "" if connection.user is None else connection.user.id
                 if key not in answers:
-                    answers[key] = await self._may_hear(connection, room.id)
+                    answers[key] = await self._may_hear(connection, room.id, user_changed)
                 if not answers[key]:
                     self._end(connection, room)
         finally:
             room.release()
 
-    async def _may_hear(self, connection: Connection, room_id: str) -> bool:
+    async def _may_hear(self, connection: Connection, room_id: str, user_changed: bool) -> bool:
         try:
-            await self._check_access(connection, room_id)
+            await self._check_access(connection, room_id, user_changed)
         except PalaverError:
             return False  # also when nobody can say: the client subscribes again
         return True
@@ -339,15 +339,14 @@ class Streams:
 
     async def _recheck_topic(self, connection: Connection, stream: str, event: str) -> None:
         try:
-            if connection.user is not None:
-                connection.user = await self._node.access.find_user(connection.user.id)
-            self._check_logged_in(connection, event)
+            await self._check_logged_in(connection, event)
         except PalaverError:
             for id in [id for id, sub in connection.subs.items() if sub == (stream, event)]:
                 await self.unsubscribe(connection, id)
 
-    async def _check_access(self, connection: Connection, room_id: str) -> CheckAccessReply:
-        request = RoomRequest(room_id=room_id)
+    async def _check_access(self, connection: Connection, room_id: str, user_changed: bool = False) -> CheckAccessReply:
+        policy_seq = self._node.access.policy.seq
+        request = CheckAccessRequest(room_id=room_id, policy_seq=policy_seq, user_changed=user_changed)
         if connection.user is not None:
             request.actor.CopyFrom(user_actor(connection.user.id))
         elif not self._node.access.setting("Accounts_AllowAnonymousRead"):

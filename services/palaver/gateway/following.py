@@ -1,0 +1,138 @@
+"""How sure this gateway is that it hears everything, and what it does about it.
+
+Every second a round trip proves that the log has brought what was told before. While it does, nothing that is more
+than three seconds old can have been missed, and a socket's login is believed to stand as long as nobody has revoked
+it. When the proof fails, or the log says that it may have lost something, everything that is followed is compared with
+the record by calls, each second until all is well again; else every ten seconds, for what gets lost without a sign.
+
+After a process has stood still (or its machine has slept) the three seconds are over: nothing is believed before
+somebody was asked. Owned by `role.py`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from prometheus_client import Counter, Gauge
+
+from palaver.errors import PalaverError
+from palaver.gateway.fanout import Rooms
+from palaver.gateway.people import People
+from palaver.node import Node
+
+logger = logging.getLogger(__name__)
+
+CURRENT = Gauge("palaver_log_current", "1 while nothing older than three seconds can have been missed, else 0")
+COMPARISONS = Counter("palaver_comparisons_total", "Comparisons of what is followed with the record", ["outcome"])
+
+TRUST_SECONDS = 3.0
+TICK_SECONDS = 1.0
+COMPARE_SECONDS = 10.0
+
+_GRACE_SECONDS = 1.0  # what was committed a moment ago is being told
+_PART_SECONDS = 2.0  # the longest that one part of a comparison may take
+
+
+class Following:
+    """Keeps what this gateway follows complete. `is_current` says whether it is."""
+
+    def __init__(self, node: Node, rooms: Rooms, people: People, clock: Callable[[], float] = time.monotonic) -> None:
+        self._node = node
+        self._rooms = rooms
+        self._people = people
+        self._clock = clock
+        self._current_until = 0.0
+        self._is_proved = True  # by the last round trip, and the log has lost nothing since
+        self._doubts = 0  # how often something may have been missed …
+        self._settled = 0  # … and how many of these a comparison has dealt with
+        self._wake = asyncio.Event()
+        self._was_current = True
+        self._was_compared = True
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing that happened more than three seconds ago can have been missed here."""
+        return self._node.log.is_lossless or self._clock() < self._current_until
+
+    async def open(self) -> None:
+        """Begins. Nobody is connected yet, so nothing can have been missed."""
+        CURRENT.set(1)
+        if self._node.log.is_lossless:
+            return
+        self._trust(self._clock())
+        self._node.log.on_gap(self._on_gap)
+        self._node.spawn(self._run_proving(), "proving the log")
+        self._node.spawn(self._run_comparing(), "comparing with the record")
+
+    def _on_gap(self) -> None:
+        self._is_proved = False
+        self._doubt()
+
+    def _doubt(self) -> None:
+        self._doubts += 1
+        self._wake.set()
+
+    async def _run_proving(self) -> None:
+        while True:
+            started = self._clock()
+            if not self.is_current:
+                self._is_proved = False
+            self._tell_whether_current()
+            try:
+                await self._node.log.check_heard(TICK_SECONDS)
+            except PalaverError:
+                self._on_gap()
+            else:
+                if not self._is_proved:
+                    # What was told before this round trip may be lost; what comes after a comparison is not.
+                    self._is_proved = True
+                    self._doubt()
+                elif self._doubts == self._settled:
+                    self._trust(started)
+            self._tell_whether_current()
+            await asyncio.sleep(max(0.05, started + TICK_SECONDS - self._clock()))
+
+    async def _run_comparing(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), COMPARE_SECONDS)
+            self._wake.clear()
+            doubts = self._doubts
+            try:
+                await self._compare(_GRACE_SECONDS if doubts == self._settled else 0)
+            except (PalaverError, TimeoutError) as error:
+                COMPARISONS.labels("failed").inc()
+                if self._was_compared:
+                    logger.warning("what is followed can't be compared with the record: %r", error)
+                self._was_compared = False
+                await asyncio.sleep(TICK_SECONDS)
+                self._wake.set()
+            else:
+                COMPARISONS.labels("complete").inc()
+                self._settled, self._was_compared = doubts, True
+
+    async def _compare(self, grace: float) -> None:
+        started = self._clock()
+        # The users first: what rooms bring must not reach a socket whose login has ended meanwhile.
+        async with asyncio.timeout(_PART_SECONDS + grace):
+            await self._people.compare(grace)
+        self._trust(started)
+        async with asyncio.timeout(_PART_SECONDS + grace):
+            await self._rooms.compare(grace)
+            await self._people.find_joins()
+
+    def _trust(self, known_at: float) -> None:
+        """Everything that happened before this time is known here."""
+        self._current_until = max(self._current_until, known_at + TRUST_SECONDS)
+
+    def _tell_whether_current(self) -> None:
+        is_current = self.is_current
+        if is_current != self._was_current:
+            self._was_current = is_current
+            CURRENT.set(is_current)
+            if is_current:
+                logger.warning("everything is known again")
+            else:
+                logger.warning("something may be unknown: auth is asked about every login")
