@@ -32,7 +32,7 @@ from palaver.events import stream_of
 from palaver.live import Live
 from palaver.log import Log
 from palaver.projections import project
-from palaver.telemetry import request_id
+from palaver.telemetry import current_span, request_id, resumed_span, span
 from palaver.v1.event_pb2 import Event
 
 __all__ = ["Commits", "Decide", "Draft", "now"]
@@ -73,12 +73,22 @@ Decide = Callable[[Draft], Awaitable[T]]
 
 
 class _Command(Generic[T]):
-    __slots__ = ("answer", "decide", "request_id")
+    __slots__ = ("answer", "decide", "request_id", "span")
 
     def __init__(self, decide: Decide[T], answer: "asyncio.Future[T]") -> None:
         self.decide = decide
         self.answer = answer
         self.request_id = request_id.get()
+        self.span = current_span.get()
+
+    def resume(self) -> None:
+        """What follows is done for whoever asked for this command."""
+        request_id.set(self.request_id)
+        current_span.set(self.span)
+
+    @property
+    def trace(self) -> str:
+        return "" if self.span is None else self.span.trace
 
 
 class Commits:
@@ -116,7 +126,8 @@ class Commits:
             self._writers.move_to_end(stream)
         self._waiting += 1
         try:
-            return await writer.submit(decide)
+            with span("command"):
+                return await writer.submit(decide)
         finally:
             self._waiting -= 1
 
@@ -159,7 +170,8 @@ class Commits:
                 self._publishing = len(events), self._untold_since
                 failpoints.reach("tell.before_publish")
                 try:
-                    with PUBLISH_SECONDS.time():
+                    traces = (event.trace for event in events)
+                    with PUBLISH_SECONDS.time(), resumed_span("publish", "producer", traces):
                         await self._log.publish(events)
                 except Unavailable as error:
                     # The events stay unpublished in the database: the sweeper publishes them when the log is back.
@@ -296,7 +308,7 @@ class _Writer:
             for command in batch:
                 if command.answer.cancelled():
                     continue
-                request_id.set(command.request_id)
+                command.resume()
                 try:
                     result = await command.decide(draft)
                     accepted = draft.accept()
@@ -320,7 +332,8 @@ class _Writer:
             if events:
                 try:
                     started = time.perf_counter()
-                    await database.commit(self.stream, events, puts)
+                    with resumed_span("commit", "internal", (entry[0].trace for entry in decided)):
+                        await database.commit(self.stream, events, puts)
                     COMMIT_SECONDS.observe(time.perf_counter() - started)
                 except StreamConflict as conflict:
                     CONFLICTS.labels(self.stream.kind).inc()
@@ -352,8 +365,11 @@ class _Writer:
 
     def _answer(self, decided: list[tuple[_Command[Any], Any, Event | None]], events: list[Event]) -> None:
         for command, result, event in decided:
-            if event is not None and command.request_id != "-":
-                event.request_id = command.request_id  # it is stored by now, without
+            if event is not None:  # it is stored by now, without these
+                if command.request_id != "-":
+                    event.request_id = command.request_id
+                if command.trace:
+                    event.trace = command.trace
             if not command.answer.done():
                 command.answer.set_result(result)
         if events:

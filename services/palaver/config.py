@@ -66,6 +66,10 @@ class Config:
 
     test_mode: bool = _option("PALAVER_TEST_MODE", False, "1: no rate limits, no second factor; never in production")
     log_level: str = _option("PALAVER_LOG_LEVEL", "info", "debug, info, warning or error")
+    traces_url: str = _option(
+        "PALAVER_TRACES_URL", "", "where traces go, by OTLP over HTTP (http://collector:4318); empty: there are none"
+    )
+    traces_sample: float = _option("PALAVER_TRACES_SAMPLE", 0.01, "share of the requests that are traced, 0 to 1")
     drain_seconds: float = _option(
         "PALAVER_DRAIN_SECONDS", 5.0, "longest time to finish what was accepted when stopping"
     )

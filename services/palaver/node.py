@@ -29,6 +29,7 @@ from palaver.telemetry import run_measuring, show_build
 if TYPE_CHECKING:
     from palaver.roles import Role
     from palaver.rpc import RpcServer
+    from palaver.traces import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -244,8 +245,10 @@ async def run(config: Config, roles: Sequence["Role"], on_ready: Callable[[int],
 
 async def _run(node: Node, roles: Sequence["Role"], on_ready: Callable[[int], None] | None) -> None:
     config = node.config
-    about = {"version": __version__, "roles": [role.name for role in roles]}
+    names = [role.name for role in roles]
+    about = {"version": __version__, "roles": names}
     logger.info("starting", extra=about)
+    traces = _start_tracing(config, names)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.stopping.set)
@@ -282,6 +285,8 @@ async def _run(node: Node, roles: Sequence["Role"], on_ready: Callable[[int], No
             )
     finally:
         await node.close()
+        if traces is not None:
+            await traces.close()
         logger.info("stopped", extra=about)
     if node.failure is not None:
         raise node.failure
@@ -296,6 +301,14 @@ async def _start_http(node: Node, app: Any, *, health: bool = False) -> HttpServ
     if not started.done():
         serving.result()
     return server
+
+
+def _start_tracing(config: Config, roles: Sequence[str]) -> "Traces | None":
+    if not config.traces_url:
+        return None
+    from palaver.traces import Traces
+
+    return Traces(config, roles)
 
 
 async def _start_rpc(node: Node, roles: Sequence["Role"]) -> "RpcServer | None":

@@ -1,7 +1,7 @@
-"""Logs as JSON lines, the request id that follows a request through every process, and what a process measures.
+"""Logs as JSON lines, the id and the spans that follow a request through every process, and what a process measures.
 
 What happens is counted where it happens. What merely stands there (lengths, ages) is looked at twice a second by
-`run_measuring`, so that no request pays for it.
+`run_measuring`, so that no request pays for it. Spans cost nothing as long as nobody traces (`traces.py`).
 """
 
 import asyncio
@@ -12,7 +12,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal, Protocol
 
 import orjson
 from prometheus_client import Gauge, Histogram
@@ -48,6 +49,97 @@ def name_request(offered: str, within: str = "") -> str:
     return name
 
 
+# -- spans -------------------------------------------------------------------------------------------------------------
+
+Kind = Literal["internal", "server", "client", "producer", "consumer"]
+
+
+class Span(Protocol):
+    """One step of a request. `with` makes it the parent of the steps that begin within, and ends it."""
+
+    @property
+    def trace(self) -> str:
+        """How a later step, or another process, goes on from it: W3C's traceparent. Empty when nobody traces it."""
+
+    def begin(self, name: str, kind: Kind) -> "Span": ...
+    def note(self, name: str, value: str | int) -> None: ...
+    def end(self) -> None: ...
+    def __enter__(self) -> "Span": ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class _NoSpan:
+    """A step that nobody traces."""
+
+    __slots__ = ()
+    trace = ""
+
+    def begin(self, name: str, kind: Kind) -> Span:
+        return self
+
+    def note(self, name: str, value: str | int) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+
+class Tracer(Protocol):
+    """What makes spans; `traces.Traces` documents its methods."""
+
+    def begin(self, name: str, link: str) -> Span: ...
+    def resume(self, name: str, kind: Kind, traces: Iterable[str]) -> Span: ...
+
+
+NO_SPAN: Span = _NoSpan()
+
+current_span: contextvars.ContextVar[Span | None] = contextvars.ContextVar("current_span", default=None)
+"""The step that is under way, if it is traced."""
+
+_tracer: Tracer | None = None
+
+
+def trace_with(tracer: Tracer | None) -> None:
+    """A process has one tracer, as it has one log; or none."""
+    global _tracer
+    _tracer = tracer
+
+
+def request_span(name: str, link: str = "") -> Span:
+    """The first step of a request, where it comes in. `link`: the traceparent that the client sends."""
+    return NO_SPAN if _tracer is None else _tracer.begin(name, link)
+
+
+def resumed_span(name: str, kind: Kind, traces: Iterable[str]) -> Span:
+    """A step that goes on from what `Span.trace` said elsewhere: one request's, or several that are served at once."""
+    return NO_SPAN if _tracer is None else _tracer.resume(name, kind, traces)
+
+
+def span(name: str, kind: Kind = "internal") -> Span:
+    """A step of the request at hand: `with span("commit"): …`."""
+    current = current_span.get()
+    return NO_SPAN if current is None else current.begin(name, kind)
+
+
+def current_trace() -> str:
+    """`Span.trace` of the step under way."""
+    current = current_span.get()
+    return "" if current is None else current.trace
+
+
+# -- logs --------------------------------------------------------------------------------------------------------------
+
+
 class JsonFormatter(logging.Formatter):
     """One line of JSON a record; fields given as `extra=` stand beside the message."""
 
@@ -65,6 +157,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (current := request_id.get()) != "-":
             line["request_id"] = current
+        if traced := current_trace():
+            line["trace_id"] = traced.split("-")[1]
         line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -85,6 +179,9 @@ def configure_logging(level: str, node_id: str) -> None:
     root.handlers = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
     logging.getLogger("palaver").setLevel(level.upper())
+
+
+# -- what stands there -------------------------------------------------------------------------------------------------
 
 
 def show_build(version: str, roles: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from prometheus_client import Counter, Histogram
 
 from palaver.errors import Unavailable
+from palaver.telemetry import span
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,15 +23,17 @@ FAILURES = Counter("palaver_database_failures_total", "Calls that the database d
 
 
 def timed(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Measures a method of the port under its own name."""
+    """Measures and traces a method of the port under its own name."""
     name = method.__name__
     seconds = SECONDS.labels(name)
+    step = f"database {name}"
 
     @functools.wraps(method)
     async def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
         started = time.perf_counter()
         try:
-            return await method(*arguments, **named)
+            with span(step, "client"):
+                return await method(*arguments, **named)
         except Unavailable:
             FAILURES.labels(name).inc()
             raise

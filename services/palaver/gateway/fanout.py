@@ -25,6 +25,7 @@ from palaver.gateway.frames import CHANGED_SUFFIX, changed_frame, changed_prefix
 from palaver.gateway.session import MY_MESSAGES, Session
 from palaver.log import Follow
 from palaver.node import Node
+from palaver.telemetry import NO_SPAN, Span, current_trace, resumed_span
 from palaver.v1.event_pb2 import Event
 from palaver.v1.messaging_pb2 import GetRoomHeadsRequest, ListRoomEventsRequest
 
@@ -57,6 +58,8 @@ class Room(Feed):
         "_held",
         "_pending",
         "_prefix",
+        "_span",
+        "_traces",
         "access_changes",
         "alerted",
         "bots",
@@ -87,6 +90,8 @@ class Room(Feed):
         self.state_flushed_at = 0.0
         self._prefix = changed_prefix("stream-room-messages", id)
         self._pending: list[tuple[dict[Connection, None], bytes]] = []
+        self._traces: list[str] = []  # of what is pending, as far as it is traced
+        self._span: Span = NO_SPAN  # of the flush under way
         self._armed = False
         self._held = 0
         self._flushed_at = 0.0
@@ -104,6 +109,8 @@ class Room(Feed):
 
     def _queue(self, connections: "dict[Connection, None]", frame: bytes) -> None:
         self._pending.append((connections, frame))
+        if trace := current_trace():
+            self._traces.append(trace)
         self._arm()
 
     def hold(self) -> None:
@@ -138,7 +145,11 @@ class Room(Feed):
                 frames = [frame for _, frame in pending[start:index]]
                 runs.append((list(pending[start][0]), frames[0] if len(frames) == 1 else b"".join(frames)))
                 start = index
-        DELIVERED.inc(sum(len(connections) for connections, _ in pending))
+        deliveries = sum(len(connections) for connections, _ in pending)
+        DELIVERED.inc(deliveries)
+        traces, self._traces = self._traces, []
+        self._span = resumed_span("flush", "internal", traces)
+        self._span.note("palaver.deliveries", deliveries)
         self._write(loop, runs, 0, 0)
 
     def _write(
@@ -161,6 +172,7 @@ class Room(Feed):
                 return
         self._flush_seconds = loop.time() - self._flushed_at
         FLUSH_SECONDS.observe(self._flush_seconds)
+        self._span.end()
         self._armed = False
         if self._pending:
             self._armed = True

@@ -5,7 +5,7 @@ import logging
 from prometheus_client import Counter
 
 from palaver.log import OnEvent
-from palaver.telemetry import request_id
+from palaver.telemetry import request_id, resumed_span
 from palaver.v1.event_pb2 import Event
 
 logger = logging.getLogger(__name__)
@@ -63,12 +63,13 @@ class Followers:
 def tell(on_event: OnEvent, event: Event) -> None:
     """Calls one follower; its error is its own: logged, counted, and nobody else's concern.
 
-    What it logs carries the id of the request that the event came of.
+    What it logs carries the id of the request that the event came of; a trace of that goes on here.
     """
     before = request_id.set(event.request_id or "-")
     try:
         logger.debug("event %d of %s/%s", event.seq, event.stream_kind, event.stream_id)
-        on_event(event)
+        with resumed_span("event", "consumer", (event.trace,)):
+            on_event(event)
     except Exception:
         FOLLOWER_ERRORS.inc()
         logger.exception("a follower failed on event %d of %s/%s", event.seq, event.stream_kind, event.stream_id)

@@ -86,6 +86,7 @@ class Event(_message.Message):
     AT_FIELD_NUMBER: _builtins.int
     ALSO_TELL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     ROOM_CREATED_FIELD_NUMBER: _builtins.int
     ROOM_CHANGED_FIELD_NUMBER: _builtins.int
     ROOM_DELETED_FIELD_NUMBER: _builtins.int
@@ -117,7 +118,10 @@ class Event(_message.Message):
     at: _builtins.int
     """epoch milliseconds"""
     request_id: _builtins.str
-    """Of the telling alone, never stored: the id of the request that it came of, for log lines."""
+    """Of the telling alone, never stored: the id of the request that it came of, for log lines, and the step of a trace
+    that it goes on from (W3C's traceparent), if the request is traced.
+    """
+    trace: _builtins.str
     @_builtins.property
     def actor(self) -> Global___Actor: ...
     @_builtins.property
@@ -183,6 +187,7 @@ class Event(_message.Message):
         at: _builtins.int = ...,
         also_tell: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
+        trace: _builtins.str = ...,
         room_created: Global___RoomCreated | None = ...,
         room_changed: Global___RoomChanged | None = ...,
         room_deleted: Global___RoomDeleted | None = ...,
@@ -206,7 +211,7 @@ class Event(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "request_id", b"request_id", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "request_id", b"request_id", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015

@@ -27,7 +27,7 @@ from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, r
 from palaver.gateway.people import People
 from palaver.ids import new_id
 from palaver.node import Node
-from palaver.telemetry import name_request, request_id
+from palaver.telemetry import name_request, request_id, request_span
 from palaver.v1.auth_pb2 import LoginReply, LogoutRequest
 
 logger = logging.getLogger(__name__)
@@ -197,20 +197,21 @@ class DdpServer:
         before = b""  # written with the result: a system call costs more than what it says
         known = name if name in self._known_methods else "other"
         try:
-            if not isinstance(parameters, list):
-                raise MatchFailed
-            if name != "login":
-                await self._check_login(connection)
-            if name.startswith("stream-"):
-                result = None
-                await self._streams.write(connection, name, parameters)
-            elif name == "login":
-                before, result = await self._login(connection, parameters)
-            elif name == "logout":
-                result = None
-                await self._logout(connection)
-            else:
-                result = await self._call(connection, name, parameters)
+            with request_span(f"method {known}"):
+                if not isinstance(parameters, list):
+                    raise MatchFailed
+                if name != "login":
+                    await self._check_login(connection)
+                if name.startswith("stream-"):
+                    result = None
+                    await self._streams.write(connection, name, parameters)
+                elif name == "login":
+                    before, result = await self._login(connection, parameters)
+                elif name == "logout":
+                    result = None
+                    await self._logout(connection)
+                else:
+                    result = await self._call(connection, name, parameters)
         except Exception as error:
             outcome = "failed" if is_failure(error) else "refused"
             connection.write(error_frames(encoded_id, error_object(error, known)))
@@ -294,10 +295,11 @@ class DdpServer:
         known = name if name in PUBLICATIONS else "other"
         outcome = "ready"
         try:
-            if not isinstance(parameters, list):
-                raise MatchFailed
-            await self._check_login(connection)
-            await self._streams.subscribe(connection, id, name, parameters)
+            with request_span(f"subscription to {known}"):
+                if not isinstance(parameters, list):
+                    raise MatchFailed
+                await self._check_login(connection)
+                await self._streams.subscribe(connection, id, name, parameters)
         except Exception as error:
             outcome = "failed" if is_failure(error) else "refused"
             connection.write(frame(msg="nosub", id=id, error=error_object(error, known)))

@@ -29,7 +29,7 @@ from palaver.gateway.rest.errors import (
 )
 from palaver.gateway.rest.limits import RateLimiter
 from palaver.node import Node
-from palaver.telemetry import name_request
+from palaver.telemetry import name_request, request_span
 from palaver.v1.auth_pb2 import AuthenticateRequest
 
 logger = logging.getLogger(__name__)
@@ -116,8 +116,12 @@ class RestSurface:
                 headers["Allow"] = ", ".join(sorted(methods))
                 return _json(405, {"status": "error", "message": "API endpoint does not exist"}, headers)
             return _json(404, {"success": False, "error": "Resource not found"}, headers)
+        span = request_span(f"{found.method} {found.path}", request.headers.get("traceparent", ""))
+        if span.trace:
+            headers["Traceparent"] = span.trace
         try:
-            answer = await self._run(found, request, parameters, headers)
+            with span:
+                answer = await self._run(found, request, parameters, headers)
             answer.headers["X-Request-Id"] = headers["X-Request-Id"]
         except InternalError:
             answer = _failed(found, headers)
