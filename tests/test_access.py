@@ -300,6 +300,54 @@ async def test_many_ask_at_the_same_time(world: World) -> None:
     assert world.auth.policies_read == 2
 
 
+# -- who is told of changes ------------------------------------------------------------
+
+
+def _facts(changes: list[Event]) -> list[str | None]:
+    return [change.WhichOneof("fact") for change in changes]
+
+
+async def test_every_change_is_told_once(world: World) -> None:
+    changes: list[Event] = []
+    world.access.on_change(changes.append)
+    await world.set("Site_Name", "new")
+    await world.grant("send", "user", "owner", "guest")
+    await world.log.publish([Event(stream_kind="workspace", seq=1, role_deleted=RoleDeleted(role_id="user"))])
+    assert _facts(changes) == ["setting_changed", "permission_changed"]
+    world.log.lose()
+    await world.get_user("Alice")
+    assert len(changes) == 2, "nothing differs"
+
+
+async def test_what_was_missed_is_told_as_it_is_now(world: World) -> None:
+    def fail(change: Event) -> None:
+        raise RuntimeError("a follower that fails is no other's concern")
+
+    changes: list[Event] = []
+    world.access.on_change(fail)
+    world.access.on_change(changes.append)
+    for name in ("first", "second"):
+        await world.set("Site_Name", name, tell=False)
+    await world.grant("send", "admin", tell=False)
+    await world.event(tell=False, role_saved=RoleSaved(role_id="pilot"))
+    world.auth.roles = {"pilot": {"_id": "pilot"}}
+    world.now += 3.1
+    await world.get_user("Alice")
+    assert _facts(changes) == ["setting_changed", "permission_changed", "role_saved", "role_deleted"]
+    assert orjson.loads(changes[0].setting_changed.setting)["value"] == "second"
+    assert changes[1].permission_changed.permission_id == "send"
+    assert {change.seq for change in changes} == {world.auth.seq}
+
+
+async def test_a_caller_may_know_of_a_later_policy(world: World) -> None:
+    await world.grant("send", "nobody", tell=False)
+    await world.access.catch_up(0)
+    assert world.auth.policies_read == 1
+    await asyncio.gather(*(world.access.catch_up(world.auth.seq) for _ in range(5)))
+    assert world.auth.policies_read == 2
+    assert world.access.policy.roles_of("send") == ["nobody"]
+
+
 # -- news that got lost ------------------------------------------------------------
 
 

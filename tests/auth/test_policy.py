@@ -8,7 +8,14 @@ import pytest
 from palaver.api import Auth
 from palaver.errors import InvalidInput, LoginRequired, NotAllowed
 from palaver.events import SYSTEM, WORKSPACE, user_actor
-from palaver.v1.auth_pb2 import GetPolicyReply, GetPolicyRequest, UpdatePermissionsRequest, UpdateSettingRequest
+from palaver.v1.auth_pb2 import (
+    DeleteRoleRequest,
+    GetPolicyReply,
+    GetPolicyRequest,
+    SaveRoleRequest,
+    UpdatePermissionsRequest,
+    UpdateSettingRequest,
+)
 from palaver.v1.event_pb2 import Actor, Event
 from tests.auth.helpers import ADMIN, create_user, eventually, grant, loaded, set_setting
 from tests.services import ADMIN_ID, RunningServices
@@ -189,3 +196,20 @@ async def test_whoever_knows_the_policy_is_told_so(auth: Auth) -> None:
     assert (reply.seq, len(reply.settings) > 100) == (seq + 1, True)
     reply = await auth.get_policy(GetPolicyRequest(known_seq=0))
     assert reply.settings
+
+
+async def test_a_policy_that_is_read_again_shows_no_change(auth: Auth, running: RunningServices) -> None:
+    """What an event says of a document is what the whole policy says of it afterwards."""
+    access = running.node.access
+    changes: list[Event] = []
+    access.on_change(changes.append)
+    await grant(auth, "view-c-room", "admin", "user")
+    await set_setting(auth, "Site_Name", "Another")
+    role = loaded((await auth.save_role(SaveRoleRequest(actor=ADMIN, name="pilot", scope="Users"))).role)
+    await eventually(lambda: len(changes) >= 3)
+    await access.reload()
+    assert [change.WhichOneof("fact") for change in changes] == ["permission_changed", "setting_changed", "role_saved"]
+    await auth.delete_role(DeleteRoleRequest(actor=ADMIN, role_id=role["_id"]))
+    await eventually(lambda: len(changes) >= 4)
+    await access.reload()
+    assert len(changes) == 4

@@ -40,6 +40,16 @@ async def test_streams_do_not_mix(pair: Pair) -> None:
         assert [(e.stream_kind, e.stream_id, e.seq) for e in heard[stream]] == [(*stream, n + 1)]
 
 
+async def test_what_was_published_before_a_proof_has_been_heard(pair: Pair) -> None:
+    publisher, follower = pair
+    heard: list[Event] = []
+    await follower.follow(ROOM, heard.append)
+    for seq in range(1, 200):
+        await publisher.publish([room_event(seq)])
+        await follower.check_heard(5)
+        assert len(heard) == seq
+
+
 async def test_nobody_follows(pair: Pair) -> None:
     await pair[0].publish([room_event(1)])
     await pair[0].publish([])

@@ -237,6 +237,15 @@ async def test_a_frozen_server_is_noticed_in_bounded_time(server: NatsServer, mo
     await log.close()
 
 
+async def test_a_frozen_server_proves_nothing(server: NatsServer, log: JetStreamLog) -> None:
+    await log.check_heard(5)
+    server.pause()
+    with pytest.raises(Unavailable):
+        await log.check_heard(0.05)
+    server.resume()
+    await log.check_heard(5)
+
+
 async def test_waiting_for_an_answer_ends_with_the_connection(server: NatsServer, log: JetStreamLog) -> None:
     server.pause()
     await asyncio.sleep(0.2)  # until all its threads stand still

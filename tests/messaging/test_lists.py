@@ -13,6 +13,7 @@ from palaver.v1.event_pb2 import Actor, Event
 from palaver.v1.messaging_pb2 import (
     CheckAccessRequest,
     GetRoomHeadsRequest,
+    ListJoinsRequest,
     ListMembershipsRequest,
     ListRoomEventsRequest,
     ListRoomsReply,
@@ -174,6 +175,28 @@ async def test_who_administers_rooms_does_not_read_them(chat: Chat) -> None:
         assert "lastMessage" not in await chat.update_room(ADMIN, room_id, description="x")
     assert "lastMessage" in await chat.update_room(ADMIN, own, description="x")
     assert "lastMessage" in await chat.update_room(ann, private, description="y")
+
+
+async def test_who_joined_a_moment_ago(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    first = await chat.messaging.list_joins(ListJoinsRequest())
+    room_id = (await chat.room(ann, "dev", "bob", type="p"))["_id"]
+    direct = (await chat.direct(bob, "ann"))["_id"]
+    await chat.messaging.leave_room(RoomRequest(actor=bob, room_id=room_id))
+    reply = await chat.messaging.list_joins(ListJoinsRequest(since=first.as_of))
+    joins = {(join.user_id, join.room_id) for join in reply.joins}
+    assert {(ann.id, room_id), (ann.id, direct), (bob.id, direct)} <= joins
+    assert (bob.id, room_id) not in joins
+    assert reply.as_of >= first.as_of
+    later = await chat.messaging.list_joins(ListJoinsRequest(since=reply.as_of + 10 * 60_000))
+    assert not later.joins
+
+
+async def test_access_after_a_change_that_was_not_told_here(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+    room_id = (await chat.room(ann, "dev"))["_id"]
+    request = CheckAccessRequest(actor=bob, room_id=room_id, user_changed=True, policy_seq=1)
+    assert (await chat.messaging.check_access(request)).allowed
 
 
 async def test_access_of_a_connection(chat: Chat) -> None:

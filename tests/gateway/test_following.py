@@ -1,0 +1,155 @@
+"""When a gateway believes what it heard, on a clock of the test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from palaver.database.sqlite import SqliteDatabase
+from palaver.errors import Unavailable
+from palaver.gateway import following
+from palaver.gateway.following import Following
+from palaver.live.embedded import EmbeddedLive
+from palaver.log import OnGap
+from palaver.log.embedded import EmbeddedLog
+from palaver.node import Node
+from tests.services import make_config
+
+
+class LossyLog(EmbeddedLog):
+    """A log that answers or does not, and says that it has lost something when the test wants it."""
+
+    is_lossless = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = True
+        self.proofs = 0
+        self.lose: OnGap = lambda: None
+
+    async def check_heard(self, seconds: float) -> None:
+        self.proofs += 1
+        if not self.answers:
+            raise Unavailable
+
+    def on_gap(self, callback: OnGap) -> None:
+        self.lose = callback
+
+
+class Followed:
+    """Rooms or people: what is compared, and whether its service answers."""
+
+    def __init__(self) -> None:
+        self.answers = True
+        self.compared = 0
+
+    async def compare(self, grace: float) -> None:
+        if not self.answers:
+            raise Unavailable
+        self.compared += 1
+
+    async def find_joins(self) -> None:
+        """Nobody has joined anything."""
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.now = 1000.0
+        self.log, self.rooms, self.people = LossyLog(), Followed(), Followed()
+        self.node = Node(make_config(folder), SqliteDatabase(folder / "unused.db"), self.log, EmbeddedLive())
+        self.following = Following(self.node, self.rooms, self.people, lambda: self.now)  # type: ignore[arg-type]
+
+    async def proofs(self, count: int = 2) -> None:
+        """Returns after so many more round trips, answered or not."""
+        wanted = self.log.proofs + count
+        await until(lambda: self.log.proofs >= wanted)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    # The clock of the test stands still, so a tick is the shortest pause.
+    monkeypatch.setattr(following, "TICK_SECONDS", 0.01)
+    world = World(tmp_path)
+    await world.following.open()
+    yield world
+    tasks = list(world.node._tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_round_trips_keep_the_trust(world: World) -> None:
+    for _ in range(3):
+        await world.proofs()
+        world.now += 2.9
+        assert world.following.is_current
+    assert world.people.compared == 0
+
+
+async def test_a_process_that_stood_still_believes_nothing(world: World) -> None:
+    await world.proofs()
+    world.now += 3.1
+    assert not world.following.is_current
+    await until(lambda: world.following.is_current)
+    assert world.people.compared == 1
+
+
+async def test_without_the_log_comparisons_keep_the_trust(world: World) -> None:
+    world.log.answers = False
+    for _ in range(3):
+        world.rooms.compared = 0
+        await until(lambda: world.rooms.compared > 1)
+        world.now += 2
+        assert world.following.is_current
+
+
+async def test_without_both_nothing_is_believed(world: World) -> None:
+    world.log.answers = world.people.answers = False
+    await world.proofs()
+    world.now += 3.1
+    await world.proofs()
+    assert not world.following.is_current
+    assert world.rooms.compared == 0
+    world.log.answers = True
+    await world.proofs()
+    assert not world.following.is_current, "what was lost meanwhile has not been looked for"
+    world.people.answers = True
+    await until(lambda: world.following.is_current)
+    await until(lambda: world.rooms.compared)
+
+
+async def test_after_a_loss_a_round_trip_proves_nothing_until_all_is_compared(world: World) -> None:
+    world.people.answers = False
+    world.log.lose()
+    world.now += 2.9
+    await world.proofs(3)
+    world.now += 0.2
+    assert not world.following.is_current
+    world.people.answers = True
+    await until(lambda: world.following.is_current)
+
+
+async def test_rooms_that_can_not_be_compared_are_tried_again(world: World) -> None:
+    world.rooms.answers = False
+    world.log.lose()
+    await until(lambda: world.people.compared > 1)
+    assert world.following.is_current
+    world.rooms.answers = True
+    await until(lambda: world.rooms.compared)
+
+
+async def test_a_log_that_loses_nothing_needs_no_proof(tmp_path: Path) -> None:
+    node = Node(make_config(tmp_path), SqliteDatabase(tmp_path / "unused.db"), EmbeddedLog(), EmbeddedLive())
+    now = 0.0
+    always = Following(node, Followed(), Followed(), lambda: now)  # type: ignore[arg-type]
+    await always.open()
+    now = 1e9
+    assert always.is_current
+    assert not node._tasks
