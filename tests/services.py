@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import pytest
 
+from palaver.blobs.files import FileBlobs
 from palaver.config import Config
 from palaver.database.sqlite import SqliteDatabase
 from palaver.live.embedded import EmbeddedLive
@@ -158,8 +159,8 @@ class ClusterServers:
 cluster_servers = ClusterServers()
 
 
-Parts = tuple[Any, Any, Any]
-"""A node's database, log and live part."""
+Parts = tuple[Any, Any, Any, Any]
+"""A node's database, log, live part and blobs."""
 
 
 async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack, nats_url: str) -> Callable[[], Parts]:
@@ -167,13 +168,14 @@ async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack, nats
     if transport == "cluster":
         mongodb, nats = cluster_servers.urls()
         return lambda: cluster_parts((mongodb, nats_url or nats), folder)
-    parts = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive()
+    parts = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive(), FileBlobs(folder / "uploads")
     if transport == "process":
         return lambda: parts
     for part in parts:
         await part.open()
         stack.push_async_callback(part.close)
-    return lambda: (Shared(parts[0]), Shared(parts[1]), Shared(parts[2]))
+    database, log, live, blobs = parts
+    return lambda: (Shared(database), Shared(log), Shared(live), Shared(blobs))
 
 
 def cluster_parts(urls: tuple[str, str], folder: Path) -> Parts:
@@ -188,6 +190,7 @@ def cluster_parts(urls: tuple[str, str], folder: Path) -> Parts:
         MongoDatabase(mongodb, f"test_{workspace}"),
         JetStreamLog(nats, workspace),
         NatsLive(nats, workspace),
+        FileBlobs(folder / "uploads"),
     )
 
 

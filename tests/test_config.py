@@ -32,3 +32,36 @@ def test_what_can_not_be_understood_is_refused_by_name(name: str, value: str) ->
 
 def test_other_variables_are_nobodys_business() -> None:
     assert Config.from_environment({"HOME": "/root", "PATH": "x"}).port == 3000
+
+
+S3 = {
+    "PALAVER_S3_ENDPOINT": "https://s3.example.org",
+    "PALAVER_S3_BUCKET": "uploads",
+    "PALAVER_S3_ACCESS_KEY": "key",
+    "PALAVER_S3_SECRET_KEY": "secret",
+}
+
+
+def test_uploads_are_kept_in_s3_with_all_of_its_variables() -> None:
+    config = Config.from_environment(S3)
+    assert (config.s3_endpoint, config.s3_bucket, config.s3_region) == (
+        "https://s3.example.org",
+        "uploads",
+        "us-east-1",
+    )
+
+
+@pytest.mark.parametrize("missing", S3)
+def test_half_of_s3_is_refused(missing: str) -> None:
+    with pytest.raises(ConfigError, match=f"{missing} missing"):
+        Config.from_environment({name: value for name, value in S3.items() if name != missing})
+
+
+def test_a_prefix_without_s3_is_refused() -> None:
+    with pytest.raises(ConfigError, match="PALAVER_S3_ENDPOINT and"):
+        Config.from_environment({"PALAVER_S3_PREFIX": "chat"})
+
+
+def test_the_address_of_s3_is_a_whole_one() -> None:
+    with pytest.raises(ConfigError, match="PALAVER_S3_ENDPOINT=s3"):
+        Config.from_environment({**S3, "PALAVER_S3_ENDPOINT": "s3.example.org"})

@@ -45,6 +45,14 @@ class Config:
     node_id: str = _option("PALAVER_NODE_ID", "", "name of this process, unique in the workspace; made up when empty")
 
     mongodb_url: str = _option("PALAVER_MONGODB_URL", "", "MongoDB instead of the embedded database")
+    s3_endpoint: str = _option(
+        "PALAVER_S3_ENDPOINT", "", "http(s)://host:port of an S3-speaking server for uploads instead of the data folder"
+    )
+    s3_bucket: str = _option("PALAVER_S3_BUCKET", "", "its bucket, which must exist")
+    s3_access_key: str = _option("PALAVER_S3_ACCESS_KEY", "", "the key's id there")
+    s3_secret_key: str = _option("PALAVER_S3_SECRET_KEY", "", "and its secret")
+    s3_region: str = _option("PALAVER_S3_REGION", "us-east-1", "its region")
+    s3_prefix: str = _option("PALAVER_S3_PREFIX", "", "what the names of its objects begin with")
     nats_url: str = _option("PALAVER_NATS_URL", "", "NATS instead of in-process delivery")
     grpc_host: str = _option("PALAVER_GRPC_HOST", "127.0.0.1", "address on which roles of this process answer others")
     grpc_port: int = _option("PALAVER_GRPC_PORT", 0, "its port; 0: the roles of this process answer nobody else")
@@ -97,11 +105,28 @@ class Config:
                 raise ConfigError(f"{name} is not a setting of Palaver; `palaver config` lists them")
             values[known[name].name] = _parse(name, text, known[name].default)
         config = cls(**values)  # type: ignore[arg-type]
+        config._check_s3()
         if not config.node_id:
             config = dataclasses.replace(config, node_id=f"{socket.gethostname()}-{os.getpid()}-{new_id(4)}")
         if not config.site_url:
             config = dataclasses.replace(config, site_url=f"http://{_shown_host(config.host)}:{config.port}")
         return config
+
+    def _check_s3(self) -> None:
+        """S3 is configured as a whole or not at all. Raises ConfigError."""
+        needed = {
+            "PALAVER_S3_ENDPOINT": self.s3_endpoint,
+            "PALAVER_S3_BUCKET": self.s3_bucket,
+            "PALAVER_S3_ACCESS_KEY": self.s3_access_key,
+            "PALAVER_S3_SECRET_KEY": self.s3_secret_key,
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if missing and (len(missing) < len(needed) or self.s3_prefix):
+            raise ConfigError(
+                f"{' and '.join(missing)} missing: uploads are kept in S3 with all of these, or without any"
+            )
+        if self.s3_endpoint and not self.s3_endpoint.startswith(("http://", "https://")):
+            raise ConfigError(f"PALAVER_S3_ENDPOINT={self.s3_endpoint}: http:// or https:// is missing")
 
 
 def _shown_host(host: str) -> str:

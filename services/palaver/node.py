@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from palaver import __version__, failpoints
 from palaver.access import Access
 from palaver.api import Auth, Messaging, Presence
+from palaver.blobs import Blobs
 from palaver.commit import Commits
 from palaver.config import Config, ConfigError
 from palaver.data_directory import hold_data_directory
@@ -58,11 +59,12 @@ class Services:
 class Node:
     """What the roles of one process share. Built by `run`; a test builds the same with its own parts."""
 
-    def __init__(self, config: Config, database: Database, log: Log, live: Live) -> None:
+    def __init__(self, config: Config, database: Database, log: Log, live: Live, blobs: Blobs) -> None:
         self.config = config
         self.database = database
         self.log = log
         self.live = live
+        self.blobs = blobs
         self.commits = Commits(database, log, live, node_id=config.node_id)
         self.services = Services()
         self.access: Access
@@ -92,6 +94,7 @@ class Node:
         self.spawn(self.database.watch(), "database")
         await self.log.open()
         await self.live.open()
+        await self.blobs.open()
         local = {role.name for role in roles}
         for name in _called_by(roles):
             if name not in local:
@@ -126,6 +129,7 @@ class Node:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.blobs.close()
         await self.live.close()
         await self.log.close()
         await self.database.close()
@@ -204,7 +208,7 @@ def build_node(config: Config, roles: Sequence["Role"]) -> Node:
         from palaver.log.embedded import EmbeddedLog
 
         log, live = EmbeddedLog(), EmbeddedLive()
-    return Node(config, database, log, live)
+    return Node(config, database, log, live, build_blobs(config))
 
 
 def build_database(config: Config) -> Database:
@@ -216,6 +220,24 @@ def build_database(config: Config) -> Database:
     from palaver.database.sqlite import SqliteDatabase
 
     return SqliteDatabase(config.data_dir / "palaver.db")
+
+
+def build_blobs(config: Config) -> Blobs:
+    """Where uploads are kept, not open yet."""
+    if config.s3_bucket:
+        from palaver.blobs.s3 import S3Blobs
+
+        return S3Blobs(
+            endpoint=config.s3_endpoint,
+            bucket=config.s3_bucket,
+            region=config.s3_region,
+            access_key=config.s3_access_key,
+            secret_key=config.s3_secret_key,
+            prefix=config.s3_prefix,
+        )
+    from palaver.blobs.files import FileBlobs
+
+    return FileBlobs(config.data_dir / "uploads")
 
 
 async def migrate(config: Config) -> None:

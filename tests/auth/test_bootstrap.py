@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from palaver import failpoints
+from palaver.blobs.files import FileBlobs
 from palaver.database.sqlite import SqliteDatabase
 from palaver.errors import Conflict, LoginFailed, PalaverError
 from palaver.events import user_stream
@@ -121,9 +122,9 @@ async def test_two_processes_start_at_once(tmp_path: Path, admin_id: str) -> Non
     database = SqliteDatabase(tmp_path / "palaver.db")
     await database.open()
     config = make_config(tmp_path, admin_id=admin_id)
-    log, live = EmbeddedLog(), EmbeddedLive()
+    log, live, blobs = EmbeddedLog(), EmbeddedLive(), FileBlobs(tmp_path / "uploads")
     nodes = [
-        Node(dataclasses.replace(config, node_id=f"node{n}"), Shared(database), Shared(log), Shared(live))
+        Node(dataclasses.replace(config, node_id=f"node{n}"), Shared(database), Shared(log), Shared(live), blobs)
         for n in range(3)
     ]
     try:

@@ -58,7 +58,7 @@ async def check_log(chat: Chat, room_id: str) -> int:
 async def second_process(chat: Chat) -> AsyncIterator[MessagingService]:
     """Another messaging service on the same database, with writers and memories of its own."""
     first = chat.running.nodes["messaging"]
-    node = Node(first.config, first.database, first.log, first.live)
+    node = Node(first.config, first.database, first.log, first.live, first.blobs)
     node.services = first.services
     node.access = first.access
     telling = asyncio.create_task(node.commits.run_telling())
@@ -116,7 +116,7 @@ async def test_two_processes_create_general_once(tmp_path: Path, cheap_hashes: N
         node = running.node
         services = []
         for index in range(2):
-            other = Node(node.config, node.database, node.log, node.live)
+            other = Node(node.config, node.database, node.log, node.live, node.blobs)
             other.services, other.access = node.services, node.access
             other.spawn(other.commits.run_telling(), f"telling {index}")
             services.append((other, MessagingService(other)))

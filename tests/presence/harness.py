@@ -8,6 +8,7 @@ import orjson
 
 from palaver.access import USERS_CHANGED, Access
 from palaver.api import Auth
+from palaver.blobs import Blobs
 from palaver.config import Config
 from palaver.database import Database
 from palaver.errors import InvalidInput, Unavailable, UserNotFound
@@ -125,7 +126,7 @@ class World:
 
     async def start(self) -> None:
         """Starts a presence process."""
-        node = Node(Config(node_id="presence 1"), cast(Database, None), self.log, self.live)
+        node = Node(Config(node_id="presence 1"), cast(Database, None), self.log, self.live, cast(Blobs, None))
         node.services.auth = cast(Auth, self.auth)
         node.access = Access(node.services.auth, self.log, self.live)
         await node.access.reload()
