@@ -52,6 +52,12 @@ async def test_what_a_dead_process_left_is_removed_after_a_day(tmp_path: Path) -
     assert await keys(blobs) == set()
 
 
+async def test_many_open_one_folder_at_once(tmp_path: Path) -> None:
+    for _ in range(20):
+        await asyncio.gather(*(FileBlobs(tmp_path).open() for _ in range(5)))
+    assert left(tmp_path) == []
+
+
 async def test_nobody_else_may_read_the_files(files: FileBlobs, tmp_path: Path) -> None:
     await put(files, b"secret")
     assert {path.stat().st_mode & 0o077 for path in left(tmp_path)} == {0}

@@ -5,6 +5,7 @@ no S3 is configured. Several processes may share the folder.
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -44,8 +45,9 @@ class FileBlobs:
         probe.touch(0o600)
         probe.unlink()
         for left in self._unfinished.iterdir():
-            if time.time() - left.stat().st_mtime > _KEEP_UNFINISHED_SECONDS:
-                left.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process is finished with it
+                if time.time() - left.stat().st_mtime > _KEEP_UNFINISHED_SECONDS:
+                    left.unlink()
 
     async def put(self, key: str, content: AsyncIterable[bytes], *, max_size: int) -> Digest:
         """Writes aside, syncs and renames."""
