@@ -22,8 +22,8 @@ from palaver.roles import ROLES
 from tests.e2e.process import PalaverProcess, free_port
 from tests.servers import mongodb_server, nats_server
 
-REPLICAS = {**dict.fromkeys(ROLES, 2), "presence": 1}
-"""How many processes play each role. Presence keeps who is connected in one process."""
+REPLICAS = dict.fromkeys(ROLES, 2)
+"""How many processes play each role."""
 
 _WATCH_SECONDS = 0.1
 _STEADY_SECONDS = 10.0

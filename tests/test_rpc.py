@@ -27,10 +27,10 @@ from palaver.v1 import presence_pb2
 from palaver.v1.auth_pb2 import Empty
 from palaver.v1.presence_pb2 import (
     AWAY,
-    ConnectRequest,
     GetPresenceReply,
     GetPresenceRequest,
     ListConnectionsReply,
+    ReportStatusesRequest,
     UserPresence,
 )
 
@@ -104,7 +104,7 @@ async def test_requests_and_replies_arrive() -> None:
         assert await both.ask("a", "ü😀", "") == ["a", "ü😀", ""]
         assert both.subject.asked == [GetPresenceRequest(user_ids=["a", "ü😀", ""])]
         assert await both.presence.list_connections(Empty()) == ListConnectionsReply(users=7)
-        assert await both.presence.connect(ConnectRequest(node_id="n")) == Empty()
+        assert await both.presence.report_statuses(ReportStatusesRequest(node_id="n")) == Empty()
 
 
 async def test_calls_run_at_the_same_time() -> None:

@@ -86,12 +86,10 @@ from palaver.v1.messaging_pb2 import (
     UpdateRoomRequest,
 )
 from palaver.v1.presence_pb2 import (
-    ConnectRequest,
-    DisconnectRequest,
     GetPresenceReply,
     GetPresenceRequest,
     ListConnectionsReply,
-    SetConnectionStatusRequest,
+    ReportStatusesRequest,
     SetStatusRequest,
 )
 
@@ -122,9 +120,7 @@ class Auth(Protocol):
 
 
 class Presence(Protocol):
-    async def connect(self, request: ConnectRequest) -> Empty: ...
-    async def disconnect(self, request: DisconnectRequest) -> Empty: ...
-    async def set_connection_status(self, request: SetConnectionStatusRequest) -> Empty: ...
+    async def report_statuses(self, request: ReportStatusesRequest) -> Empty: ...
     async def set_status(self, request: SetStatusRequest) -> Empty: ...
     async def get_presence(self, request: GetPresenceRequest) -> GetPresenceReply: ...
     async def list_connections(self, request: Empty) -> ListConnectionsReply: ...

@@ -52,12 +52,12 @@ def _break(monkeypatch: pytest.MonkeyPatch, service: Any, method: str, times: in
     original = getattr(service, method)
     left = times
 
-    async def broken(request: Any) -> Any:
+    async def broken(*arguments: Any) -> Any:
         nonlocal left
         if left:
             left -= 1
             raise Unavailable
-        return await original(request)
+        return await original(*arguments)
 
     monkeypatch.setattr(service, method, broken)
 
@@ -163,7 +163,7 @@ async def test_a_login_that_failed_half_way_can_be_repeated(
 ) -> None:
     alice = await gateway.make_user("alice")
     client = await gateway.client()
-    _break(monkeypatch, gateway.node.services.presence, "connect")
+    _break(monkeypatch, gateway.node.log, "follow")
     assert "error" in await client.call("login", {"resume": alice["X-Auth-Token"]})
     await client.login(alice["X-Auth-Token"])
     await gateway.post("users.setActiveStatus", gateway.admin, userId=alice["X-User-Id"], activeStatus=False)

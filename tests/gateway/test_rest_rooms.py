@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from palaver.v1.presence_pb2 import ConnectRequest
+from palaver.v1.presence_pb2 import ONLINE, ReportStatusesRequest, StatusReport
 from tests.gateway.rest import Client
 from tests.gateway.rooms import make_channel, make_group
 
@@ -229,8 +229,9 @@ async def test_spotlight_finds_users_and_rooms(alice: Client, bob: Client) -> No
 
 async def test_spotlight_shows_the_status_of_now(alice: Client, bob: Client) -> None:
     """As `users.info` does: what the document has stored may be of long ago."""
-    request = ConnectRequest(node_id=bob.node.config.node_id, connection_id="c", user_id=bob.user_id)
-    await bob.node.services.presence.connect(request)
+    reports = [StatusReport(user_id=bob.user_id, status=ONLINE, revision=1)]
+    request = ReportStatusesRequest(node_id=bob.node.config.node_id, reports=reports)
+    await bob.node.services.presence.report_statuses(request)
     assert (await alice.get("users.info", username="bob"))["user"]["status"] == "online"
     assert [user["status"] for user in (await alice.get("spotlight", query="bob"))["users"]] == ["online"]
     assert [user["status"] for user in (await alice.call("spotlight", "bob"))["result"]["users"]] == ["online"]

@@ -1,6 +1,7 @@
 """Endpoints of the tests' own, and a REST surface of them: what every endpoint gets from its declaration."""
 
 import sys
+from typing import cast
 
 import httpx
 import msgspec
@@ -24,6 +25,7 @@ from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, Params, RateLimit, endpoint, endpoints_of
 from palaver.gateway.rest.errors import Failure, Forbidden
 from palaver.gateway.rest.query import page
+from palaver.gateway.role import Gateway
 from tests.gateway.rest import Client
 
 
@@ -149,7 +151,9 @@ async def status(call: Call) -> Answer:
 
 def surface(client: Client) -> Client:
     """These endpoints over the node of a running API."""
-    rest = RestSurface(client.node, endpoints_of(sys.modules[__name__]), Admission(client.node.config))
+    endpoints = endpoints_of(sys.modules[__name__])
+    gateway = cast(Gateway, client.node.roles["gateway"])
+    rest = RestSurface(client.node, endpoints, Admission(client.node.config), gateway.presence)
     app = Starlette(routes=[Route("/api/v1/{path:path}", rest)])
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://chat.example.org/api/v1/")
     found = Client(http, client.node)

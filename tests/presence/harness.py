@@ -1,24 +1,31 @@
-"""A presence service over the embedded live port, with a small auth service beside it and a clock that tests turn."""
+"""Presence services over the embedded live port, with gateways and a small auth service beside them, and a clock that
+tests turn."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
 
 from palaver.access import USERS_CHANGED, Access
-from palaver.api import Auth
+from palaver.api import Auth, Presence
 from palaver.blobs import Blobs
 from palaver.config import Config
 from palaver.database import Database
 from palaver.errors import InvalidInput, Unavailable, UserNotFound
 from palaver.events import user_actor
+from palaver.gateway.ddp.connection import Connection
+from palaver.gateway.presence_reports import PresenceReports
+from palaver.gateway.session import Session
+from palaver.ids import encode_subject_token
 from palaver.live.embedded import EmbeddedLive
 from palaver.log.embedded import EmbeddedLog
 from palaver.node import Node
 from palaver.presence.role import PresenceService
 from palaver.v1.auth_pb2 import (
     DocumentsReply,
+    Empty,
     GetPolicyReply,
     GetPolicyRequest,
     GetUsersRequest,
@@ -26,11 +33,12 @@ from palaver.v1.auth_pb2 import (
     UserReply,
 )
 from palaver.v1.presence_pb2 import (
-    ConnectRequest,
-    DisconnectRequest,
+    AWAY,
+    OFFLINE,
+    ONLINE,
     GetPresenceRequest,
     PresenceChanged,
-    SetConnectionStatusRequest,
+    ReportStatusesRequest,
     SetStatusRequest,
     Status,
     UserPresence,
@@ -112,8 +120,49 @@ class Clock:
         return self.now
 
 
+class Gateway:
+    """A gateway as far as presence knows one: its reports, and sessions without sockets."""
+
+    def __init__(self, name: str, world: "World") -> None:
+        node = world.make_node(name)
+        node.services.presence = cast(Presence, world)
+        self.reports = PresenceReports(node, lambda: sum(len(s.connections) for s in self.sessions.values()))
+        self.sessions: dict[str, Session] = {}
+        self.sockets: dict[tuple[str, str], SimpleNamespace] = {}
+
+    def connect(self, user: str, name: str) -> None:
+        session = self.sessions.setdefault(user, Session(user))
+        socket = self.sockets[user, name] = SimpleNamespace(status=ONLINE)
+        session.connections.append(cast(Connection, socket))
+        self.reports.on_connections_changed(session)
+
+    def disconnect(self, user: str, name: str) -> None:
+        session = self.sessions[user]
+        session.connections.remove(cast(Connection, self.sockets.pop((user, name))))
+        if not session.connections:
+            del self.sessions[user]
+        self.reports.on_connections_changed(session)
+
+    def say(self, user: str, name: str, status: "Status.ValueType") -> None:
+        self.sockets[user, name].status = status
+        self.reports.on_connections_changed(self.sessions[user])
+
+    def status(self, user: str) -> "Status.ValueType":
+        """The best of the user's sockets here."""
+        statuses = [socket.status for (who, _), socket in self.sockets.items() if who == user]
+        return ONLINE if ONLINE in statuses else AWAY if statuses else OFFLINE
+
+    async def report(self) -> None:
+        """Says all that is due, whether it failed before or not."""
+        for _ in range(1 + len(self.reports._due) // 100):
+            await self.reports._send()
+
+
 class World:
-    """One live port and one auth; presence processes come and go."""
+    """One live port and one auth; presence processes and gateways come and go.
+
+    To the gateways it is the way to presence: a call reaches one of the processes, as a test says.
+    """
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -121,48 +170,77 @@ class World:
         self.log = EmbeddedLog()
         self.auth = SmallAuth(self.live)
         self.told: list[UserPresence] = []
-        self.node: Node
-        self.presence: PresenceService
+        self.replicas: dict[str, PresenceService] = {}
+        self.nodes: dict[str, Node] = {}
+        self.gateways: dict[str, Gateway] = {}
 
-    async def start(self) -> None:
+    @property
+    def presence(self) -> PresenceService:
+        """The process that takes the calls."""
+        return next(iter(self.replicas.values()))
+
+    @property
+    def node(self) -> Node:
+        return next(iter(self.nodes.values()))
+
+    def make_node(self, name: str) -> Node:
+        return Node(Config(node_id=name), cast(Database, None), self.log, self.live, cast(Blobs, None))
+
+    async def start(self, name: str = "presence 1") -> None:
         """Starts a presence process."""
-        node = Node(Config(node_id="presence 1"), cast(Database, None), self.log, self.live, cast(Blobs, None))
+        node = self.make_node(name)
         node.services.auth = cast(Auth, self.auth)
         node.access = Access(node.services.auth, self.log, self.live)
         await node.access.reload()
-        self.node, self.presence = node, PresenceService(node, self.clock)
-        await self.presence.open()
+        presence = PresenceService(node, self.clock)
+        await presence.open()
+        self.nodes[name], self.replicas[name] = node, presence
 
-    async def crash(self) -> None:
-        """Ends the process: its tasks and its memory go, the live port stays."""
-        for task in list(self.node._tasks):
+    async def crash(self, name: str = "presence 1") -> None:
+        """Ends a process: its tasks and its memory go, the live port stays."""
+        node, presence = self.nodes.pop(name), self.replicas.pop(name)
+        for task in list(node._tasks):
             task.cancel()
-        await self.presence.close()
+        await presence.close()
+
+    def gateway(self, name: str = NODE) -> Gateway:
+        if name not in self.gateways:
+            self.gateways[name] = Gateway(name, self)
+        return self.gateways[name]
+
+    async def report_statuses(self, request: ReportStatusesRequest) -> Empty:
+        """What gateways call."""
+        return await self.presence.report_statuses(request)
 
     async def settle(self) -> None:
-        """Waits until everything is told."""
-        await self.presence.drain()
-        assert self.node.failure is None
+        """Waits until everything is reported and told."""
+        for gateway in self.gateways.values():
+            await gateway.report()
+        for name, presence in self.replicas.items():
+            await presence.drain()
+            assert self.nodes[name].failure is None
 
     async def connect(self, user: str, connection: str = "c1", node: str = NODE) -> None:
-        await self.presence.connect(ConnectRequest(node_id=node, connection_id=connection, user_id=user))
+        self.gateway(node).connect(user, connection)
+        await self.gateway(node).report()
 
     async def disconnect(self, user: str, connection: str = "c1", node: str = NODE) -> None:
-        await self.presence.disconnect(DisconnectRequest(node_id=node, connection_id=connection, user_id=user))
+        self.gateway(node).disconnect(user, connection)
+        await self.gateway(node).report()
 
     async def say(self, user: str, status: Status.ValueType, connection: str = "c1", node: str = NODE) -> None:
-        await self.presence.set_connection_status(
-            SetConnectionStatusRequest(node_id=node, connection_id=connection, user_id=user, status=status)
-        )
+        self.gateway(node).say(user, connection, status)
+        await self.gateway(node).report()
 
     async def choose(self, user: str, status: str | None = None, text: str | None = None, actor: str = "") -> None:
         await self.presence.set_status(
             SetStatusRequest(actor=user_actor(actor or user), user_id=user, status=status, status_text=text)
         )
 
-    async def see(self, *users: str) -> dict[str, UserPresence]:
+    async def see(self, *users: str, replica: str = "") -> dict[str, UserPresence]:
         """What get_presence says."""
-        reply = await self.presence.get_presence(GetPresenceRequest(user_ids=users))
+        presence = self.replicas[replica] if replica else self.presence
+        reply = await presence.get_presence(GetPresenceRequest(user_ids=users))
         return {user.user_id: user for user in reply.users}
 
     async def hear(self) -> list[tuple[str, int, str]]:
@@ -171,29 +249,43 @@ class World:
         told, self.told = self.told, []
         return [(user.user_id, user.status, user.status_text) for user in told]
 
-    async def lease(self, node: str = "gateway_201_2eexample", seconds: float = 15) -> None:
-        """What a gateway does every few seconds. The default is NODE, encoded."""
-        await self.live.put(f"presence.nodes.{node}", b"", seconds)
+    def mark_key(self, user: str, node: str = NODE) -> str:
+        token = encode_subject_token(self.gateway(node).reports.node_id)
+        return f"presence.users.{encode_subject_token(user)}.{token}"
 
-    async def marks(self) -> dict[str, bytes]:
-        return await self.live.list("presence.users")
+    async def marks(self) -> dict[str, str]:
+        """What the live port knows, without the revisions."""
+        return {key: value.decode().split(" ")[0] for key, value in (await self.live.list("presence.users")).items()}
 
-    async def pass_time(self, seconds: float) -> None:
-        """Lets the time pass, and the presence process look at the nodes."""
-        self.clock.now += seconds
-        await self.presence.check()
+    async def pass_time(self, seconds: float, *, living: Collection[str] | None = None) -> None:
+        """Lets the time pass, living gateways (None: all) keep their leases, and the presence processes look."""
+        while seconds > 0:
+            self.clock.now += min(5, seconds)
+            seconds -= 5
+            for name, gateway in self.gateways.items():
+                if living is None or name in living:
+                    with suppress(Unavailable):
+                        await gateway.reports.keep_lease()
+                    await gateway.report()
+            for presence in self.replicas.values():
+                with suppress(Unavailable):
+                    await presence.check()
+                for _ in range(2):
+                    await presence.check_doubts()
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    """An empty world with a presence process in it."""
+async def world(replicas: int = 1) -> AsyncIterator[World]:
+    """An empty world with presence processes in it."""
     world = World()
-    await world.live.subscribe("presence", lambda message: world.told.append(PresenceChanged.FromString(message).user))
+    await world.live.subscribe("presence", lambda message: world.told.extend(PresenceChanged.FromString(message).users))
     for user_id in ("Alice", "Bob", "rocket.cat"):
         world.auth.add(user_id)
     world.auth.add("Root", roles=["admin"])
-    await world.start()
+    for number in range(1, replicas + 1):
+        await world.start(f"presence {number}")
     try:
         yield world
     finally:
-        await world.crash()
+        for name in list(world.replicas):
+            await world.crash(name)

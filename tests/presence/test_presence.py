@@ -6,14 +6,16 @@ import pytest
 
 from palaver.errors import InvalidInput, LoginRequired, NotAllowed, UserNotFound
 from palaver.events import SYSTEM
+from palaver.presence.picture import ENDED_SECONDS
 from palaver.v1.auth_pb2 import Empty
 from palaver.v1.presence_pb2 import (
     AWAY,
     BUSY,
     OFFLINE,
     ONLINE,
-    ConnectRequest,
+    ReportStatusesRequest,
     SetStatusRequest,
+    StatusReport,
     UserPresence,
 )
 from tests.presence.harness import NODE, World
@@ -40,12 +42,9 @@ async def test_only_the_last_connection_leaving_is_told(world: World) -> None:
     await world.connect("Alice", "c1")
     await world.connect("Alice", "c2")
     await world.connect("Alice", "c3", node="another")
-    await world.connect("Alice", "c3", node="another")
     assert await world.hear() == [("Alice", ONLINE, "")]
     await world.disconnect("Alice", "c1")
     await world.disconnect("Alice", "c3", node="another")
-    await world.disconnect("Alice", "c3", node="another")
-    await world.disconnect("Alice", "c3")  # of another node
     assert await world.hear() == []
     assert (await world.see("Alice"))["Alice"].status == ONLINE
     await world.disconnect("Alice", "c2")
@@ -53,20 +52,20 @@ async def test_only_the_last_connection_leaving_is_told(world: World) -> None:
     assert await world.see() == {}
 
 
-async def test_what_is_not_known_is_left_alone(world: World) -> None:
-    await world.disconnect("Alice")
-    await world.say("Alice", AWAY)
-    await world.connect("Bob")
-    await world.say("Bob", AWAY, "c2")
-    assert await world.hear() == [("Bob", ONLINE, "")]
-
-
-@pytest.mark.parametrize("missing", ["node_id", "connection_id", "user_id"])
-async def test_a_connection_needs_its_names(world: World, missing: str) -> None:
-    request = ConnectRequest(node_id=NODE, connection_id="c1", user_id="Alice")
-    request.ClearField(missing)  # type: ignore[arg-type]
+@pytest.mark.parametrize("number", range(6))
+async def test_what_is_no_report(world: World, number: int) -> None:
+    request = [
+        ReportStatusesRequest(reports=[StatusReport(user_id="Alice", status=ONLINE, revision=1)]),
+        ReportStatusesRequest(node_id=NODE, reports=[StatusReport(status=ONLINE, revision=1)]),
+        ReportStatusesRequest(node_id=NODE, reports=[StatusReport(user_id="Alice", status=ONLINE)]),
+        ReportStatusesRequest(node_id=NODE, reports=[StatusReport(user_id="Alice", status=ONLINE, revision=-1)]),
+        ReportStatusesRequest(node_id=NODE, reports=[StatusReport(user_id="Alice", status=BUSY, revision=1)]),
+        ReportStatusesRequest(
+            node_id=NODE, reports=[StatusReport(user_id="Bob", status=ONLINE, revision=1), StatusReport(revision=1)]
+        ),
+    ][number]
     with pytest.raises(InvalidInput):
-        await world.presence.connect(request)
+        await world.presence.report_statuses(request)
     assert await world.see() == {}
 
 
@@ -86,27 +85,21 @@ async def test_idle_clients(world: World) -> None:
     assert await world.hear() == [("Alice", ONLINE, "")]
 
 
-@pytest.mark.parametrize("status", [OFFLINE, BUSY])
-async def test_a_connection_is_online_or_away(world: World, status: int) -> None:
-    await world.connect("Alice")
-    with pytest.raises(InvalidInput) as caught:
-        await world.say("Alice", status)  # type: ignore[arg-type]
-    assert caught.value.error_code == "error-invalid-status"
-
-
 async def test_what_changed_and_changed_back_is_not_told(world: World) -> None:
+    gateway = world.gateway()
     await world.connect("Alice", "c1")
     await world.hear()
-    await world.disconnect("Alice", "c1")
-    await world.connect("Alice", "c2")
+    gateway.disconnect("Alice", "c1")
+    gateway.connect("Alice", "c2")
+    gateway.connect("Bob", "c1")
+    gateway.disconnect("Bob", "c1")
     assert await world.hear() == []
-    await world.connect("Bob")
-    await world.disconnect("Bob")
-    assert await world.hear() == []
+    assert list(await world.marks()) == [world.mark_key("Alice")]
 
 
 async def test_a_choice_wins_while_connected(world: World) -> None:
     await world.connect("Alice")
+    assert await world.hear() == [("Alice", ONLINE, "")]
     await world.choose("Alice", "busy", "in a meeting")
     assert await world.hear() == [("Alice", BUSY, "in a meeting")]
     await world.choose("Alice", "busy", "in a meeting")
@@ -194,12 +187,12 @@ async def test_users_are_loaded_together_and_once(world: World) -> None:
     names = [f"user {number}" for number in range(500)]
     for name in names:
         world.auth.add(name)
-        await world.connect(name)
+        world.gateway().connect(name, "c1")
     assert len(await world.hear()) == 500
     assert len(world.auth.asked) < 5
     world.auth.asked.clear()
     for name in names:
-        await world.connect(name, "c2")
+        await world.connect(name, "c2", node="another")
         await world.disconnect(name, "c1")
     await world.see(*names)
     assert await world.hear() == []
@@ -270,17 +263,25 @@ async def test_the_workspace_may_want_no_telling(world: World) -> None:
 
 
 async def test_the_connections_of_each_node(world: World) -> None:
+    async def list_nodes() -> tuple[list[int], int]:
+        for gateway in (first, second):
+            await gateway.reports.keep_lease()
+        reply = await world.presence.list_connections(Empty())
+        connections = {node.node_id: node.connections for node in reply.nodes}
+        return [connections.pop(gateway.reports.node_id) for gateway in (first, second)], reply.users
+
+    first, second = world.gateway(), world.gateway("another")
     await world.connect("Alice", "c1")
     await world.connect("Alice", "c2")
     await world.connect("Bob", "c1", node="another")
-    reply = await world.presence.list_connections(Empty())
-    assert {node.node_id: node.connections for node in reply.nodes} == {NODE: 2, "another": 1}
-    assert reply.users == 2
+    assert await list_nodes() == ([2, 1], 2)
     await world.disconnect("Alice", "c1")
     await world.disconnect("Bob", "c1", node="another")
+    assert await list_nodes() == ([1, 0], 1)
+    await world.live.put("presence.nodes.stranger", b"not a number", 60)
+    await second.reports.close()
     reply = await world.presence.list_connections(Empty())
-    assert {node.node_id: node.connections for node in reply.nodes} == {NODE: 1, "another": 0}
-    assert reply.users == 1
+    assert [node.node_id for node in reply.nodes] == [first.reports.node_id]
 
 
 async def test_nothing_is_kept_of_those_who_left(world: World) -> None:
@@ -291,7 +292,14 @@ async def test_nothing_is_kept_of_those_who_left(world: World) -> None:
         await world.say(user, AWAY)
         await world.disconnect(user)
 
-    await asyncio.gather(*map(visit, ["Alice", "Bob", "rocket.cat"]))
-    await world.settle()
-    assert world.presence._connections.people == {}
+    for _ in range(3):
+        await asyncio.gather(*map(visit, ["Alice", "Bob", "rocket.cat"]))
+        await world.settle()
+        await world.pass_time(20)
+    assert list((await world.marks()).values()) == ["offline"] * 3
+    await world.pass_time(ENDED_SECONDS)
+    picture = world.presence._picture
+    assert (picture.people, picture.gateways, len(picture._ended)) == ({}, {}, 0)
     assert await world.marks() == {}
+    (gateway,) = world.gateways.values()
+    assert (gateway.reports._said, gateway.reports._due) == ({}, {})

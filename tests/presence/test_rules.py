@@ -50,3 +50,20 @@ def test_what_a_stored_choice_means(stored: object, choice: Status.ValueType) ->
 
 def test_every_status_has_one_name() -> None:
     assert {rules.chosen(name) for name in rules.NAMES.values()} == set(rules.NAMES) == set(Status.values())
+
+
+@pytest.mark.parametrize(
+    ("report", "known", "newer"),
+    [
+        ((2, ONLINE), (1, OFFLINE), True),
+        ((1, OFFLINE), (2, ONLINE), False),
+        ((1, ONLINE), (1, ONLINE), False),
+        ((1, OFFLINE), (1, OFFLINE), False),
+        ((1, OFFLINE), (1, AWAY), True),
+        ((1, AWAY), (1, OFFLINE), False),
+    ],
+)
+def test_which_report_counts(
+    report: tuple[int, Status.ValueType], known: tuple[int, Status.ValueType], newer: bool
+) -> None:
+    assert rules.is_newer(*report, *known) == newer

@@ -15,13 +15,12 @@ from palaver.v1.presence_pb2 import (
     BUSY,
     OFFLINE,
     ONLINE,
-    ConnectRequest,
-    DisconnectRequest,
     GetPresenceRequest,
     PresenceChanged,
-    SetConnectionStatusRequest,
+    ReportStatusesRequest,
     SetStatusRequest,
     Status,
+    StatusReport,
     UserPresence,
 )
 from tests.auth.helpers import create_user, set_setting, update_user
@@ -36,7 +35,7 @@ class Told:
         self._changed = asyncio.Event()
 
     def __call__(self, message: bytes) -> None:
-        self.users.append(PresenceChanged.FromString(message).user)
+        self.users.extend(PresenceChanged.FromString(message).users)
         self._changed.set()
 
     async def next(self) -> tuple[str, Status.ValueType, str]:
@@ -72,15 +71,19 @@ async def see(presence: Presence, user_id: str) -> UserPresence:
     return user
 
 
+async def report(presence: Presence, user_id: str, status: Status.ValueType, revision: int) -> None:
+    reports = [StatusReport(user_id=user_id, status=status, revision=revision)]
+    await presence.report_statuses(ReportStatusesRequest(node_id="gateway", reports=reports))
+
+
 async def test_a_day_of_a_user(running: RunningServices, presence: Presence, told: Told) -> None:
     user_id = (await create_user(running.services.auth, "alice"))["_id"]
     me = user_actor(user_id)
     assert (await see(presence, user_id)).status == OFFLINE
-    connection = {"node_id": "gateway", "connection_id": "c1", "user_id": user_id}
-    await presence.connect(ConnectRequest(**connection))
+    await report(presence, user_id, ONLINE, 1)
     assert (await see(presence, user_id)).status == ONLINE
     assert await told.next() == ("alice", ONLINE, "")
-    await presence.set_connection_status(SetConnectionStatusRequest(status=AWAY, **connection))
+    await report(presence, user_id, AWAY, 2)
     assert await told.next() == ("alice", AWAY, "")
     await presence.set_status(SetStatusRequest(actor=me, status="busy", status_text="in a meeting"))
     assert await told.next() == ("alice", BUSY, "in a meeting")
@@ -95,9 +98,11 @@ async def test_a_day_of_a_user(running: RunningServices, presence: Presence, tol
     assert await told.next() == ("alice", BUSY, "of the admin")
     await presence.set_status(SetStatusRequest(actor=user_actor(ADMIN_ID), user_id=user_id, status="online"))
     assert await told.next() == ("alice", AWAY, "of the admin")
+    await running.node.live.put("presence.nodes.gateway", b"3", 60)
     reply = await presence.list_connections(Empty())
-    assert [(node.node_id, node.connections) for node in reply.nodes] == [("gateway", 1)]
-    await presence.disconnect(DisconnectRequest(**connection))
+    assert [(node.node_id, node.connections) for node in reply.nodes] == [("gateway", 3)]
+    assert reply.users == 1
+    await report(presence, user_id, OFFLINE, 3)
     assert await told.next() == ("alice", OFFLINE, "of the admin")
     assert list((await presence.get_presence(GetPresenceRequest())).users) == []
     assert told.users == []
@@ -123,7 +128,7 @@ async def test_an_admin_may_stop_the_telling(running: RunningServices, presence:
     user_id = (await create_user(running.services.auth, "alice"))["_id"]
     await set_setting(running.services.auth, "Troubleshoot_Disable_Presence_Broadcast", True)
     await asyncio.sleep(0.1)
-    await presence.connect(ConnectRequest(node_id="gateway", connection_id="c1", user_id=user_id))
+    await report(presence, user_id, ONLINE, 1)
     await asyncio.sleep(0.1)
     assert told.users == []
     assert (await see(presence, user_id)).status == ONLINE

@@ -19,6 +19,7 @@ from palaver.v1.event_pb2 import Actor
 if TYPE_CHECKING:
     from palaver.gateway.ddp.connection import Connection
     from palaver.gateway.ddp.method import Method
+    from palaver.gateway.presence_reports import PresenceReports
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Call:
     access: Access
     config: Config
     admission: Admission
+    presence: "PresenceReports"  # what this gateway says of its users
     user: User | None = None
     hashed_token: str = ""
     token: str = ""

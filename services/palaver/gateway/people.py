@@ -19,14 +19,14 @@ from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.fanout import Room, Rooms
 from palaver.gateway.feeds import Feeds
 from palaver.gateway.once import Once
+from palaver.gateway.presence_reports import PresenceReports
 from palaver.gateway.session import MY_MESSAGES, NEEDS_ROOMS, NOTIFY_USER_BITS, Session
 from palaver.gateway.state import RoomStates
-from palaver.ids import encode_subject_token
 from palaver.node import Node
 from palaver.v1.auth_pb2 import CheckLoginRequest, GetUserHeadsRequest, ListUserEventsRequest
 from palaver.v1.event_pb2 import Event
 from palaver.v1.messaging_pb2 import ListJoinsRequest, ListMembershipsRequest
-from palaver.v1.presence_pb2 import ConnectRequest, DisconnectRequest
+from palaver.v1.presence_pb2 import ONLINE
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +35,17 @@ CLOSED = Counter("palaver_logins_ended_total", "Connections closed because their
 
 _USER_DATA = NOTIFY_USER_BITS["userData"]
 _ATTEMPTS = 10
-_LEASE_SECONDS = 15.0
 _FORCE_LOGOUT = NOTIFY_USER_BITS["force_logout"]
 
 
 class People:
     """Sessions by user id."""
 
-    def __init__(self, node: Node, rooms: Rooms, states: RoomStates) -> None:
+    def __init__(self, node: Node, rooms: Rooms, states: RoomStates, reports: PresenceReports) -> None:
         self._node = node
         self._rooms = rooms
         self._states = states
+        self._reports = reports
         self._sessions: dict[str, Session] = {}
         self._feeds = Feeds(
             node,
@@ -58,20 +58,6 @@ class People:
         self._joins_as_of = 0
         self.on_roles_changed: Callable[[str], None] = lambda user_id: None
 
-    async def keep_lease(self) -> None:
-        """Says that this node is alive: presence forgets the users of one that says so no longer."""
-        name = f"presence.nodes.{encode_subject_token(self._node.config.node_id)}"
-        await self._node.live.put(name, b"", _LEASE_SECONDS)
-
-    async def run_lease(self) -> None:
-        """The background task that keeps saying it."""
-        while True:
-            await asyncio.sleep(_LEASE_SECONDS / 3)
-            try:
-                await self.keep_lease()
-            except PalaverError as error:
-                logger.warning("could not renew the lease of this node: %s", error)
-
     def find(self, user_id: str) -> Session | None:
         return self._sessions.get(user_id)
 
@@ -79,18 +65,13 @@ class People:
         """A connection has logged in. On failure nobody is logged in on it."""
         if connection.session is not None and connection.session.user_id != user.id:
             await self.detach(connection)
-        is_new = connection.session is None
         session = connection.session or self._add(connection, user)
         connection.user, connection.hashed_token = user, hashed_token
         try:
             await session.following.run(lambda: self._follow(session))
             # The token may have been revoked a moment ago, when nobody here would have heard of it.
             await self.check_login(connection)
-            if not is_new:
-                return
-            await self._node.services.presence.connect(
-                ConnectRequest(node_id=self._node.config.node_id, connection_id=connection.id, user_id=user.id)
-            )
+            self._reports.on_connections_changed(session)
         except BaseException:
             await self.detach(connection)
             raise
@@ -101,6 +82,7 @@ class People:
             session = self._sessions[user.id] = Session(user.id)
             SESSIONS.set(len(self._sessions))
         connection.session = session
+        connection.status = ONLINE
         session.connections.append(connection)
         return session
 
@@ -127,6 +109,7 @@ class People:
         if session is None:
             return
         session.connections.remove(connection)
+        self._reports.on_connections_changed(session)
         connection.notify_events = 0
         self._update_events(session)
         if not session.connections and self._sessions.get(session.user_id) is session:
@@ -136,14 +119,6 @@ class People:
                 await session.follow.stop()
         if not session.events & NEEDS_ROOMS:
             await self._leave_rooms(session)
-        try:
-            await self._node.services.presence.disconnect(
-                DisconnectRequest(
-                    node_id=self._node.config.node_id, connection_id=connection.id, user_id=session.user_id
-                )
-            )
-        except PalaverError as error:
-            logger.warning("presence was not told that a connection of %s is gone: %s", session.user_id, error)
 
     async def hear(self, connection: Connection, bits: int) -> None:
         """The connection wants these of its user's events; returns when every later one will reach it."""

@@ -14,6 +14,7 @@ from palaver.gateway.ddp.streams import Streams
 from palaver.gateway.fanout import Room, Rooms, tell_my_messages
 from palaver.gateway.following import Following
 from palaver.gateway.people import People
+from palaver.gateway.presence_reports import PresenceReports
 from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.rest.endpoint import endpoints_of
 from palaver.gateway.state import RoomStates
@@ -41,21 +42,24 @@ class Gateway:
         self._node = node
         self.rooms = Rooms(node, self._on_room_event)
         self.states = RoomStates(node)
-        self.people = People(node, self.rooms, self.states)
+        self.presence = PresenceReports(node, lambda: len(self.ddp))
+        self.people = People(node, self.rooms, self.states, self.presence)
         self.streams = Streams(node, self.rooms, self.people)
         self.people.on_roles_changed = self.streams.recheck_all
         known_methods = methods_of(*methods.METHOD_MODULES)
         admission = Admission(node.config)
         self.following = Following(node, self.rooms, self.people)
-        self.ddp = DdpServer(node, self.streams, self.people, self.following, known_methods, admission)
+        self.ddp = DdpServer(node, self.streams, self.people, self.following, known_methods, admission, self.presence)
         endpoints = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
-        self.app = build_app(node, RestSurface(node, endpoints, admission, known_methods), self.ddp)
+        rest_surface = RestSurface(node, endpoints, admission, self.presence, known_methods)
+        self.app = build_app(node, rest_surface, self.ddp)
 
     async def open(self) -> None:
         self._node.access.on_change(self._on_policy_event)
         await self.following.open()
-        await self.people.keep_lease()
-        self._node.spawn(self.people.run_lease(), "lease of this node")
+        await self.presence.keep_lease()
+        self._node.spawn(self.presence.run_lease(), "lease of this node")
+        self._node.spawn(self.presence.run(), "presence reports")
         await self.streams.open()
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 
@@ -63,7 +67,7 @@ class Gateway:
         await self.ddp.drain(self._node.config.drain_seconds)
 
     async def close(self) -> None:
-        return None
+        await self.presence.close()
 
     def _on_room_event(self, room: Room, event: Event) -> None:
         """The table of what each event of a room means to the sockets here. In order, once."""

@@ -10,6 +10,9 @@ from typing import Protocol
 OnMessage = Callable[[bytes], None]
 """Must return quickly and not raise."""
 
+OnGap = Callable[[], None]
+"""Called when messages may have been missed, and keys and leases lost: the connection was."""
+
 
 class Subscription(Protocol):
     async def stop(self) -> None: ...
@@ -42,3 +45,6 @@ class Live(Protocol):
 
     async def list(self, prefix: str) -> dict[str, bytes]:
         """The keys that are `prefix` or lie below it (a dotted path; "" is all), with their values."""
+
+    def on_gap(self, callback: OnGap) -> None:
+        """Registers who must look for what was missed, after every connection that was lost and is back."""

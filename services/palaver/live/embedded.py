@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from palaver.live import OnMessage, Subscription
+from palaver.live import OnGap, OnMessage, Subscription
 from palaver.live.subjects import check_pattern, check_subject, is_below, tell
 
 
@@ -136,6 +136,9 @@ class EmbeddedLive:
         if prefix:
             check_subject(prefix)
         return {key: value for key, value in self._keys.list().items() if is_below(key, prefix)}
+
+    def on_gap(self, callback: OnGap) -> None:
+        """Nothing is missed here: the callback is never called."""
 
     def remove(self, subscription: "_Subscription") -> None:
         """Called by the subscription itself."""

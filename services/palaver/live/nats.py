@@ -10,6 +10,7 @@ A server that loses its memory frees every lease: what a lease guards must bear 
 
 import asyncio
 import base64
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +18,13 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from palaver.errors import Unavailable
-from palaver.live import OnMessage, Subscription
+from palaver.live import OnGap, OnMessage, Subscription
 from palaver.live.subjects import check_pattern, check_subject, tell
 from palaver.log import connection
 from palaver.log.connection import ApiError, Connection, Interest, NoResponders, parse_reply
 from palaver.log.streams import Subjects, declare, live_streams
+
+logger = logging.getLogger(__name__)
 
 _NOT_FOUND = 10037
 _WRONG_LAST_SEQUENCE = 10071, 10164
@@ -40,7 +43,8 @@ class NatsLive:
         self._streams = live_streams(workspace)
         self._lease_stream, self._key_stream = (stream.name for stream in self._streams)
         self._replicas = replicas
-        self._connection = Connection(url, "live", on_gap=lambda: None, on_reconnect=self._declare)
+        self._connection = Connection(url, "live", on_gap=self._tell_gap, on_reconnect=self._declare)
+        self._on_gap: list[OnGap] = []
         # The revision at which this process wrote a lease last: renewing it is one message.
         self._revisions: dict[tuple[str, str], int] = {}
 
@@ -59,6 +63,17 @@ class NatsLive:
 
     async def _declare(self) -> None:
         await declare(self._connection, self._streams, self._replicas)
+
+    def on_gap(self, callback: OnGap) -> None:
+        """Registers a callback for reconnects and for messages that NATS or its client dropped."""
+        self._on_gap.append(callback)
+
+    def _tell_gap(self) -> None:
+        for callback in self._on_gap:
+            try:
+                callback()
+            except Exception:
+                logger.exception("a subscriber failed on a gap")
 
     # -- telling -------------------------------------------------------------------------------------------------------
 

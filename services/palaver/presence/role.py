@@ -1,56 +1,55 @@
-"""The presence service: keeps in memory who is connected to which node, and tells what others see of it.
+"""The presence service: knows who is connected to which gateway, and tells what others see of it.
 
-Called by the gateway (connections, idle clients, a user's choice) and by whoever shows presence. `rules.py` says what
-is seen, `connections.py` remembers, `settling.py` tells, and this file answers.
+Called by gateways (their users' states, a user's choice) and by whoever shows presence. Any number of processes play
+it side by side; any of them takes any call, and each may die at any moment. `rules.py` says what is seen and which
+report counts, `picture.py` remembers, `sharing.py` keeps the processes' pictures the same, `telling.py` tells the
+others, `gateways.py` notices lost gateways, and this file answers.
 
-**Lost nodes.** A gateway keeps the live key `presence.nodes.<node>` (LEASE_SECONDS, put again every CHECK_SECONDS).
-When it has not been seen for that long, the node's users are seen as gone, until the key is back or FORGET_SECONDS
-have passed. A node whose key was never seen (the only one of an embedded server) is never lost. Marks of (user, node)
-in the live port let a new presence process begin with what the last one knew.
+A report is answered when it has been told and kept; the gateway repeats what is not answered, to whichever process.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 from prometheus_client import Gauge
 
 from palaver.access import USERS_CHANGED
-from palaver.database import Document
-from palaver.errors import InvalidInput, Unavailable
-from palaver.ids import decode_subject_token
+from palaver.errors import InvalidInput, PalaverError
+from palaver.ids import new_id
 from palaver.live import Subscription
 from palaver.node import Node
-from palaver.presence import rules
-from palaver.presence.connections import Connections, NodeEntry, Person
-from palaver.presence.settling import MARK_SECONDS, MARKS, Settling
-from palaver.v1.auth_pb2 import Empty, GetUsersRequest, SetUserStatusRequest
+from palaver.presence.gateways import Gateways
+from palaver.presence.picture import GatewayEntry, Person, Picture, facts_of
+from palaver.presence.sharing import Sharing
+from palaver.presence.telling import Telling
+from palaver.v1.auth_pb2 import Empty, SetUserStatusRequest
 from palaver.v1.presence_pb2 import (
     AWAY,
+    OFFLINE,
     ONLINE,
-    ConnectRequest,
-    DisconnectRequest,
     GetPresenceReply,
     GetPresenceRequest,
     ListConnectionsReply,
-    SetConnectionStatusRequest,
+    ReportStatusesRequest,
     SetStatusRequest,
+    StatusReport,
 )
 
 logger = logging.getLogger(__name__)
 
-USERS = Gauge("palaver_presence_users", "Users with a connection")
-CONNECTIONS = Gauge("palaver_presence_connections", "Connections that have logged in")
+USERS = Gauge("palaver_presence_users", "Users with a connection anywhere, as this presence process knows")
 
-LEASES = "presence.nodes"
-LEASE_SECONDS = 15.0
 CHECK_SECONDS = 5.0
-FORGET_SECONDS = 3600.0
+DOUBT_SECONDS = 1.0
+REPEAT_SECONDS = 60.0
+"""By then every gateway has said again what the live port may have forgotten."""
 _EMPTY = Empty()
 _YIELD_EVERY = 500
+_BATCH = 256
+_LOADING_PAUSE_SECONDS = 0.05
 
 
 def build(node: Node) -> "PresenceService":
@@ -63,63 +62,66 @@ class PresenceService:
     def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
         self._node = node
         self._clock = clock
-        self._connections = Connections()
-        self._settling = Settling(node, self._connections)
-        self._check = asyncio.Event()
-        self._remarking: list[Person] = []
-        self._remarks_each = 0
-        self._remarked_at = clock()
+        replica_id = new_id()
+        self._picture = Picture(clock)
+        self._telling = Telling(node, self._picture, replica_id)
+        self._sharing = Sharing(node, self._picture, replica_id, self._telling.doubt)
+        self._gateways = Gateways(node.live, self._picture, clock)
         self._was_telling = True
+        self._to_load = asyncio.Event()
+        self._has_gap = False
+        self._forget_absent_at: float | None = None
         self._subscription: Subscription | None = None
 
     async def open(self) -> None:
-        """Takes over what an earlier process knew, and begins to tell."""
+        """Takes over what other processes know, and begins to tell."""
+        self._node.live.on_gap(self._on_gap)
         self._subscription = await self._node.live.subscribe(USERS_CHANGED, self._on_user_changed)
-        await self._restore()
-        self._node.spawn(self._settling.run(), "presence settling")
+        await self._telling.open()
+        await self._sharing.open()
+        self._node.spawn(self._telling.run(), "presence telling")
+        self._node.spawn(self._run_loading(), "presence loading")
+        self._to_load.set()  # whoever is there already will be asked for
         self._node.spawn(self._run_checks(), "presence checks")
-        people, nodes = self._connections.people, self._connections.nodes
-        USERS.set_function(lambda: sum(map(_is_connected, list(people.values()))))
-        CONNECTIONS.set_function(lambda: sum(node.connections for node in list(nodes.values())))
+        self._node.spawn(self._run_doubts(), "presence doubts")
+        USERS.set_function(lambda: self._picture.connected_users)
 
     async def drain(self) -> None:
         """Returns when everything is told that has happened so far."""
-        await self._settling.idle.wait()
+        await self._telling.idle.wait()
 
     async def close(self) -> None:
         """Leaves the marks: they are of connections that stay."""
+        await self._sharing.close()
+        await self._telling.close()
         if self._subscription is not None:
             await self._subscription.stop()
 
-    # -- connections -------------------------------------------------------------------------------------------------
+    # -- what gateways say -------------------------------------------------------------------------------------------
 
-    async def connect(self, request: ConnectRequest) -> Empty:
-        """Answers before anybody is told: this is on the way of every login."""
-        node_id, connection_id, user_id = request.node_id, request.connection_id, request.user_id
-        if not (node_id and connection_id and user_id):
-            raise InvalidInput("A connection has a node, an id and a user")
-        if node_id not in self._connections.nodes:
-            self._check.set()  # a lease that is not seen at once could end unseen
-        person = self._connections.connect(node_id, connection_id, user_id)
-        if person is not None:
-            self._settling.add(person)
+    async def report_statuses(self, request: ReportStatusesRequest) -> Empty:
+        """Late reports are left out without a word."""
+        if not request.node_id:
+            raise InvalidInput("A report comes from a node")
+        for report in request.reports:
+            if not report.user_id or report.revision < 1 or report.status not in (ONLINE, AWAY, OFFLINE):
+                raise InvalidInput("A report has a user, a revision and a status", code="error-invalid-status")
+        self._picture.see(request.node_id)
+        await self._take(request.node_id, request.reports)
         return _EMPTY
 
-    async def disconnect(self, request: DisconnectRequest) -> Empty:
-        """Does nothing for a connection that is not known."""
-        person = self._connections.disconnect(request.node_id, request.connection_id, request.user_id)
-        if person is not None:
-            self._settling.add(person)
-        return _EMPTY
-
-    async def set_connection_status(self, request: SetConnectionStatusRequest) -> Empty:
-        """Does nothing for a connection that is not known: it may have gone just now."""
-        if request.status not in (ONLINE, AWAY):
-            raise InvalidInput("A connection is online or away", code="error-invalid-status")
-        person = self._connections.set_status(request.node_id, request.connection_id, request.user_id, request.status)
-        if person is not None:
-            self._settling.add(person)
-        return _EMPTY
+    async def _take(self, node_id: str, reports: Sequence[StatusReport]) -> None:
+        """Adds to the picture, tells everybody, and keeps it in the live port: last, because only then it is known
+        that what was told before has reached the server."""
+        reports = [report for report in reports if not self._picture.is_late(node_id, report)]
+        if not reports:
+            return
+        people = [self._picture.add(node_id, report) for report in reports]
+        await self._sharing.announce(node_id, reports)
+        try:
+            await self._telling.settle(people)
+        finally:
+            await self._sharing.keep(node_id, reports)
 
     # -- what users choose and see -------------------------------------------------------------------------------------
 
@@ -129,140 +131,143 @@ class PresenceService:
         user_id = request.user_id or actor.id
         if user_id != actor.id:
             self._node.access.check(actor, "edit-other-user-info")
-        person = self._connections.people.get(user_id)
-        if person is None or not person.loaded:
-            person = (await self._load([user_id])).get(user_id)  # what others see of them now
+        person = self._picture.people.get(user_id) or Person(user_id)
+        if person.facts is None:
+            await self._telling.load([person])  # what others see of them now
         change = SetUserStatusRequest(actor=request.actor, user_id=user_id)
         if request.HasField("status"):
             change.status = request.status
         if request.HasField("status_text"):
             change.status_text = request.status_text
         reply = await self._node.services.auth.set_user_status(change)
-        person = self._connections.people.get(user_id) or person
-        if person is not None:
-            person.learn(orjson.loads(reply.user))
-            self._settling.add(person)
+        person = self._picture.people.get(user_id) or person
+        person.learn(facts_of(orjson.loads(reply.user)))
+        try:
+            await self._telling.settle([person])
+        except PalaverError as error:
+            logger.warning("could not tell of a user's choice yet: %s", error)
         return _EMPTY
 
     async def get_presence(self, request: GetPresenceRequest) -> GetPresenceReply:
         """The given users, connected or not (unknown ones are left out), or everybody who is not offline."""
-        people = self._connections.people
-        wanted = list(dict.fromkeys(request.user_ids) or people)
-        found = await self._load([id for id in wanted if (person := people.get(id)) is None or not person.loaded])
+        known = self._picture.people
+        if request.user_ids:
+            people = [known.get(user_id) or Person(user_id) for user_id in dict.fromkeys(request.user_ids)]
+        else:
+            people = [person for person in known.values() if person.connected() != OFFLINE]
+        try:
+            await self._telling.load([person for person in people if not person.is_loaded()])
+        except PalaverError:
+            if any(person.facts is None for person in people):
+                raise
         reply = GetPresenceReply()
-        for number, user_id in enumerate(wanted, 1):
-            person = people.get(user_id) or found.get(user_id)
-            if person is not None and person.loaded and (request.user_ids or person.visible()):
-                reply.users.append(person.presence())
+        for number, person in enumerate(people, 1):
+            if person.facts and (request.user_ids or person.visible()):
+                person.show(reply.users.add())
             if number % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return reply
 
     async def list_connections(self, request: Empty) -> ListConnectionsReply:
-        """How many connections each living node has, and how many users there are."""
-        reply = ListConnectionsReply(users=sum(map(_is_connected, self._connections.people.values())))
-        for node in self._connections.nodes.values():
-            if not node.lost:
-                reply.nodes.add(node_id=node.id, connections=node.connections)
+        """How many connections each living gateway has, and how many users there are."""
+        reply = ListConnectionsReply(users=self._picture.connected_users)
+        for node_id, connections in (await self._gateways.list_living()).items():
+            reply.nodes.add(node_id=node_id, connections=connections)
         return reply
 
-    async def _load(self, user_ids: Sequence[str]) -> dict[str, Person]:
-        """Asks auth of these users. Those who are connected learn it; the others are returned as they are: offline."""
-        found: dict[str, Person] = {}
-        if user_ids:
-            reply = await self._node.services.auth.get_users(GetUsersRequest(user_ids=user_ids))
-            for data in reply.documents:
-                document: Document = orjson.loads(data)
-                id = document["_id"]
-                person = self._connections.people.get(id)
-                if person is None:
-                    person = found[id] = Person(id)
-                person.learn(document)
-        return found
-
     def _on_user_changed(self, message: bytes) -> None:
-        person = self._connections.people.get(message.decode(errors="replace"))
+        person = self._picture.people.get(message.decode(errors="replace"))
         if person is not None:
-            self._settling.reload(person)
+            person.stale = True
+            self._telling.add(person)
 
-    # -- nodes that come and go ---------------------------------------------------------------------------------------
+    # -- what nobody calls for -----------------------------------------------------------------------------------------
 
-    async def _restore(self) -> None:
-        """Reads the marks of an earlier process; those of nodes without a lease are of nobody who is still there."""
-        living = await self._list_leases()
-        for key, value in (await self._node.live.list(MARKS)).items():
-            node_id, user_id = map(decode_subject_token, key.removeprefix(MARKS + ".").split("."))
-            status = rules.CHOICES.get(value.decode(errors="replace"))
-            if node_id in living and status in (ONLINE, AWAY):
-                self._connections.restore(node_id, user_id, status)
-                self._connections.node(node_id).seen_at = self._clock()
-            else:
-                await self._node.live.delete(key)
-        for person in self._connections.people.values():
-            self._settling.add(person)
+    async def _run_loading(self) -> None:
+        """Asks auth of everybody who is connected, when it is not known, or not any more: slowly, they are many."""
+        while True:
+            await self._to_load.wait()
+            self._to_load.clear()
+            people = [person for person in self._picture.people.values() if person.connected() != OFFLINE]
+            for start in range(0, len(people), _BATCH):
+                batch = [person for person in people[start : start + _BATCH] if not person.is_loaded()]
+                try:
+                    await self._telling.load(batch)
+                    await self._telling.settle([person for person in batch if person.told_status is not None])
+                except PalaverError as error:
+                    logger.warning("could not load who is connected yet: %s", error)
+                    self._to_load.set()
+                    await asyncio.sleep(DOUBT_SECONDS)
+                    break
+                if batch:
+                    await asyncio.sleep(_LOADING_PAUSE_SECONDS)
+
+    async def _run_doubts(self) -> None:
+        while True:
+            await asyncio.sleep(DOUBT_SECONDS)
+            await self.check_doubts()
+
+    async def check_doubts(self) -> None:
+        """Tells of whom another process should have told, on what the live port and auth say now."""
+        people = self._telling.take_doubts()
+        for start in range(0, len(people), _BATCH):
+            batch = people[start : start + _BATCH]
+            try:
+                for person in batch:
+                    await self._sharing.read_person(person)
+                    person.stale = True
+                await self._telling.settle(batch)
+            except PalaverError as error:
+                logger.warning("could not make sure of the presence of %d users: %s", len(batch), error)
+                for person in batch:
+                    self._telling.doubt(person)
 
     async def _run_checks(self) -> None:
-        """The background task that looks for lost nodes and keeps the marks alive."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._check.wait(), CHECK_SECONDS)
-            self._check.clear()
-            await self.check()
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                await self.check()
+            except PalaverError as error:
+                logger.warning("could not look after the gateways: %s", error)
 
     async def check(self) -> None:
-        """Looks once."""
-        try:
-            self._judge(await self._list_leases())
-        except Unavailable as error:
-            logger.warning("could not look for the leases of nodes: %s", error)
-            # Nobody is lost because nobody can look.
-            nodes = self._connections.nodes.values()
-            self._judge({node.id for node in nodes if node.seen_at is not None and not node.lost})
-        telling = self._settling.is_told()
+        """Looks once: for lost gateways, for what was missed, for what can be forgotten."""
+        telling = self._telling.is_wanted()
         if telling and not self._was_telling:
-            for person in self._connections.people.values():
-                self._settling.add(person)
+            for person in self._picture.people.values():
+                self._telling.add(person)
         self._was_telling = telling
-        self._remark()
-        self._settling.retry()
+        self._picture.forget_ended(lambda person: person.told_status is None or self._telling.is_settled(person))
+        if self._has_gap:
+            self._has_gap = False
+            try:
+                await self._sharing.read_again()
+            except PalaverError:
+                self._has_gap = True
+                raise
+            self._to_load.set()
+        elif self._forget_absent_at is not None and self._clock() >= self._forget_absent_at:
+            await self._sharing.forget_absent()
+            self._forget_absent_at = None
+        for gateway in await self._gateways.list_lost():
+            logger.warning("the gateway %s is lost, with %d users", gateway.id, gateway.users)
+            await self._expire(gateway)
 
-    def _judge(self, living: Container[str]) -> None:
-        now = self._clock()
-        for node in list(self._connections.nodes.values()):
-            if node.id in living:
-                node.seen_at = now
-                if node.lost:
-                    logger.warning("the node %s is back", node.id)
-                    self._set_lost(node, False)
-            elif node.seen_at is None:
-                continue
-            elif now - node.seen_at >= FORGET_SECONDS:
-                for person in self._connections.forget_node(node):
-                    self._settling.add(person)
-            elif now - node.seen_at >= LEASE_SECONDS and not node.lost:
-                logger.warning("the node %s is lost, with %d connections", node.id, node.connections)
-                self._set_lost(node, True)
+    async def _expire(self, gateway: GatewayEntry) -> None:
+        """The users of a lost gateway are gone; if it is alive after all, it will say so again, newer."""
+        reports = []
+        for number, person in enumerate(list(self._picture.people.values()), 1):
+            mark = person.find_mark(gateway.id)
+            if mark is not None and mark.status != OFFLINE:
+                reports.append(StatusReport(user_id=person.id, status=OFFLINE, revision=mark.revision))
+            if number % (10 * _YIELD_EVERY) == 0:
+                await asyncio.sleep(0)
+        for start in range(0, len(reports), _BATCH):
+            await self._take(gateway.id, reports[start : start + _BATCH])
 
-    def _set_lost(self, node: NodeEntry, lost: bool) -> None:
-        node.lost = lost
-        for person in self._connections.list_people_on(node):
-            self._settling.add(person)
-
-    def _remark(self) -> None:
-        """Writes a few of the marks again, so that each one's turn comes before it ends."""
-        now = self._clock()
-        if not self._remarking and now - self._remarked_at >= MARK_SECONDS / 2:
-            self._remarked_at = now
-            self._remarking = list(self._connections.people.values())
-            self._remarks_each = 1 + int(len(self._remarking) * CHECK_SECONDS / (MARK_SECONDS / 4))
-        for _ in range(min(self._remarks_each, len(self._remarking))):
-            self._settling.remark(self._remarking.pop())
-
-    async def _list_leases(self) -> set[str]:
-        """The ids of the nodes that live, as far as they say so."""
-        leases = await self._node.live.list(LEASES)
-        return {decode_subject_token(key.removeprefix(LEASES + ".")) for key in leases}
-
-
-def _is_connected(person: Person) -> bool:
-    return person.connection is not None
+    def _on_gap(self) -> None:
+        """Messages may be lost, and keys: the picture is compared now, and once more when they have been repeated."""
+        self._has_gap = True
+        self._forget_absent_at = self._clock() + REPEAT_SECONDS
+        for person in self._picture.people.values():
+            person.stale = True

@@ -1,4 +1,7 @@
-"""What the others see of a user: pure functions of what the connections say and of what the user chose."""
+"""What the others see of a user: pure functions of what the connections say and of what the user chose.
+
+And which of two reports counts: the same for every process, in whatever order it hears of them.
+"""
 
 from collections.abc import Iterable
 
@@ -31,3 +34,11 @@ def visible(connected: Status.ValueType, chosen: Status.ValueType) -> Status.Val
 def chosen(name: object) -> Status.ValueType:
     """The choice as stored with the user; anything unknown (no choice yet, another server's word) is "online"."""
     return CHOICES.get(name, ONLINE) if isinstance(name, str) else ONLINE
+
+
+def is_newer(revision: int, status: Status.ValueType, known_revision: int, known_status: Status.ValueType) -> bool:
+    """Whether a report of a gateway's user counts more than a known one.
+
+    A lost gateway's users are reported as gone with their last revision: at the same revision, to be gone counts more.
+    """
+    return revision > known_revision or (revision == known_revision and status == OFFLINE and known_status != OFFLINE)

@@ -7,6 +7,7 @@ from prometheus_client import Counter
 
 from palaver.access import User
 from palaver.gateway.frames import close_frame
+from palaver.v1.presence_pb2 import ONLINE, Status
 
 if TYPE_CHECKING:
     from palaver.gateway.session import Session
@@ -47,6 +48,7 @@ class Connection:
         "pinged",
         "presence_sub",
         "session",
+        "status",
         "subs",
         "transport",
         "user",
@@ -75,6 +77,7 @@ class Connection:
         self.session: Session | None = None
         self.subs: dict[str, tuple[str, str]] = {}  # subscription id → (stream, event name)
         self.notify_events = 0  # the user's own events that this connection hears, as bits (session.py)
+        self.status: Status.ValueType = ONLINE  # or AWAY, as its client says
         self.presence_sub = ""
         self.watched: set[str] | None = None  # users whose presence it wants to hear of
 

@@ -25,6 +25,7 @@ from palaver.gateway.ejson import loads
 from palaver.gateway.following import Following
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
 from palaver.gateway.people import People
+from palaver.gateway.presence_reports import PresenceReports
 from palaver.ids import new_id
 from palaver.node import Node
 from palaver.telemetry import name_request, request_id, request_span
@@ -71,12 +72,14 @@ class DdpServer:
         following: Following,
         methods: dict[str, Method],
         admission: Admission,
+        presence: PresenceReports,
     ) -> None:
         self._node = node
         self._admission = admission
         self._streams = streams
         self._people = people
         self._following = following
+        self._presence = presence
         self._methods = methods
         self._known_methods = frozenset((*methods, "login", "logout", "stream-notify-room"))
         self._connections: set[Connection] = set()
@@ -227,6 +230,7 @@ class DdpServer:
             self._node.access,
             self._node.config,
             self._admission,
+            self._presence,
             hashed_token=connection.hashed_token,
             address=connection.address,
             user_agent=connection.user_agent,
@@ -267,7 +271,12 @@ class DdpServer:
     async def _logout(self, connection: Connection) -> None:
         if connection.user is not None:
             call = Call(
-                self._node.services, self._node.access, self._node.config, self._admission, user=connection.user
+                self._node.services,
+                self._node.access,
+                self._node.config,
+                self._admission,
+                self._presence,
+                user=connection.user,
             )
             # Telling of the revoked token closes this socket, right after the result.
             await self._node.services.auth.logout(LogoutRequest(actor=call.actor, hashed_token=connection.hashed_token))

@@ -10,6 +10,7 @@ import orjson
 
 from palaver.errors import NotAllowed, NotFound, PalaverError
 from palaver.events import user_actor
+from palaver.gateway.ddp import watchers
 from palaver.gateway.ddp.activity import (
     ACTIVITY_EVENTS,
     Activity,
@@ -123,6 +124,7 @@ class Streams:
 
     async def open(self) -> None:
         await self._node.live.subscribe("presence", self._on_presence)
+        self._node.live.on_gap(self._on_presence_gap)
 
     # -- subscribing ---------------------------------------------------------------------------------------------
 
@@ -369,11 +371,18 @@ class Streams:
                 connection.write(data)
 
     def _on_presence(self, data: bytes) -> None:
-        user = PresenceChanged.FromString(data).user
-        self._watchers.tell(user)
-        if ("stream-notify-logged", "user-status") in self._topics:
-            status = [user.user_id, user.username, user.status, user.status_text, user.name, list(user.roles)]
-            self.tell("stream-notify-logged", "user-status", orjson.dumps(status))
+        """Every gateway hears of everybody; what it costs beyond that goes by who wants to know."""
+        users = PresenceChanged.FromString(data).users
+        watchers.CHANGES_HEARD.inc(len(users))
+        for user in users:
+            self._watchers.tell(user)
+            if topic := self._topics.get(("stream-notify-logged", "user-status")):
+                status = [user.user_id, user.username, user.status, user.status_text, user.name, list(user.roles)]
+                self.tell("stream-notify-logged", "user-status", orjson.dumps(status))
+                watchers.FRAMES_WRITTEN.inc(len(topic))
+
+    def _on_presence_gap(self) -> None:
+        self._node.spawn(self._watchers.catch_up(self._node.services.presence), "presence after a gap")
 
     def _on_activity(self, data: bytes) -> None:
         message = ActivityChanged.FromString(data)

@@ -1,21 +1,43 @@
 """stream-user-presence: a list of users, for each connection, of whose presence it wants to hear."""
 
+import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any
 
-from palaver.errors import NotAllowed
+from prometheus_client import Counter
+
+from palaver.api import Presence
+from palaver.errors import NotAllowed, PalaverError
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.frames import frame
-from palaver.v1.presence_pb2 import UserPresence
+from palaver.v1.presence_pb2 import GetPresenceRequest, UserPresence
+
+logger = logging.getLogger(__name__)
+
+CHANGES_HEARD = Counter("palaver_presence_changes_heard_total", "Users' presence that this gateway was told of")
+FRAMES_WRITTEN = Counter("palaver_presence_frames_written_total", "Frames written to who wants to know of them")
 
 _MAX_WATCHED = 20_000
+_BATCH = 500
+
+
+class _Watched:
+    """A user whom somebody here watches, and what those were told last: it may come twice."""
+
+    __slots__ = ("connections", "told")
+
+    def __init__(self) -> None:
+        self.connections: set[Connection] = set()
+        self.told: tuple[str, int, str] | None = None
 
 
 class Watchers:
     """Who watches whom. Owned by `Streams`."""
 
     def __init__(self) -> None:
-        self._watchers: dict[str, set[Connection]] = {}
+        self._watched: dict[str, _Watched] = {}
+        self._missed: list[str] = []
 
     def watch(self, connection: Connection, id: str, options: Any) -> None:
         """`stream-user-presence`: the first subscription stays open, later ones only change whom it watches."""
@@ -27,7 +49,9 @@ class Watchers:
         for user_id in _strings(changes.get("added")):
             if len(connection.watched) < _MAX_WATCHED:
                 connection.watched.add(user_id)
-                self._watchers.setdefault(user_id, set()).add(connection)
+                if (watched := self._watched.get(user_id)) is None:
+                    watched = self._watched[user_id] = _Watched()
+                watched.connections.add(connection)
         for user_id in _strings(changes.get("removed")):
             connection.watched.discard(user_id)
             self._unwatch(connection, user_id)
@@ -38,11 +62,11 @@ class Watchers:
             connection.write(frame(msg="ready", subs=[id]))
 
     def _unwatch(self, connection: Connection, user_id: str) -> None:
-        watchers = self._watchers.get(user_id)
-        if watchers is not None:
-            watchers.discard(connection)
-            if not watchers:
-                del self._watchers[user_id]
+        watched = self._watched.get(user_id)
+        if watched is not None:
+            watched.connections.discard(connection)
+            if not watched.connections:
+                del self._watched[user_id]
 
     def unwatch_all(self, connection: Connection) -> None:
         for user_id in connection.watched or ():
@@ -51,10 +75,32 @@ class Watchers:
 
     def tell(self, user: UserPresence) -> None:
         """Sends what others see of a user now to those who watch them."""
-        if watchers := self._watchers.get(user.user_id):
-            told = _presence_frame(user)
-            for connection in list(watchers):
-                connection.write(told)
+        watched = self._watched.get(user.user_id)
+        told = (user.username, user.status, user.status_text)
+        if watched is not None and watched.told != told:
+            watched.told = told
+            data = _presence_frame(user)
+            FRAMES_WRITTEN.inc(len(watched.connections))
+            for connection in list(watched.connections):
+                connection.write(data)
+
+    async def catch_up(self, presence: Presence) -> None:
+        """Asks for everybody who is watched, after changes may have been missed. Goes on trying."""
+        is_running = bool(self._missed)
+        self._missed = list(self._watched)
+        while self._missed and not is_running:
+            asked = self._missed[-_BATCH:]
+            try:
+                reply = await presence.get_presence(GetPresenceRequest(user_ids=asked))
+            except PalaverError as error:
+                logger.warning("can't ask yet what was missed of users' presence: %s", error)
+                await asyncio.sleep(1)
+                continue
+            if self._missed[-_BATCH:] == asked:  # else everything was missed once more
+                del self._missed[-_BATCH:]
+            for user in reply.users:
+                self.tell(user)
+            await asyncio.sleep(0.01)  # others have their turn: it may be many frames
 
 
 def _presence_frame(user: UserPresence) -> bytes:

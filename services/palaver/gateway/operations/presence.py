@@ -6,7 +6,6 @@ from typing import Any
 from palaver.gateway.call import Call
 from palaver.v1.presence_pb2 import (
     GetPresenceRequest,
-    SetConnectionStatusRequest,
     SetStatusRequest,
     Status,
     UserPresence,
@@ -20,6 +19,7 @@ def status_name(status: Status.ValueType) -> str:
 
 async def list_presence(call: Call, user_ids: Sequence[str]) -> list[UserPresence]:
     """Presence of these users. Unknown ones are left out; no ids mean everybody who is not offline."""
+    await call.presence.settle(user_ids)
     reply = await call.services.presence.get_presence(GetPresenceRequest(user_ids=user_ids))
     return list(reply.users)
 
@@ -66,15 +66,13 @@ async def set_status(call: Call, user_id: str = "", *, status: str | None = None
         request.status = status
     if text is not None:
         request.status_text = text
+    await call.presence.settle([user_id or call.me.id])
     await call.services.presence.set_status(request)
 
 
-async def set_connection_status(call: Call, status: Status.ValueType) -> None:
+def set_connection_status(call: Call, status: Status.ValueType) -> None:
     """The client saw its user go idle or come back. Nothing happens without a connection."""
-    if call.connection is None:
-        return
-    await call.services.presence.set_connection_status(
-        SetConnectionStatusRequest(
-            node_id=call.config.node_id, connection_id=call.connection.id, user_id=call.me.id, status=status
-        )
-    )
+    connection = call.connection
+    if connection is not None and connection.session is not None:
+        connection.status = status
+        call.presence.on_connections_changed(connection.session)

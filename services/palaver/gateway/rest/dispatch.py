@@ -18,6 +18,7 @@ from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Method
 from palaver.gateway.ejson import loads, rest_dumps
+from palaver.gateway.presence_reports import PresenceReports
 from palaver.gateway.rest.endpoint import Endpoint, is_strict
 from palaver.gateway.rest.errors import (
     LOGIN_MESSAGE,
@@ -67,10 +68,12 @@ class RestSurface:
         node: Node,
         endpoints: Iterable[Endpoint],
         admission: Admission,
+        presence: PresenceReports,
         ddp_methods: Mapping[str, Method] | None = None,
     ) -> None:
         self._node = node
         self._admission = admission
+        self._presence = presence
         self._ddp_methods = ddp_methods or {}
         self._limiter = RateLimiter()
         self._exact: dict[str, dict[str, Endpoint]] = {}
@@ -163,6 +166,7 @@ class RestSurface:
             self._node.access,
             self._node.config,
             self._admission,
+            self._presence,
             address=request.client.host if request.client else "",
             user_agent=request.headers.get("user-agent", "")[:512],
             second_factor_code=request.headers.get("x-2fa-code", ""),

@@ -10,12 +10,12 @@ from palaver.v1.presence_pb2 import AWAY, ONLINE
 
 @method("UserPresence:online")
 async def online(call: Call) -> None:
-    await presence.set_connection_status(call, ONLINE)
+    presence.set_connection_status(call, ONLINE)
 
 
 @method("UserPresence:away")
 async def away(call: Call) -> None:
-    await presence.set_connection_status(call, AWAY)
+    presence.set_connection_status(call, AWAY)
 
 
 @method("UserPresence:setDefaultStatus", str)
