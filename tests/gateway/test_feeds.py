@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from palaver.blobs.files import FileBlobs
 from palaver.database.sqlite import SqliteDatabase
 from palaver.errors import Unavailable
 from palaver.gateway.feeds import Feed, Feeds
@@ -20,7 +21,8 @@ class Record:
     """A service's record of one stream, and a gateway that follows it."""
 
     def __init__(self, folder: Path) -> None:
-        self.node = Node(make_config(folder), SqliteDatabase(folder / "unused.db"), EmbeddedLog(), EmbeddedLive())
+        database, blobs = SqliteDatabase(folder / "unused.db"), FileBlobs(folder / "unused")
+        self.node = Node(make_config(folder), database, EmbeddedLog(), EmbeddedLive(), blobs)
         self.feed = Feed("GENERAL")
         self.feed.seq = 0
         self.followed = {"GENERAL": self.feed}

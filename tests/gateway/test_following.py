@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from palaver.blobs.files import FileBlobs
 from palaver.database.sqlite import SqliteDatabase
 from palaver.errors import Unavailable
 from palaver.gateway import following
@@ -57,7 +58,8 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.now = 1000.0
         self.log, self.rooms, self.people = LossyLog(), Followed(), Followed()
-        self.node = Node(make_config(folder), SqliteDatabase(folder / "unused.db"), self.log, EmbeddedLive())
+        database, blobs = SqliteDatabase(folder / "unused.db"), FileBlobs(folder / "unused")
+        self.node = Node(make_config(folder), database, self.log, EmbeddedLive(), blobs)
         self.following = Following(self.node, self.rooms, self.people, lambda: self.now)  # type: ignore[arg-type]
 
     async def proofs(self, count: int = 2) -> None:
@@ -146,7 +148,8 @@ async def test_rooms_that_can_not_be_compared_are_tried_again(world: World) -> N
 
 
 async def test_a_log_that_loses_nothing_needs_no_proof(tmp_path: Path) -> None:
-    node = Node(make_config(tmp_path), SqliteDatabase(tmp_path / "unused.db"), EmbeddedLog(), EmbeddedLive())
+    database, blobs = SqliteDatabase(tmp_path / "unused.db"), FileBlobs(tmp_path / "unused")
+    node = Node(make_config(tmp_path), database, EmbeddedLog(), EmbeddedLive(), blobs)
     now = 0.0
     always = Following(node, Followed(), Followed(), lambda: now)  # type: ignore[arg-type]
     await always.open()
