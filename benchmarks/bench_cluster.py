@@ -13,6 +13,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness import Report, Target, cache_folder, free_port, load, main, palaver_server
+from palaver.database.mongo import MongoDatabase
 from palaver.events import SYSTEM
 from palaver.log.jetstream import JetStreamLog
 from palaver.roles import ROLES
@@ -234,7 +235,9 @@ class _Bench:
         self._report.add(name, 100 * max(0.0, busy - idle), "%", budget=1)
 
     async def _publish_elsewhere(self, seconds: float) -> None:
-        log = JetStreamLog(self._nats, WORKSPACE)
+        database = MongoDatabase(self._mongodb, f"palaver_{WORKSPACE}")
+        await database.open()
+        log = JetStreamLog(self._nats, WORKSPACE, database)
         await log.open()
         try:
             loop = asyncio.get_running_loop()
@@ -251,6 +254,7 @@ class _Bench:
                 await asyncio.sleep(max(0.0, started + seq / ELSEWHERE - loop.time()))
         finally:
             await log.close()
+            await database.close()
 
     @staticmethod
     async def _share(member: Member, seconds: float) -> float:

@@ -168,7 +168,8 @@ async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack, nats
     if transport == "cluster":
         mongodb, nats = cluster_servers.urls()
         return lambda: cluster_parts((mongodb, nats_url or nats), folder)
-    parts = SqliteDatabase(folder / "palaver.db"), EmbeddedLog(), EmbeddedLive(), FileBlobs(folder / "uploads")
+    database = SqliteDatabase(folder / "palaver.db")
+    parts = database, EmbeddedLog(database), EmbeddedLive(), FileBlobs(folder / "uploads")
     if transport == "process":
         return lambda: parts
     for part in parts:
@@ -186,9 +187,10 @@ def cluster_parts(urls: tuple[str, str], folder: Path) -> Parts:
 
     mongodb, nats = urls
     workspace = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    database = MongoDatabase(mongodb, f"test_{workspace}")
     return (
-        MongoDatabase(mongodb, f"test_{workspace}"),
-        JetStreamLog(nats, workspace),
+        database,
+        JetStreamLog(nats, workspace, database),
         NatsLive(nats, workspace),
         FileBlobs(folder / "uploads"),
     )

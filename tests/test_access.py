@@ -16,6 +16,7 @@ from palaver.live.embedded import EmbeddedLive
 from palaver.log.embedded import EmbeddedLog
 from palaver.v1.auth_pb2 import DocumentsReply, GetPolicyReply, GetPolicyRequest, GetUsersRequest
 from palaver.v1.event_pb2 import Actor, Event, PermissionChanged, RoleDeleted, RoleSaved, SettingChanged
+from tests.log.harness import NothingCommitted
 
 
 class SmallAuth:
@@ -73,7 +74,7 @@ class GappyLog(EmbeddedLog):
     """A log that may say that it has lost something."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(NothingCommitted())
         self._callbacks: list[Callable[[], None]] = []
 
     def on_gap(self, callback: Callable[[], None]) -> None:

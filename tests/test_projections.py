@@ -15,11 +15,13 @@ from palaver.v1.event_pb2 import (
     MemberChanged,
     MemberJoined,
     MemberLeft,
+    MemberRenamed,
     Mention,
     MessageChanged,
     MessageDeleted,
     MessageSent,
     PermissionChanged,
+    RenamedSubscription,
     RoleDeleted,
     RoleSaved,
     RoomChanged,
@@ -96,6 +98,16 @@ SAMPLES: dict[str, Any] = {
         thread_id="m0",
         thread_root=data({"_id": "m0", "tcount": 0, "_updatedAt": date(AT)}),
         room_last_message=data({"_id": "m0"}),
+    ),
+    "member_renamed": MemberRenamed(
+        user_id="u1",
+        subscriptions=[
+            RenamedSubscription(
+                user_id="u1", subscription_id="s1", set=data({"u": {"_id": "u1", "username": "al", "name": "Al"}})
+            ),
+            RenamedSubscription(user_id="u2", subscription_id="s2", set=data({"name": "al", "fname": "Al"})),
+        ],
+        room=data({"usernames": ["al", "bob"]}),
     ),
     "user_created": UserCreated(user=data({"_id": "u1", "username": "alice"})),
     "user_changed": UserChanged(set=data({"name": "Alice"}), unset=["bio"]),
@@ -246,6 +258,15 @@ def test_members_come_change_and_go() -> None:
     documents = after("member_left")
     assert documents["subscriptions", "s1"]["left_at"] == date(AT)
     assert documents["rooms", "r1"]["usersCount"] == 1
+
+
+def test_a_member_is_called_something_else_wherever_the_room_names_them() -> None:
+    documents = after("member_renamed")
+    assert documents["subscriptions", "s1"]["u"] == {"_id": "u1", "username": "al", "name": "Al"}
+    assert (documents["subscriptions", "s2"]["name"], documents["subscriptions", "s2"]["fname"]) == ("al", "Al")
+    assert documents["rooms", "r1"]["usernames"] == ["al", "bob"]
+    for changed in (("subscriptions", "s1"), ("subscriptions", "s2"), ("rooms", "r1")):
+        assert documents[changed]["changed_at"] == date(AT)
 
 
 def test_a_message_moves_the_counters() -> None:

@@ -14,7 +14,6 @@ Called by the services' use cases; nobody else appends events.
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -33,6 +32,7 @@ from palaver.live import Live
 from palaver.log import Log
 from palaver.projections import project
 from palaver.telemetry import current_span, request_id, resumed_span, span
+from palaver.telling import SWEPT, Telling
 from palaver.v1.event_pb2 import Event
 
 __all__ = ["Commits", "Decide", "Draft", "now"]
@@ -48,21 +48,11 @@ COMMIT_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
 WAITING = Gauge("palaver_commands_waiting", "Commands in this process that have no outcome yet")
-UNTOLD = Gauge("palaver_events_untold", "Events committed by this process and not yet taken by the log")
-OUTBOX_AGE = Gauge("palaver_outbox_age_seconds", "How long the oldest of the untold events of this process waits")
 LEFT_AGE = Gauge(
     "palaver_outbox_left_age_seconds",
     "Age of the oldest event in the database that nobody has published, as the sweeper finds it; 0 below its patience, "
     "and in every process that does not sweep",
 )
-PUBLISH_SECONDS = Histogram(
-    "palaver_log_publish_seconds",
-    "Time until the log has taken one batch of events",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
-)
-PUBLISH_FAILURES = Counter("palaver_log_publish_failures_total", "Batches that the log did not take; the sweeper will")
-SWEPT = Counter("palaver_events_swept_total", "Events that the sweeper projected or published for somebody", ["what"])
-
 _MAX_BATCH = 256
 _MAX_ATTEMPTS = 50
 _MAX_WRITERS = 4096
@@ -101,13 +91,8 @@ class Commits:
         self._node_id = node_id
         self._writers: OrderedDict[Stream, _Writer] = OrderedDict()
         self._waiting = 0  # commands that have no outcome yet
-        self._untold: list[Event] = []
-        self._untold_since = 0.0  # when the first of them was committed
-        self._publishing: tuple[int, float] | None = None  # how many are with the log, and since when they are untold
-        self._unmarked: list[Event] = []
-        self._wake = asyncio.Event()
+        self._telling = Telling(database, log)
         self._closing = False
-        self._all_told = False  # nothing comes after what is untold now
 
     async def execute(self, stream: Stream, decide: Decide[T]) -> T:
         """Decides the command on the stream's documents, commits the event that it appends, and returns its result.
@@ -133,10 +118,8 @@ class Commits:
 
     def measure(self) -> None:
         """Sets the gauges of what waits here."""
-        publishing, since = self._publishing or (0, self._untold_since)
         WAITING.set(self._waiting)
-        UNTOLD.set(publishing + len(self._untold))
-        OUTBOX_AGE.set(time.monotonic() - since if publishing or self._untold else 0)
+        self._telling.measure()
 
     async def catch_up(self, stream: Stream) -> int:
         """Projects what is appended to the stream but not yet projected. Returns the stream's head."""
@@ -152,49 +135,11 @@ class Commits:
 
     def tell(self, events: Sequence[Event]) -> None:
         """Hands committed events to the log, in order; returns at once."""
-        if not self._untold:
-            self._untold_since = time.monotonic()
-        self._untold.extend(events)
-        self._wake.set()
+        self._telling.tell(events)
 
     async def run_telling(self) -> None:
         """The background task that publishes what was committed, and marks it. Runs until `close`."""
-        last_mark = time.monotonic()
-        while self._untold or not self._all_told:
-            if not self._untold:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), 0.1 if self._unmarked else None)
-            self._wake.clear()
-            events, self._untold = self._untold, []
-            if events:
-                self._publishing = len(events), self._untold_since
-                failpoints.reach("tell.before_publish")
-                try:
-                    traces = (event.trace for event in events)
-                    with PUBLISH_SECONDS.time(), resumed_span("publish", "producer", traces):
-                        await self._log.publish(events)
-                except Unavailable as error:
-                    # The events stay unpublished in the database: the sweeper publishes them when the log is back.
-                    PUBLISH_FAILURES.inc()
-                    logger.warning("the log did not take %d events: %s", len(events), error)
-                else:
-                    self._unmarked.extend(events)
-                self._publishing = None
-            if self._unmarked and time.monotonic() - last_mark > 0.1:
-                await self._mark()
-                last_mark = time.monotonic()
-        await self._mark()
-
-    async def _mark(self) -> None:
-        events, self._unmarked = self._unmarked, []
-        if not events:
-            return
-        failpoints.reach("tell.before_mark")
-        try:
-            await self.database.mark_published(events)
-        except Unavailable as error:
-            logger.warning("could not mark %d events as published: %s", len(events), error)
-        failpoints.reach("tell.after_mark")
+        await self._telling.run()
 
     async def run_sweeping(self, every: float = 1.0) -> None:
         """The background task that finishes what crashed processes left, under a lease: one process sweeps.
@@ -227,12 +172,15 @@ class Commits:
                     logger.warning("%s can't be projected yet: %s", stream, error)
                     stuck.add(stream)
         while events := await self.database.list_unpublished(older_than):
-            LEFT_AGE.set((now() - min(event.at for event in events)) / 1000)
+            left = [event.at for event in events if not event.retold]
+            LEFT_AGE.set((now() - min(left)) / 1000 if left else 0)
             for stream in dict.fromkeys(map(stream_of, events)):
                 await self.catch_up(stream)  # a writer may have appended, and not projected, since
+            losses = self._log.losses
             await self._log.publish(events)
             failpoints.reach("tell.between_publishes")
-            await self.database.mark_published(events)
+            if losses == self._log.losses:
+                await self.database.mark_published(events)
             SWEPT.labels("published").inc(len(events))
         LEFT_AGE.set(0)
 
@@ -242,8 +190,7 @@ class Commits:
         running = [writer.task for writer in self._writers.values() if writer.task is not None]
         if running:
             await asyncio.wait(running)
-        self._all_told = True
-        self._wake.set()
+        self._telling.close()
 
     def _evict(self) -> None:
         for stream in list(self._writers)[: _MAX_WRITERS // 4]:

@@ -45,6 +45,7 @@ STREAM_OF_FACT: dict[str, str] = {
     "message_sent": "room",
     "message_changed": "room",
     "message_deleted": "room",
+    "member_renamed": "room",
     "user_created": "user",
     "user_changed": "user",
     "user_deleted": "user",

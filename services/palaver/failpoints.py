@@ -21,6 +21,8 @@ NAMES = (
     "tell.before_mark",
     "tell.after_mark",
     "claim.after_claim",
+    "follow.before_save",
+    "rename.between_rooms",
 )
 
 _armed: dict[str, Callable[[], None]] = {}

@@ -21,7 +21,7 @@ from palaver.blobs import Blobs
 from palaver.commit import Commits
 from palaver.config import Config, ConfigError
 from palaver.data_directory import hold_data_directory
-from palaver.database import Database
+from palaver.database import CommitOrder, Database
 from palaver.health import HttpServer, health_app
 from palaver.live import Live
 from palaver.log import Log
@@ -201,13 +201,17 @@ def build_node(config: Config, roles: Sequence["Role"]) -> Node:
         from palaver.live.nats import NatsLive
         from palaver.log.jetstream import JetStreamLog
 
-        log = JetStreamLog(config.nats_url, config.workspace)
+        log = JetStreamLog(config.nats_url, config.workspace, database)
         live = NatsLive(config.nats_url, config.workspace)
     else:
         from palaver.live.embedded import EmbeddedLive
         from palaver.log.embedded import EmbeddedLog
 
-        log, live = EmbeddedLog(), EmbeddedLive()
+        if not isinstance(database, CommitOrder):
+            raise ConfigError(
+                "PALAVER_NATS_URL missing: with MongoDB the log is NATS. Set it, or unset PALAVER_MONGODB_URL."
+            )
+        log, live = EmbeddedLog(database), EmbeddedLive()
     return Node(config, database, log, live, build_blobs(config))
 
 

@@ -114,6 +114,18 @@ def _member_changed(event: Event) -> list[Put]:
     return puts + _system_message(event, fact)
 
 
+def _member_renamed(event: Event) -> list[Put]:
+    fact = event.member_renamed
+    puts = [
+        Put("subscriptions", renamed.subscription_id, set={**_json(renamed.set), "changed_at": date(event.at)})
+        for renamed in fact.subscriptions
+    ]
+    if fact.room:
+        changes = {**_json(fact.room), "changed_at": date(event.at), "_updatedAt": date(event.at)}
+        puts.append(Put("rooms", event.stream_id, set=changes))
+    return puts
+
+
 # -- messages -------------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +337,7 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "message_sent": _message_sent,
     "message_changed": _message_changed,
     "message_deleted": _message_deleted,
+    "member_renamed": _member_renamed,
     "user_created": _user_created,
     "user_changed": _user_changed,
     "user_deleted": _user_deleted,

@@ -122,7 +122,7 @@ async def test_two_processes_start_at_once(tmp_path: Path, admin_id: str) -> Non
     database = SqliteDatabase(tmp_path / "palaver.db")
     await database.open()
     config = make_config(tmp_path, admin_id=admin_id)
-    log, live, blobs = EmbeddedLog(), EmbeddedLive(), FileBlobs(tmp_path / "uploads")
+    log, live, blobs = EmbeddedLog(database), EmbeddedLive(), FileBlobs(tmp_path / "uploads")
     nodes = [
         Node(dataclasses.replace(config, node_id=f"node{n}"), Shared(database), Shared(log), Shared(live), blobs)
         for n in range(3)

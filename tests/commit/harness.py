@@ -22,6 +22,7 @@ from palaver.live.embedded import EmbeddedLive
 from palaver.log.embedded import EmbeddedLog
 from palaver.v1.event_pb2 import Event
 from tests.database.harness import Harness
+from tests.log.harness import NothingCommitted
 
 ROOM = room_stream("general")
 OTHER = room_stream("other.room")
@@ -38,7 +39,7 @@ class SharedLog(EmbeddedLog):
     """The log of all processes; it remembers what it was given, and can be made unavailable."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(NothingCommitted())
         self.events: list[Event] = []
         self.available = True
         self.on_publish: Callable[[Sequence[Event]], Awaitable[None]] | None = None

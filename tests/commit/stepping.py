@@ -8,7 +8,7 @@ same state machine; this one stands in all the places where it can.
 import asyncio
 import random
 import selectors
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palaver import failpoints
@@ -149,6 +149,16 @@ class SteppingDatabase:
     async def list_events(self, stream: Stream, after: int, limit: int = 1000) -> list[Event]:
         await self._step()
         return self._store.events.get(stream, [])[after : after + limit]
+
+    async def list_unpublished_before(self, seqs: Mapping[Stream, int], limit: int = 1000) -> list[Event]:
+        await self._step()
+        left = [
+            event
+            for stream, before in sorted(seqs.items())
+            for event in self._store.events.get(stream, ())[: before - 1]
+            if (stream, event.seq) not in self._store.published
+        ]
+        return left[:limit]
 
     async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
         await self._step()

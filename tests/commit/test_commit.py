@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from palaver.commit import CONFLICTS, LEFT_AGE, OUTBOX_AGE, SWEPT, UNTOLD, WAITING, Draft, now
+from palaver.commit import CONFLICTS, LEFT_AGE, WAITING, Draft, now
 from palaver.database import Stream
 from palaver.errors import InvalidInput, Unavailable
 from palaver.events import SYSTEM, room_stream, user_stream
+from palaver.telling import OUTBOX_AGE, SWEPT, UNTOLD
 from palaver.v1.event_pb2 import Event
 from tests.commit.harness import (
     END,

@@ -18,8 +18,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from palaver import commit as commit_module
-from palaver import failpoints
+from palaver import failpoints, telling
 from palaver.database import Database, Stream
 from palaver.errors import InvalidInput, Unavailable
 from palaver.events import stream_of
@@ -202,7 +201,8 @@ class Processes(RuleBasedStateMachine):
         self.run(self.turn(turns))
 
     @rule(
-        name=st.sampled_from([name for name in failpoints.NAMES if name != "claim.after_claim"]), nth=st.integers(1, 6)
+        name=st.sampled_from([name for name in failpoints.NAMES if name.startswith(("commit.", "tell."))]),
+        nth=st.integers(1, 6),
     )
     def arm(self, name: str, nth: int) -> None:
         """Whoever comes there as the nth dies."""
@@ -317,7 +317,7 @@ def test_processes_that_come_and_go(
     if adapter == "stepping":
         # The telling looks at the clock: at the loop's, so that the same choices are always the same run.
         clock = SimpleNamespace(**vars(time) | {"monotonic": lambda: asyncio.get_running_loop().time()})
-        monkeypatch.setattr(commit_module, "time", clock)
+        monkeypatch.setattr(telling, "time", clock)
     machine = type("Machine", (Processes,), {"adapter": adapter, "server_url": server_url})
     bounds = settings(
         max_examples=examples,

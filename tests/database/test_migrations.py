@@ -169,6 +169,24 @@ async def test_the_first_migration_finds_its_work_done(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_a_database_of_the_first_version_learns_of_followers(tmp_path: Path) -> None:
+    path = tmp_path / "palaver.db"
+    database = SqliteDatabase(path)
+    await database.open()
+    await database.close()
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE events DROP COLUMN retold")
+    connection.execute("DROP TABLE records")
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    await database.open()
+    event = await commit(database, ROOM, 1, Put("messages", "m", insert={"_id": "m"}))
+    assert await database.list_unpublished(10**15) == [event]
+    await database.put_record("kind", "id", {"kept": True})
+    assert await database.find_record("kind", "id") == {"kept": True}
+    await database.close()
+
+
 async def test_half_of_a_migration_is_rolled_back(tmp_path: Path) -> None:
     path = tmp_path / "palaver.db"
     interrupted = True

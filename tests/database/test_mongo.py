@@ -31,6 +31,7 @@ from palaver.v1.event_pb2 import Event
 from tests.database.harness import Crash
 from tests.database.lossy_proxy import LossyProxy, lossy_proxy
 from tests.database.model import ROOM, USER, commit, get_applied, make_event, project
+from tests.log.harness import NothingCommitted
 from tests.servers import mongodb_server
 
 Raw = Any
@@ -340,7 +341,7 @@ async def test_a_command_without_an_id_of_its_own_is_answered_once(lossy: Lossy)
     """Its id is made anew for each decision, so that only the event's bytes tell that it has been committed."""
     behind, direct, proxy = lossy
     live = EmbeddedLive()
-    log = EmbeddedLog()
+    log = EmbeddedLog(NothingCommitted())
     commits = Commits(behind, log, live, node_id="a process")
 
     async def decide(draft: Draft) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from palaver.database import Filter, Put, Sort, Stream, sqlite, sqlite_filters
+from palaver.database import Filter, Put, Sort, Stream, sqlite, sqlite_events, sqlite_filters, sqlite_records
 from palaver.database.schema import COLLECTIONS, FieldType, Index
 from palaver.database.sqlite import SqliteDatabase
 from palaver.database.sqlite_schema import connect, get_table, index_name
@@ -125,11 +125,13 @@ def test_ids_and_lists_are_looked_up(connection: sqlite3.Connection, where: Filt
 @pytest.mark.parametrize(
     ("sql", "parameters"),
     [
-        (sqlite._HEAD, ("room", "x")),
-        (sqlite._EVENT, ("room", "x", "y")),
-        (sqlite._EVENTS, ("room", "x", 5, 10)),
+        (sqlite_events.HEAD, ("room", "x")),
+        (sqlite_events.EVENT, ("room", "x", "y")),
+        (sqlite_events.EVENTS, ("room", "x", 5, 10)),
         (sqlite._OWNER, ("x",)),
-        (sqlite._MARK, ("room", "x", 5)),
+        (sqlite_events.MARK, (7, "room", "x", 5)),
+        (sqlite_events.COMMITTED, ("room", 5, 10)),
+        (sqlite_records.GET, ("x", "y")),
     ],
 )
 def test_the_log_is_looked_up(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...]) -> None:
@@ -137,7 +139,14 @@ def test_the_log_is_looked_up(connection: sqlite3.Connection, sql: str, paramete
     assert all(step.startswith("SEARCH") for step in plan), plan
 
 
-@pytest.mark.parametrize(("sql", "parameters"), [(sqlite._UNPUBLISHED, (5, 10)), (sqlite._UNAPPLIED, (5, 10))])
+@pytest.mark.parametrize(
+    ("sql", "parameters"),
+    [
+        (sqlite_events.UNPUBLISHED, (5, 10)),
+        (sqlite_events.UNPUBLISHED_BEFORE, ("room", "x", 5, 10)),
+        (sqlite_events.UNAPPLIED, (5, 10)),
+    ],
+)
 def test_only_unpublished_events_are_swept(
     connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...]
 ) -> None:

@@ -22,7 +22,7 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         database, blobs = SqliteDatabase(folder / "unused.db"), FileBlobs(folder / "unused")
-        self.node = Node(make_config(folder), database, EmbeddedLog(), EmbeddedLive(), blobs)
+        self.node = Node(make_config(folder), database, EmbeddedLog(database), EmbeddedLive(), blobs)
         self.feed = Feed("GENERAL")
         self.feed.seq = 0
         self.followed = {"GENERAL": self.feed}

@@ -15,6 +15,7 @@ from palaver.live.embedded import EmbeddedLive
 from palaver.log import OnGap
 from palaver.log.embedded import EmbeddedLog
 from palaver.node import Node
+from tests.log.harness import NothingCommitted
 from tests.services import make_config
 
 
@@ -24,7 +25,7 @@ class LossyLog(EmbeddedLog):
     is_lossless = False
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(NothingCommitted())
         self.answers = True
         self.proofs = 0
         self.lose: OnGap = lambda: None
@@ -149,7 +150,7 @@ async def test_rooms_that_can_not_be_compared_are_tried_again(world: World) -> N
 
 async def test_a_log_that_loses_nothing_needs_no_proof(tmp_path: Path) -> None:
     database, blobs = SqliteDatabase(tmp_path / "unused.db"), FileBlobs(tmp_path / "unused")
-    node = Node(make_config(tmp_path), database, EmbeddedLog(), EmbeddedLive(), blobs)
+    node = Node(make_config(tmp_path), database, EmbeddedLog(database), EmbeddedLive(), blobs)
     now = 0.0
     always = Following(node, Followed(), Followed(), lambda: now)  # type: ignore[arg-type]
     await always.open()

@@ -1,11 +1,13 @@
 """The logs under test. `pair` is (publisher, follower): one object for one process, two for two."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
+from palaver.database.sqlite import SqliteDatabase
 from palaver.log import Log
 from palaver.log.embedded import EmbeddedLog
 from palaver.log.jetstream import JetStreamLog
@@ -25,6 +27,15 @@ def workspace() -> str:
     return f"test {uuid4().hex}"
 
 
+@pytest_asyncio.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    """The record behind the log."""
+    database = SqliteDatabase(tmp_path / "palaver.db")
+    await database.open()
+    yield database
+    await database.close()
+
+
 @pytest.fixture(
     params=[
         "embedded",
@@ -32,13 +43,13 @@ def workspace() -> str:
         pytest.param("jetstream, two processes", marks=pytest.mark.needs_servers),
     ]
 )
-def unopened(request: pytest.FixtureRequest, workspace: str) -> Pair:
+def unopened(request: pytest.FixtureRequest, workspace: str, database: SqliteDatabase) -> Pair:
     if request.param == "embedded":
-        publisher: Log = EmbeddedLog()
+        publisher: Log = EmbeddedLog(database)
         return publisher, publisher
     server: NatsServer = request.getfixturevalue("nats")
-    publisher = JetStreamLog(server.url, workspace)
-    return publisher, publisher if "one" in request.param else JetStreamLog(server.url, workspace)
+    publisher = JetStreamLog(server.url, workspace, database)
+    return publisher, publisher if "one" in request.param else JetStreamLog(server.url, workspace, database)
 
 
 @pytest_asyncio.fixture

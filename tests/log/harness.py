@@ -10,6 +10,13 @@ Pair = tuple[Log, Log]
 """Who publishes and who follows: one object for one process, two for two."""
 
 
+class NothingCommitted:
+    """For an embedded log that no durable follower reads."""
+
+    async def list_committed(self, kind: str, after: int, limit: int = 500) -> tuple[list[tuple[int, Event]], int]:
+        return [], after
+
+
 def room_event(seq: int, room: str = "GENERAL", *, also_tell: list[str] | None = None) -> Event:
     event = Event(stream_kind="room", stream_id=room, seq=seq, command_id=f"c{seq}", at=seq, also_tell=also_tell or [])
     event.room_deleted.SetInParent()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from palaver.database import Stream
+from palaver.database.sqlite import SqliteDatabase
 from palaver.log.embedded import EmbeddedLog
 from palaver.v1.event_pb2 import Event
 from tests.log.harness import Pair, eventually, room_event
@@ -213,9 +214,9 @@ KEYS = st.sampled_from([Stream("room", "a"), Stream("room", "b"), Stream("user",
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 async def test_exactly_the_followers_hear(
-    interests: list[tuple[Stream, int]], published: list[tuple[Stream, list[str]]]
+    database: SqliteDatabase, interests: list[tuple[Stream, int]], published: list[tuple[Stream, list[str]]]
 ) -> None:
-    log = EmbeddedLog()
+    log = EmbeddedLog(database)
     heard: list[list[int]] = [[] for _ in range(4)]
 
     def record(who: int, event: Event) -> None:

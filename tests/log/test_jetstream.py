@@ -13,9 +13,11 @@ from prometheus_client import REGISTRY
 
 from palaver.config import ConfigError
 from palaver.database import Stream
+from palaver.database.sqlite import SqliteDatabase
 from palaver.errors import Unavailable
 from palaver.log import connection
-from palaver.log.jetstream import VERSION_HEADER, JetStreamLog
+from palaver.log.jetstream import JetStreamLog
+from palaver.log.messages import VERSION_HEADER
 from palaver.v1.event_pb2 import Event
 from tests.log.harness import eventually, room_event
 from tests.servers import NatsServer, nats_server
@@ -34,8 +36,8 @@ async def server() -> AsyncIterator[NatsServer]:
 
 
 @pytest_asyncio.fixture
-async def log(server: NatsServer) -> AsyncIterator[JetStreamLog]:
-    log = JetStreamLog(server.url, "work")
+async def log(server: NatsServer, database: SqliteDatabase) -> AsyncIterator[JetStreamLog]:
+    log = JetStreamLog(server.url, "work", database)
     await log.open()
     yield log
     await log.close()
@@ -67,8 +69,10 @@ async def test_jetstream_stores_each_event_once(log: JetStreamLog, client: Clien
         assert info.config.max_age == 3 * 24 * 3600
 
 
-async def test_workspaces_do_not_hear_each_other(server: NatsServer, log: JetStreamLog) -> None:
-    other = JetStreamLog(server.url, "work.too")
+async def test_workspaces_do_not_hear_each_other(
+    server: NatsServer, log: JetStreamLog, database: SqliteDatabase
+) -> None:
+    other = JetStreamLog(server.url, "work.too", database)
     await other.open()
     heard: list[Event] = []
     await log.follow(ROOM, heard.append)
@@ -80,13 +84,15 @@ async def test_workspaces_do_not_hear_each_other(server: NatsServer, log: JetStr
     assert [event.seq for event in heard] == [1]
 
 
-async def test_opening_again_changes_nothing(server: NatsServer, log: JetStreamLog, client: Client) -> None:
+async def test_opening_again_changes_nothing(
+    server: NatsServer, log: JetStreamLog, client: Client, database: SqliteDatabase
+) -> None:
     await log.publish([room_event(1)])
     jetstream = client.jetstream()
     # Somebody has changed what is declared: the next process to open declares it again.
     config = (await jetstream.stream_info("palaver_work_rooms")).config
     await jetstream.update_stream(config, max_age=3600)
-    second = JetStreamLog(server.url, "work")
+    second = JetStreamLog(server.url, "work", database)
     await second.open()
     info = await jetstream.stream_info("palaver_work_rooms")
     assert (info.state.messages, info.config.max_age) == (1, 3 * 24 * 3600)
@@ -130,41 +136,51 @@ async def test_a_fact_that_this_version_does_not_know_still_counts(log: JetStrea
     assert heard[0].WhichOneof("fact") is None
 
 
-async def test_an_event_that_nats_does_not_carry_is_left_to_be_fetched() -> None:
+async def test_an_event_that_nats_does_not_carry_is_read_from_the_database(database: SqliteDatabase) -> None:
     async with nats_server(config=["max_payload: 4096"]) as server:
-        log = JetStreamLog(server.url, "work")
+        log = JetStreamLog(server.url, "work", database)
         await log.open()
         heard: list[Event] = []
+        alice: list[Event] = []
         await log.follow(ROOM, heard.append)
-        large = room_event(2)
+        await log.follow(Stream("user", "alice"), alice.append)
+        large = room_event(2, also_tell=["alice"])
         large.room_created.room = b"x" * 5000
-        await log.publish([room_event(1), large, room_event(3)])
-        await eventually(lambda: len(heard) == 2)
-        assert [event.seq for event in heard] == [1, 3]
+        unknown = room_event(4)
+        unknown.room_created.room = b"x" * 5000
+        events = [room_event(1), large, room_event(3)]
+        await database.commit(ROOM, events, [[], [], []])
+        await log.publish([*events, unknown])
+        await eventually(lambda: len(heard) == 3 and alice)
+        assert sorted(heard, key=lambda event: event.seq) == events
+        assert alice == [large]
+        await eventually(lambda: dropped("unknown"))
         await log.close()
 
 
 # -- NATS is away ---------------------------------------------------------------------------------------------------
 
 
-async def test_opening_without_nats_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_opening_without_nats_is_unavailable(monkeypatch: pytest.MonkeyPatch, database: SqliteDatabase) -> None:
     monkeypatch.setattr(connection, "OPEN_SECONDS", 0.5)
     with pytest.raises(Unavailable, match="does not answer"):
-        await JetStreamLog("nats://127.0.0.1:1", "work").open()
+        await JetStreamLog("nats://127.0.0.1:1", "work", database).open()
     await asyncio.sleep(2 * connection.RETRY_SECONDS)
     assert len(asyncio.all_tasks()) == 1  # nothing goes on trying behind the caller's back
 
 
-async def test_opening_without_jetstream_is_unavailable() -> None:
+async def test_opening_without_jetstream_is_unavailable(database: SqliteDatabase) -> None:
     async with nats_server(jetstream=False) as server:
         with pytest.raises(Unavailable, match="JetStream"):
-            await JetStreamLog(server.url, "work").open()
+            await JetStreamLog(server.url, "work", database).open()
 
 
-async def test_a_server_that_is_too_old_is_told_by_name(monkeypatch: pytest.MonkeyPatch, server: NatsServer) -> None:
+async def test_a_server_that_is_too_old_is_told_by_name(
+    monkeypatch: pytest.MonkeyPatch, server: NatsServer, database: SqliteDatabase
+) -> None:
     monkeypatch.setattr(connection, "MINIMUM_VERSION", (99, 0))
     with pytest.raises(ConfigError, match=r"PALAVER_NATS_URL: nats-server 2\..* is too old, 99\.0"):
-        await JetStreamLog(server.url, "work").open()
+        await JetStreamLog(server.url, "work", database).open()
 
 
 async def test_a_restart_is_survived_and_told_as_a_gap(server: NatsServer, log: JetStreamLog) -> None:
@@ -215,10 +231,12 @@ async def test_stopping_while_nats_is_away(server: NatsServer, log: JetStreamLog
     assert not heard
 
 
-async def test_a_frozen_server_is_noticed_in_bounded_time(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_server_is_noticed_in_bounded_time(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, database: SqliteDatabase
+) -> None:
     monkeypatch.setattr(connection, "REPLY_SECONDS", 1.0)
     monkeypatch.setattr(connection, "PING_SECONDS", 0.5)
-    log = JetStreamLog(server.url, "work")
+    log = JetStreamLog(server.url, "work", database)
     await log.open()
     gaps: list[bool] = []
     log.on_gap(lambda: gaps.append(True))
@@ -261,8 +279,13 @@ async def test_waiting_for_an_answer_ends_with_the_connection(server: NatsServer
 
 async def test_an_emptied_server_gets_its_streams_back(log: JetStreamLog, client: Client) -> None:
     jetstream = client.jetstream()
+    losses = log.losses
     await jetstream.delete_stream("palaver_work_rooms")
+    # What was there comes before this.
+    with pytest.raises(Unavailable):
+        await log.publish([room_event(1)])
     await log.publish([room_event(1)])
+    assert log.losses > losses
     assert (await jetstream.stream_info("palaver_work_rooms")).state.messages == 1
 
 
@@ -295,8 +318,8 @@ async def test_a_connection_that_the_client_gave_up_is_made_anew(log: JetStreamL
     await eventually(lambda: heard)
 
 
-async def test_closing_while_nats_is_away(server: NatsServer) -> None:
-    log = JetStreamLog(server.url, "work")
+async def test_closing_while_nats_is_away(server: NatsServer, database: SqliteDatabase) -> None:
+    log = JetStreamLog(server.url, "work", database)
     await log.open()
     await log.follow(ROOM, lambda event: None)
     await server.stop()

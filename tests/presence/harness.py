@@ -43,6 +43,7 @@ from palaver.v1.presence_pb2 import (
     Status,
     UserPresence,
 )
+from tests.log.harness import NothingCommitted
 
 NODE = "gateway 1.example"  # an id of any characters
 
@@ -167,7 +168,7 @@ class World:
     def __init__(self) -> None:
         self.clock = Clock()
         self.live = EmbeddedLive(self.clock)
-        self.log = EmbeddedLog()
+        self.log = EmbeddedLog(NothingCommitted())
         self.auth = SmallAuth(self.live)
         self.told: list[UserPresence] = []
         self.replicas: dict[str, PresenceService] = {}

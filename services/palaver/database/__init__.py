@@ -5,12 +5,13 @@ The port speaks a small subset of MongoDB's filter language. Its adapters are `s
 (cluster); `schema.py` says which fields of each collection can be filtered and sorted by, and both adapters refuse
 any other field, so that no query reads a whole collection by accident. Both pass `tests/database/contract`.
 
-Called by `commit.py` (writes) and by the services' `store.py` (reads). Nobody else.
+Called by `commit.py` (writes), by the services' `store.py` (reads) and by the log's durable followers (what was
+committed, and records of their own). Nobody else.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from palaver.v1.event_pb2 import Event
 
@@ -82,6 +83,17 @@ class NewerSchema(Exception):
     """The database was changed by a later version of Palaver in a way that this one can't live with."""
 
 
+@runtime_checkable
+class CommitOrder(Protocol):
+    """A database that one process writes knows in which order the events of all streams were committed."""
+
+    async def list_committed(self, kind: str, after: int, limit: int = 500) -> tuple[list[tuple[int, Event]], int]:
+        """Events of this kind of stream after a place in that order (0 is its beginning), each with its place.
+
+        Looks at `limit` events of any kind at most; also returns the place up to where it has looked.
+        """
+
+
 class Database(Protocol):
     """Every method may raise `errors.Unavailable`."""
 
@@ -120,7 +132,26 @@ class Database(Protocol):
     async def release(self, key: str, owner: str) -> None:
         """Frees a name, if this owner holds it."""
 
-    async def mark_published(self, events: Sequence[Event]) -> None: ...
+    async def mark_published(self, events: Sequence[Event]) -> None:
+        """Takes the events out of `list_unpublished`, and remembers when."""
+
+    async def mark_unpublished(self, since: int) -> int:
+        """Has everything that was marked since then (epoch ms) published again, as `retold`. Returns how many."""
+
+    # -- records: what is no projection of events ------------------------------------------------------------------
+
+    async def put_record(self, kind: str, id: str, record: Document) -> None:
+        """Sets one record, whole. `kind` is a word; `id` has printable ASCII characters only."""
+
+    async def find_record(self, kind: str, id: str) -> Document | None: ...
+
+    async def list_records(
+        self, kind: str, prefix: str = "", *, after: str = "", limit: int = 100
+    ) -> list[tuple[str, Document]]:
+        """Ids and records, by id: those whose id begins with `prefix` and is above `after`."""
+
+    async def delete_record(self, kind: str, id: str) -> bool:
+        """Whether there was one."""
 
     # -- the log as stored -----------------------------------------------------------------------------------------
 
@@ -136,6 +167,9 @@ class Database(Protocol):
 
     async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
         """Events appended before `older_than` (epoch ms) that are not marked published, by stream and seq."""
+
+    async def list_unpublished_before(self, seqs: Mapping[Stream, int], limit: int = 1000) -> list[Event]:
+        """Of each of these streams the events below its `seq` that are not marked published, by stream and seq."""
 
     async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:
         """Streams whose head, appended before `older_than` (epoch ms), is beyond their `applied_seq`."""

@@ -82,7 +82,28 @@ async def _create_in_mongo(database: Any) -> None:
     await mongo_schema.create_everything(database)
 
 
+def _add_records_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_records import TABLE
+
+    connection.execute(TABLE)
+    if "retold" not in [row[1] for row in connection.execute("PRAGMA table_info (events)")]:
+        connection.execute("ALTER TABLE events ADD COLUMN retold INTEGER NOT NULL DEFAULT 0")
+
+
+async def _add_published_in_mongo(database: Any) -> None:
+    from palaver.database import mongo_schema
+
+    await mongo_schema.create_published_index(database)
+
+
 MIGRATIONS: Sequence[Migration] = (
     Migration(1, "Collections, events and claims with their indexes", _create_in_sqlite, _create_in_mongo, 1),
     Migration(2, "Subscriptions are found by when they began", _create_in_sqlite, _create_in_mongo, 1),
+    Migration(
+        3,
+        "Records of durable followers; when each event was published",
+        _add_records_in_sqlite,
+        _add_published_in_mongo,
+        1,
+    ),
 )

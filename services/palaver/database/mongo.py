@@ -15,7 +15,7 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 # Motor runs each operation in a thread; its default would let ten wait for the server at once.
@@ -35,10 +35,13 @@ from palaver.database import (
     Put,
     Sort,
     Stream,
+    mongo_events,
+    mongo_records,
     stream_document_id,
 )
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo_commit import Writing, applied_in
+from palaver.database.mongo_events import now
 from palaver.database.mongo_filter import get_collection, translate, translate_sort
 from palaver.database.mongo_migrate import migrate
 from palaver.database.mongo_schema import CLAIMS, EVENTS, MotorDatabase, event_id, event_range
@@ -195,6 +198,30 @@ class MongoDatabase:
         """Frees a name, if this owner holds it."""
         await self._database[CLAIMS].delete_one({"_id": key, "owner": owner})
 
+    # -- records -----------------------------------------------------------------------------------------------------
+
+    @_available
+    async def put_record(self, kind: str, id: str, record: Document) -> None:
+        """Sets one record, whole."""
+        await mongo_records.put(self._database, kind, id, record)
+
+    @_available
+    async def find_record(self, kind: str, id: str) -> Document | None:
+        """One record, or None."""
+        return await mongo_records.find(self._database, kind, id)
+
+    @_available
+    async def list_records(
+        self, kind: str, prefix: str = "", *, after: str = "", limit: int = 100
+    ) -> list[tuple[str, Document]]:
+        """Ids and records, by id."""
+        return await mongo_records.list_from(self._database, kind, prefix, after, limit)
+
+    @_available
+    async def delete_record(self, kind: str, id: str) -> bool:
+        """Whether there was one."""
+        return await mongo_records.delete(self._database, kind, id)
+
     # -- the log as stored -------------------------------------------------------------------------------------------
 
     @_available
@@ -203,7 +230,19 @@ class MongoDatabase:
         target = self._database[EVENTS].with_options(write_concern=WriteConcern(1))
         ids = [event_id(Stream(event.stream_kind, event.stream_id), event.seq) for event in events]
         for some in _chunks(ids):
-            await target.update_many({"_id": {"$in": some}}, {"$set": {"published": True}})
+            await target.update_many({"_id": {"$in": some}}, {"$set": {"published": now()}})
+
+    async def mark_unpublished(self, since: int) -> int:
+        """A thousand at a time: they may be three days' events."""
+        until = now()
+        count = 0
+        while some := await self._mark_some_unpublished(since, until):
+            count += some
+        return count
+
+    @_available
+    async def _mark_some_unpublished(self, since: int, until: int) -> int:
+        return await mongo_events.mark_some_unpublished(self._database[EVENTS], since, until)
 
     @_available
     async def get_head(self, stream: Stream) -> int:
@@ -247,8 +286,13 @@ class MongoDatabase:
         """Events appended before `older_than` (epoch ms) that are not marked published, by stream and seq."""
         where = {"published": False, "at": {"$lt": older_than}}
         order = [("stream_kind", 1), ("stream_id", 1), ("seq", 1)]
-        cursor = self._database[EVENTS].find(where, {"body": 1}).sort(order).limit(limit)
-        return [Event.FromString(found["body"]) for found in await cursor.to_list(None)]
+        cursor = self._database[EVENTS].find(where, {"body": 1, "retold": 1}).sort(order).limit(limit)
+        return [mongo_events.decode(found) for found in await cursor.to_list(None)]
+
+    @_available
+    async def list_unpublished_before(self, seqs: Mapping[Stream, int], limit: int = 1000) -> list[Event]:
+        """The same of these streams, below a seq of each: a hundred streams a query."""
+        return await mongo_events.list_unpublished_before(self._database[EVENTS], seqs, limit)
 
     @_within(_LONG_SECONDS)
     async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:

@@ -2,6 +2,7 @@
 
     events    one document an event; `_id` is its stream and its seq: unique, and ranges need no other index
     claims    unique names and their owners
+    records   what is no projection of events; `_id` is its kind and its id
     schema    "version" and, while somebody migrates, "lock" (`mongo_migrate.py`)
     and the collections of `schema.py`
 
@@ -22,6 +23,7 @@ MotorDatabase = AsyncIOMotorDatabase[dict[str, Any]]
 
 EVENTS = "events"
 CLAIMS = "claims"
+RECORDS = "records"
 
 # By which declared field the words of a searched text are grouped: people search in a room, or in their rooms.
 _TEXT_PREFIX = {"messages": ("rid",)}
@@ -52,9 +54,16 @@ async def create_everything(database: MotorDatabase) -> None:
             ),
         ]
     )
+    await create_published_index(database)
     for name, collection in COLLECTIONS.items():
         if indexes := _indexes_of(name, collection):
             await database[name].create_indexes(indexes)
+
+
+async def create_published_index(database: MotorDatabase) -> None:
+    """`published` is false, or when it was (epoch ms); true of events that were marked before that was written down."""
+    recent = IndexModel([("published", 1)], name="published", partialFilterExpression={"published": {"$gt": 1}})
+    await database[EVENTS].create_indexes([recent])
 
 
 def _indexes_of(name: str, collection: Collection) -> list[IndexModel]:

@@ -9,7 +9,8 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,21 @@ from typing import Any, TypeVar
 from orjson import loads
 
 from palaver import failpoints
-from palaver.database import STREAM_COLLECTIONS, Document, Filter, Put, Sort, Stream, sqlite_filters
+from palaver.database import (
+    Document,
+    Filter,
+    Put,
+    Sort,
+    Stream,
+    sqlite_events,
+    sqlite_filters,
+    sqlite_records,
+)
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.sqlite_filters import Query
 from palaver.database.sqlite_migrate import migrate
 from palaver.database.sqlite_puts import Commit
-from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed, quote
+from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed
 from palaver.database.sqlite_writer import Writer, translate
 from palaver.database.timing import timed
 from palaver.errors import Unavailable
@@ -38,23 +48,6 @@ _READERS = 4
 _MAX_UNINDEXED = 100
 _HEADS_AT_ONCE = 128
 
-_HEAD = "SELECT max(seq) FROM events WHERE stream_kind = ? AND stream_id = ?"
-_EVENT = "SELECT blob FROM events WHERE stream_kind = ? AND stream_id = ? AND command_id = ?"
-_EVENTS = "SELECT blob FROM events WHERE stream_kind = ? AND stream_id = ? AND seq > ? ORDER BY seq LIMIT ?"
-_UNPUBLISHED = "SELECT blob FROM events WHERE published = 0 AND at < ? ORDER BY stream_kind, stream_id, seq LIMIT ?"
-# What is not applied is not published either, so the few unpublished events are all there is to look at.
-_UNAPPLIED = (
-    "SELECT stream_kind, stream_id FROM"
-    " (SELECT stream_kind, stream_id, max(seq) AS head, at FROM events WHERE published = 0 GROUP BY 1, 2)"
-    " WHERE at < ? AND head > coalesce(CASE stream_kind {cases} END, 0) LIMIT ?"
-).format(
-    cases=" ".join(
-        f"WHEN '{kind}' THEN (SELECT applied_seq FROM {quote(collection)}"
-        " WHERE _id = iif(stream_id = '', 'workspace', stream_id))"
-        for kind, collection in STREAM_COLLECTIONS.items()
-    )
-)
-_MARK = "UPDATE events SET published = 1 WHERE stream_kind = ? AND stream_id = ? AND seq = ?"
 _CLAIM = "INSERT INTO claims (key, owner) VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
 _OWNER = "SELECT owner FROM claims WHERE key = ?"
 _RELEASE = "DELETE FROM claims WHERE key = ? AND owner = ?"
@@ -177,15 +170,41 @@ class SqliteDatabase:
     async def mark_published(self, events: Sequence[Event]) -> None:
         """Takes the events out of `list_unpublished`."""
         if events:
-            rows = [(event.stream_kind, event.stream_id, event.seq) for event in events]
-            await self._submit(lambda connection: connection.executemany(_MARK, rows))
+            now = time.time_ns() // 1_000_000
+            rows = [(now, event.stream_kind, event.stream_id, event.seq) for event in events]
+            await self._submit(lambda connection: connection.executemany(sqlite_events.MARK, rows))
             self.documents_written += len(rows)
+
+    async def mark_unpublished(self, since: int) -> int:
+        """Looks at every event: there is no index for what happens when a NATS beside this database is replaced."""
+        return await self._submit(lambda connection: connection.execute(sqlite_events.UNMARK, (since,)).rowcount)
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    async def put_record(self, kind: str, id: str, record: Document) -> None:
+        """Sets one record, whole."""
+        await self._submit(lambda connection: sqlite_records.put(connection, kind, id, record))
+
+    async def find_record(self, kind: str, id: str) -> Document | None:
+        """One record, or None."""
+        row = self._read(sqlite_records.GET, (kind, id))
+        return None if row is None else loads(row[0])
+
+    async def list_records(
+        self, kind: str, prefix: str = "", *, after: str = "", limit: int = 100
+    ) -> list[tuple[str, Document]]:
+        """Ids and records, by id."""
+        return self._on_loop(lambda c: sqlite_records.list_from(c, kind, prefix, after, limit))
+
+    async def delete_record(self, kind: str, id: str) -> bool:
+        """Whether there was one."""
+        return await self._submit(lambda connection: sqlite_records.delete(connection, kind, id))
 
     # -- the log as stored -----------------------------------------------------------------------------------------
 
     async def get_head(self, stream: Stream) -> int:
         """The last `seq` of the stream; 0 when it has none."""
-        row = self._read(_HEAD, stream)
+        row = self._read(sqlite_events.HEAD, stream)
         return 0 if row is None or row[0] is None else int(row[0])
 
     @timed
@@ -196,28 +215,35 @@ class SqliteDatabase:
         for start in range(0, len(streams), _HEADS_AT_ONCE):
             if start:
                 await asyncio.sleep(0)
-            heads += self._on_loop(partial(_read_heads, streams=streams[start : start + _HEADS_AT_ONCE]))
+            heads += self._on_loop(partial(sqlite_events.read_heads, streams=streams[start : start + _HEADS_AT_ONCE]))
         return heads
 
     async def find_event(self, stream: Stream, command_id: str) -> Event | None:
         """The event that the command has become."""
-        row = self._read(_EVENT, (*stream, command_id))
+        row = self._read(sqlite_events.EVENT, (*stream, command_id))
         return None if row is None else Event.FromString(row[0])
 
     @timed
     async def list_events(self, stream: Stream, after: int, limit: int = 1000) -> list[Event]:
         """Events with a `seq` above `after`, in order."""
-        return await self._list_events(_EVENTS, (*stream, after, limit), limit <= _SHORT)
+        return await self._list_events(sqlite_events.EVENTS, (*stream, after, limit), limit <= _SHORT)
 
     @timed
     async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
         """Events that nobody has marked, by stream and seq."""
-        return await self._list_events(_UNPUBLISHED, (older_than, limit), False)
+        return await self._in_pool(lambda c: sqlite_events.list_unpublished(c, older_than, limit))
 
-    @timed
+    async def list_unpublished_before(self, seqs: Mapping[Stream, int], limit: int = 1000) -> list[Event]:
+        """The same of these streams, below a seq of each."""
+        return self._on_loop(lambda c: sqlite_events.list_unpublished_before(c, seqs, limit))
+
+    async def list_committed(self, kind: str, after: int, limit: int = 500) -> tuple[list[tuple[int, Event]], int]:
+        """Events of one kind of stream, in the order in which everything was committed."""
+        return await self._in_pool(lambda c: sqlite_events.list_committed(c, kind, after, limit))
+
     async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:
         """Streams whose document lags behind their head. There are none, unless events came in from outside."""
-        rows = await self._in_pool(lambda c: c.execute(_UNAPPLIED, (older_than, limit)).fetchall())
+        rows = await self._in_pool(lambda c: c.execute(sqlite_events.UNAPPLIED, (older_than, limit)).fetchall())
         return [Stream(*row) for row in rows]
 
     async def _list_events(self, sql: str, parameters: tuple[Any, ...], is_short: bool) -> list[Event]:
@@ -344,21 +370,6 @@ def _decode(table: Table, row: Any) -> Document:
     if table.has_stream:
         document["applied_seq"] = row[1]
     return document
-
-
-def _read_heads(connection: sqlite3.Connection, streams: Sequence[Stream]) -> list[int]:
-    # Few statements serve every number of streams: they are filled up to the next power of two.
-    size = 1 << (len(streams) - 1).bit_length()
-    values = [part for stream in streams for part in stream]
-    values += values[-2:] * (size - len(streams))
-    listed = ", ".join(f"({index}, ?, ?)" for index in range(size))
-    rows = connection.execute(
-        f"WITH wanted (place, kind, id) AS (VALUES {listed}) SELECT place, (SELECT max(seq) FROM events"
-        " WHERE stream_kind = kind AND stream_id = id) FROM wanted",
-        values,
-    )
-    heads = dict(rows.fetchall())
-    return [heads[index] or 0 for index in range(len(streams))]
 
 
 def _look_at(future: "asyncio.Future[Any]") -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from palaver.database import STREAM_COLLECTIONS, Document
+from palaver.database import STREAM_COLLECTIONS, Document, sqlite_records
 from palaver.database.schema import COLLECTIONS, Collection, FieldType, Index
 
 # The column in which a document remembers the last event of a kind of stream.
@@ -167,10 +167,13 @@ _TYPES: dict[FieldType, str] = {"text": "TEXT", "number": "NUMERIC", "date": "IN
 
 _LOG = (
     "CREATE TABLE IF NOT EXISTS events (stream_kind TEXT NOT NULL, stream_id TEXT NOT NULL, seq INTEGER NOT NULL,"
-    " command_id TEXT NOT NULL, at INTEGER NOT NULL, published INTEGER NOT NULL DEFAULT 0, blob BLOB NOT NULL,"
+    # `published`: when it was (epoch ms), or 0. `retold`: it was once, and is to be again.
+    " command_id TEXT NOT NULL, at INTEGER NOT NULL, published INTEGER NOT NULL DEFAULT 0,"
+    " retold INTEGER NOT NULL DEFAULT 0, blob BLOB NOT NULL,"
     " PRIMARY KEY (stream_kind, stream_id, seq), UNIQUE (stream_kind, stream_id, command_id))",
     "CREATE INDEX IF NOT EXISTS events_unpublished ON events (stream_kind, stream_id, seq) WHERE published = 0",
     "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
+    sqlite_records.TABLE,
     "CREATE TABLE IF NOT EXISTS text_indexed (collection TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID",
 )
 

@@ -103,6 +103,7 @@ class Connection:
         self._on_gap = on_gap
         self._on_reconnect = on_reconnect
         self._client = Client()
+        self.losses = 0  # how often the connection was lost
         self._is_open = False
         self._reviving: asyncio.Task[None] | None = None
         self._interests: set[Interest] = set()
@@ -175,6 +176,7 @@ class Connection:
     async def _on_disconnected(self) -> None:
         if self._is_open:
             logger.warning("the NATS connection %s is lost", self.name)
+        self.losses += 1
         self._give_up()
 
     def _give_up(self) -> None:
@@ -222,6 +224,11 @@ class Connection:
     def max_payload(self) -> int:
         """The largest message that the server takes, in bytes."""
         return self._client.max_payload
+
+    @property
+    def server_id(self) -> str:
+        """Of the server that this is connected to; it takes another one each time that it is started."""
+        return str(self._client._server_info.get("server_id", ""))
 
     def check_connected(self) -> None:
         """Raises Unavailable while the connection is lost."""

@@ -1,22 +1,33 @@
-"""The log of a single process: whoever publishes calls the followers, in order, and that is all.
+"""The log of a single process: whoever publishes calls the live followers, in order, and that is all.
 
-Nothing is kept: the events stand in the database, and a follower that begins later reads them there. Chosen by
-`node.py` when no NATS is configured.
+Nothing is kept: the events stand in the database, in the order in which they were committed, and durable followers
+read them there. Chosen by `node.py` when no NATS is configured.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 
-from palaver.database import Stream
-from palaver.log import Follow, OnEvent, OnGap
+from palaver.database import CommitOrder, Stream
+from palaver.log import Entry, Follow, OnEvent, OnGap, Reading
 from palaver.log.followers import Followers, tell
 from palaver.v1.event_pb2 import Event
+
+# What a crash left is read at the next start without being published.
+_LOOK_SECONDS = 5.0
+_ROWS = 500
 
 
 class EmbeddedLog:
     """Delivers while `publish` runs. Nothing is lost on the way, so `on_gap` callbacks are never called."""
 
-    def __init__(self) -> None:
+    losses = 0
+
+    def __init__(self, database: CommitOrder) -> None:
+        """`database`: where the events stand; not opened or closed here."""
+        self._database = database
         self._followers = Followers()
+        self._published = asyncio.Event()
 
     async def open(self) -> None:
         """Does nothing."""
@@ -28,6 +39,8 @@ class EmbeddedLog:
     async def publish(self, events: Sequence[Event]) -> None:
         """Calls the followers of each event, one event after the other. What one raises is logged and counted."""
         followers = self._followers
+        published, self._published = self._published, asyncio.Event()
+        published.set()
         for event in events:
             direct = followers.of((event.stream_kind, event.stream_id))
             for on_event in direct:
@@ -52,6 +65,19 @@ class EmbeddedLog:
     def on_gap(self, callback: OnGap) -> None:
         """Does nothing: there are no gaps."""
 
+    def list_partitions(self, kinds: Sequence[str]) -> list[str]:
+        """One for each kind of stream."""
+        return list(kinds)
+
+    async def read(self, partition: str, position: str) -> Reading:
+        """Reads events of this kind of stream, in the order of all commits."""
+        return _Reading(self, self._database, partition, int(position or 0))
+
+    @property
+    def published(self) -> asyncio.Event:
+        """Set when something is published after now."""
+        return self._published
+
 
 class _Follow:
     __slots__ = ("_followers", "_on_event", "_stopped", "_stream")
@@ -67,3 +93,32 @@ class _Follow:
         if not self._stopped:
             self._stopped = True
             self._followers.remove(self._stream, self._on_event)
+
+
+class _Reading:
+    """The place in the order of commits is the position."""
+
+    def __init__(self, log: EmbeddedLog, database: CommitOrder, kind: str, place: int) -> None:
+        self._log = log
+        self._database = database
+        self._kind = kind
+        self._place = place
+        self.behind = 0
+
+    @property
+    def position(self) -> str:
+        return str(self._place)
+
+    async def read(self) -> Sequence[Entry]:
+        """The next events, or none where only those of other kinds were committed; waits until there are some."""
+        while True:
+            published, before = self._log.published, self._place
+            found, self._place = await self._database.list_committed(self._kind, before, _ROWS)
+            if self._place > before:
+                self.behind = 0 if self._place - before < _ROWS else 1
+                return [Entry(event, str(place), event.at) for place, event in found]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(published.wait(), _LOOK_SECONDS)
+
+    async def close(self) -> None:
+        """Nothing is left to close."""

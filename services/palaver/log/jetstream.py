@@ -1,8 +1,11 @@
 """The log of a cluster, over NATS.
 
-An event is published once, to the subject of its stream. JetStream stores it there for durable followers; whoever
-follows live (gateways, caches) has a plain core subscription to the same subject and no consumer. Chosen by
-`node.py` when NATS is configured.
+An event is published once, to the subject of its stream. JetStream stores it there for durable followers, who read it
+by partitions (`reading.py`); whoever follows live (gateways, caches) has a plain core subscription to the same subject
+and no consumer. What JetStream has lost is published again (`refill.py`). Chosen by `node.py` when NATS is configured.
+
+An event that is larger than what NATS carries goes as a reference, an event without its fact, and is read from the
+database by whoever gets that.
 
 `also_tell`: the event goes once more, by core publish, to the one subject `….told`, which no JetStream stream stores
 (on the users' own subjects it would be stored a second time, as an event of the wrong stream). Every process
@@ -14,53 +17,60 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
-from palaver.database import Stream
+from palaver.database import Database, Stream
 from palaver.errors import Unavailable
-from palaver.log import Follow, OnEvent, OnGap
+from palaver.log import Follow, OnEvent, OnGap, Reading
 from palaver.log.connection import ApiError, Connection, Interest, NoResponders, OnRawMessage, parse_reply
 from palaver.log.followers import Followers, StreamKey, tell
-from palaver.log.streams import Subjects, declare, log_streams
+from palaver.log.messages import VERSION, VERSION_HEADER, encode, is_reference, message_id
+from palaver.log.reading import JetStreamReading
+from palaver.log.refill import Refill
+from palaver.log.streams import KINDS, MAX_AGE, Subjects, declare, list_missing, list_partitions, log_streams
 from palaver.v1.event_pb2 import Event
 
 logger = logging.getLogger(__name__)
 
 DROPPED = Counter("palaver_log_messages_dropped_total", "Messages on the log's subjects that are no event", ["reason"])
-TOO_LARGE = Counter("palaver_log_events_too_large_total", "Events that NATS does not carry, left to be fetched")
 GAPS = Counter("palaver_log_gaps_total", "Times that followers were told to look for missed events")
-
-VERSION_HEADER = "Palaver-Event"
-VERSION = "1"
 
 _TOLD: StreamKey = ("told", "")
 _WINDOW = 256  # unacknowledged events of one call
 _REMEMBERED = 1024
-_HEADER_BYTES = 512
 _COMPLAIN_SECONDS = 10.0
 
 
 class JetStreamLog:
     """Publishes to JetStream, follows by core subscriptions."""
 
-    def __init__(self, url: str, workspace: str, *, replicas: int = 1) -> None:
-        """`url`: one or more of nats://host:port, with commas between them. `replicas` of what JetStream stores."""
+    def __init__(self, url: str, workspace: str, database: Database, *, replicas: int = 1) -> None:
+        """`url`: one or more of nats://host:port, with commas between them. `replicas` of what JetStream stores.
+
+        `database`: the record, open before this is and closed after it.
+        """
+        self._database = database
+        self._refill = Refill(database, MAX_AGE)
+        self._made = 0  # how often there were no streams
         self._subjects = Subjects(workspace)
         self._streams = log_streams(workspace)
         self._replicas = replicas
-        self._declared = False
+        self._declared = -1  # since which loss of the connection
         self._connection = Connection(url, "log", on_gap=self._tell_gap, on_reconnect=self._declare)
         self._followers = Followers()
         self._interests: dict[StreamKey, tuple[Interest, int]] = {}
         self._changing = asyncio.Lock()
+        self._declaring = asyncio.Lock()
         self._on_gap: list[OnGap] = []
         # Who has heard which of the last events that went to `told`: they come on two subjects.
         self._heard: OrderedDict[tuple[str, str, int], set[OnEvent]] = OrderedDict()
         self._complaints: dict[str, float] = {}
+        self._readings: set[JetStreamReading] = set()
+        self._fetching: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Connects and declares the streams. Raises Unavailable, or ConfigError when the server is too old."""
@@ -75,11 +85,31 @@ class JetStreamLog:
         """Disconnects; every follow ends."""
         self._followers.clear()
         self._interests.clear()
+        for task in self._fetching:
+            task.cancel()
+        await asyncio.gather(*self._fetching, return_exceptions=True)
         await self._connection.close()
 
+    @property
+    def losses(self) -> int:
+        """Nothing is known to be lost on a connection that stands, in streams that were there."""
+        return self._connection.losses + self._made
+
     async def _declare(self) -> None:
-        await declare(self._connection, self._streams, self._replicas)
-        self._declared = True
+        """Has the streams. Before anything goes into new ones, the database knows as unpublished what they lack."""
+        losses = self._connection.losses
+        if self._declared == losses:
+            return
+        async with self._declaring:
+            if self._declared == losses:
+                return
+            if missing := await list_missing(self._connection, self._streams):
+                await self._refill.mark()
+                self._made += 1
+                logger.info("making the JetStream streams %s", ", ".join(missing))
+            await self._refill.meet(self._connection.server_id)
+            await declare(self._connection, self._streams, self._replicas)
+            self._declared = losses
 
     # -- publishing ----------------------------------------------------------------------------------------------------
 
@@ -90,46 +120,28 @@ class JetStreamLog:
         published again.
         """
         try:
-            if not self._declared:
-                await self._declare()
+            await self._declare()
             for start in range(0, len(events), _WINDOW):
-                window = events[start : start + _WINDOW]
-                try:
-                    await self._publish(window)
-                except NoResponders:
-                    await self._declare()
-                    await self._publish(window)
+                await self._publish(events[start : start + _WINDOW])
         except Unavailable:
-            # The streams may be gone (a new, empty server): nothing else tells where somebody follows the same subject.
-            self._declared = False
+            # The streams may be gone: nothing else tells where somebody follows the same subject. If they are, these
+            # events have to wait until those before them are published again.
+            self._declared = -1
             raise
 
     async def _publish(self, events: Sequence[Event]) -> None:
         connection = self._connection
-        largest = connection.max_payload - _HEADER_BYTES
         answers: list[asyncio.Future[Msg]] = []
         try:
             for event in events:
-                payload = event.SerializeToString()
-                if len(payload) > largest:
-                    # Its followers find the gap by the next event or by comparing heads.
-                    TOO_LARGE.inc()
-                    logger.error(
-                        "event %d of %s/%s has %d bytes and NATS takes %d: raise its max_payload",
-                        event.seq,
-                        event.stream_kind,
-                        event.stream_id,
-                        len(payload),
-                        largest,
-                    )
-                    continue
                 subject = self._subjects.of_stream(event.stream_kind, event.stream_id)
-                headers = {"Nats-Msg-Id": _message_id(subject, event.seq), VERSION_HEADER: VERSION}
+                payload, headers = encode(event, subject, connection.max_payload)
+                stored = {"Nats-Msg-Id": message_id(subject, event.seq), **headers}
                 token, answer = connection.expect()
                 answers.append(answer)
-                await connection.publish(subject, payload, connection.reply_to(token), headers)
-                if event.also_tell:
-                    await connection.publish(self._subjects.told, payload, headers={VERSION_HEADER: VERSION})
+                await connection.publish(subject, payload, connection.reply_to(token), stored)
+                if event.also_tell and not event.retold:
+                    await connection.publish(self._subjects.told, payload, headers=headers)
         except BaseException:
             connection.forget(answers)
             raise
@@ -212,17 +224,46 @@ class JetStreamLog:
                 return
             if (event.stream_kind, event.stream_id) != stream:
                 self._drop("misplaced", message)
-                return
-            self._deliver(event, self._followers.of(stream))
+            elif not event.retold:
+                self._deliver(message, event, lambda event: self._followers.of(stream))
 
         return on_message
 
     def _on_told(self, message: Msg) -> None:
         event = self._decode(message)
         if event is not None:
-            self._deliver(event, self._followers.told_of(event))
+            self._deliver(message, event, self._followers.told_of)
 
-    def _deliver(self, event: Event, followers: Sequence[OnEvent]) -> None:
+    def _deliver(self, message: Msg, event: Event, find: Callable[[Event], Sequence[OnEvent]]) -> None:
+        if not is_reference(message):
+            self._tell(event, find(event))
+            return
+        # What comes meanwhile is not held back: a follower knows by its seq that something is missing.
+        task = asyncio.create_task(self._fetch_and_tell(event, find), name="large event")
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
+
+    async def _fetch_and_tell(self, reference: Event, find: Callable[[Event], Sequence[OnEvent]]) -> None:
+        try:
+            event = await self._fetch(reference)
+        except Unavailable as error:
+            logger.warning("a large event could not be read, its followers look themselves: %s", error)
+            self._tell_gap()
+        else:
+            if event is not None:
+                self._tell(event, find(event))
+
+    async def _fetch(self, reference: Event) -> Event | None:
+        """The event that a reference names. Raises Unavailable."""
+        stream = Stream(reference.stream_kind, reference.stream_id)
+        events = await self._database.list_events(stream, reference.seq - 1, 1)
+        if events and events[0].seq == reference.seq:
+            return events[0]
+        DROPPED.labels("unknown").inc()
+        logger.error("%s has no event %d, although the log names it", stream, reference.seq)
+        return None
+
+    def _tell(self, event: Event, followers: Sequence[OnEvent]) -> None:
         if not event.also_tell:
             for on_event in followers:
                 tell(on_event, event)
@@ -237,6 +278,42 @@ class JetStreamLog:
             if on_event not in heard:
                 heard.add(on_event)
                 tell(on_event, event)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def list_partitions(self, kinds: Sequence[str]) -> list[str]:
+        """Rooms and users are parted by a hash of their ids; the workspace is one."""
+        return list_partitions(kinds)
+
+    async def read(self, partition: str, position: str) -> Reading:
+        """Reads what is stored of a partition."""
+        await self._declare()
+        kind = partition.partition(".")[0]
+
+        async def decode(message: Msg) -> Event | None:
+            event = self._decode(message)
+            if event is None:
+                return None
+            subject = self._subjects.of_stream(event.stream_kind, event.stream_id)
+            if event.stream_kind != kind or subject.rpartition(".")[2] != message.subject.rpartition(".")[2]:
+                self._drop("misplaced", message)
+                return None
+            return await self._fetch(event) if is_reference(message) else event
+
+        reading = JetStreamReading(
+            self._connection,
+            self._streams[KINDS.index(kind)].name,
+            self._subjects.of_partition(partition),
+            decode,
+            lambda: self._readings.discard(reading),
+        )
+        try:
+            await reading.open(position)
+        except (ApiError, NoResponders):
+            self._declared = -1
+            raise
+        self._readings.add(reading)
+        return reading
 
     def _decode(self, message: Msg) -> Event | None:
         """The event, or None for what is not ours or of a version that this process does not know.
@@ -262,6 +339,8 @@ class JetStreamLog:
 
     def _tell_gap(self) -> None:
         GAPS.inc()
+        for reading in self._readings:
+            reading.end("the connection was lost")
         for callback in self._on_gap:
             try:
                 callback()
@@ -287,9 +366,3 @@ class _Follow:
 
 def _keys_of(stream: Stream) -> tuple[StreamKey, ...]:
     return (stream, _TOLD) if stream.kind == "user" else (stream,)
-
-
-def _message_id(subject: str, seq: int) -> str:
-    """<stream kind>/<stream id>/<seq>, with the id as it stands in the subject: a header holds no line breaks."""
-    kind, _, id = subject.split(".", 2)[2].partition(".")
-    return f"{kind}/{id}/{seq}"

@@ -4,6 +4,7 @@ None of it is the record. The log's streams feed durable followers and can be fi
 database; leases and keys are in memory and start empty.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,8 +12,18 @@ from palaver.errors import Unavailable
 from palaver.ids import encode_subject_token
 from palaver.log.connection import ApiError, Connection, NoResponders
 
-_DAY = 24 * 3600
+MAX_AGE = 3 * 24 * 3600
+"""Seconds for which the log keeps events."""
+
 _NAME_IN_USE = 10058
+_NOT_FOUND = 10059
+
+KINDS = ("room", "user", "workspace")
+"""Of streams of events."""
+
+PARTITIONS = 8
+"""Of rooms and of users, for durable followers: so many processes can share the work of one. Never changed: what is
+stored has its partition in its subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +39,18 @@ class StreamDeclaration:
     duplicate_window: int = 120
     max_messages_per_subject: int = -1
     message_ttl: bool = False
+    # The last token of a subject decides into which partition it goes: the stored subject has one token more.
+    partitioned: bool = False
 
     def configuration(self, replicas: int) -> dict[str, Any]:
         """As JetStream's API wants it."""
+        transform: dict[str, Any] = {}
+        if self.partitioned:
+            source = self.subjects[0]
+            target = f"{source.removesuffix('*')}{{{{partition({PARTITIONS},1)}}}}.{{{{wildcard(1)}}}}"
+            transform["subject_transform"] = {"src": source, "dest": target}
         return {
+            **transform,
             "name": self.name,
             "description": self.description,
             "subjects": list(self.subjects),
@@ -69,20 +88,43 @@ class Subjects:
             return self.workspace
         return f"{self.prefix}.{kind}.{encode_subject_token(id)}"
 
+    def of_partition(self, partition: str) -> str:
+        """The filter for what is stored of a partition: "room.0" …, "user.0" …, "workspace"."""
+        return self.workspace if partition == "workspace" else f"{self.prefix}.{partition}.*"
+
+
+def list_partitions(kinds: Sequence[str]) -> list[str]:
+    """The partitions of these kinds of streams."""
+    return [
+        partition
+        for kind in kinds
+        for partition in ([kind] if kind == "workspace" else [f"{kind}.{number}" for number in range(PARTITIONS)])
+    ]
+
 
 def log_streams(workspace: str) -> tuple[StreamDeclaration, ...]:
-    """What durable followers read: three days, so that one may be away over a weekend."""
+    """What durable followers read, in the order of KINDS: three days, so that one may be away over a weekend."""
     subjects = Subjects(workspace)
     name = f"palaver_{encode_subject_token(workspace)}"
     return (
         StreamDeclaration(
-            f"{name}_rooms", (f"{subjects.prefix}.room.*",), "Events of rooms", storage="file", max_age=3 * _DAY
+            f"{name}_rooms",
+            (f"{subjects.prefix}.room.*",),
+            "Events of rooms",
+            storage="file",
+            max_age=MAX_AGE,
+            partitioned=True,
         ),
         StreamDeclaration(
-            f"{name}_users", (f"{subjects.prefix}.user.*",), "Events of users", storage="file", max_age=3 * _DAY
+            f"{name}_users",
+            (f"{subjects.prefix}.user.*",),
+            "Events of users",
+            storage="file",
+            max_age=MAX_AGE,
+            partitioned=True,
         ),
         StreamDeclaration(
-            f"{name}_workspace", (subjects.workspace,), "Events of the workspace", storage="file", max_age=3 * _DAY
+            f"{name}_workspace", (subjects.workspace,), "Events of the workspace", storage="file", max_age=MAX_AGE
         ),
     )
 
@@ -126,3 +168,16 @@ async def declare(connection: Connection, streams: tuple[StreamDeclaration, ...]
             raise Unavailable("NATS answers, and its JetStream does not: is it enabled?") from error
         except ApiError as error:
             raise Unavailable(f"the JetStream stream {stream.name} can't be declared: {error.error_reason}") from error
+
+
+async def list_missing(connection: Connection, streams: Sequence[StreamDeclaration]) -> list[str]:
+    """Names of those that the server does not have."""
+    missing = []
+    for stream in streams:
+        try:
+            await connection.api(f"STREAM.INFO.{stream.name}", {})
+        except ApiError as error:
+            if error.number != _NOT_FOUND:
+                raise
+            missing.append(stream.name)
+    return missing

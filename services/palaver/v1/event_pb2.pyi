@@ -87,6 +87,7 @@ class Event(_message.Message):
     ALSO_TELL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    RETOLD_FIELD_NUMBER: _builtins.int
     ROOM_CREATED_FIELD_NUMBER: _builtins.int
     ROOM_CHANGED_FIELD_NUMBER: _builtins.int
     ROOM_DELETED_FIELD_NUMBER: _builtins.int
@@ -96,6 +97,7 @@ class Event(_message.Message):
     MESSAGE_SENT_FIELD_NUMBER: _builtins.int
     MESSAGE_CHANGED_FIELD_NUMBER: _builtins.int
     MESSAGE_DELETED_FIELD_NUMBER: _builtins.int
+    MEMBER_RENAMED_FIELD_NUMBER: _builtins.int
     USER_CREATED_FIELD_NUMBER: _builtins.int
     USER_CHANGED_FIELD_NUMBER: _builtins.int
     USER_DELETED_FIELD_NUMBER: _builtins.int
@@ -122,6 +124,10 @@ class Event(_message.Message):
     that it goes on from (W3C's traceparent), if the request is traced.
     """
     trace: _builtins.str
+    retold: _builtins.bool
+    """Set only on the way, never stored: the log has carried this event before and may have lost it. Durable followers
+    get it once more; live ones have heard it and don't.
+    """
     @_builtins.property
     def actor(self) -> Global___Actor: ...
     @_builtins.property
@@ -150,6 +156,8 @@ class Event(_message.Message):
     def message_changed(self) -> Global___MessageChanged: ...
     @_builtins.property
     def message_deleted(self) -> Global___MessageDeleted: ...
+    @_builtins.property
+    def member_renamed(self) -> Global___MemberRenamed: ...
     @_builtins.property
     def user_created(self) -> Global___UserCreated:
         """user streams"""
@@ -188,6 +196,7 @@ class Event(_message.Message):
         also_tell: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
         trace: _builtins.str = ...,
+        retold: _builtins.bool = ...,
         room_created: Global___RoomCreated | None = ...,
         room_changed: Global___RoomChanged | None = ...,
         room_deleted: Global___RoomDeleted | None = ...,
@@ -197,6 +206,7 @@ class Event(_message.Message):
         message_sent: Global___MessageSent | None = ...,
         message_changed: Global___MessageChanged | None = ...,
         message_deleted: Global___MessageDeleted | None = ...,
+        member_renamed: Global___MemberRenamed | None = ...,
         user_created: Global___UserCreated | None = ...,
         user_changed: Global___UserChanged | None = ...,
         user_deleted: Global___UserDeleted | None = ...,
@@ -209,11 +219,11 @@ class Event(_message.Message):
         role_saved: Global___RoleSaved | None = ...,
         role_deleted: Global___RoleDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "request_id", b"request_id", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -386,6 +396,63 @@ class MemberChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MemberChanged: _TypeAlias = MemberChanged  # noqa: Y015
+
+@_typing.final
+class MemberRenamed(_message.Message):
+    """A member is called something else: every document of the room that carries the name, as it is from now on. In a
+    direct room the others' subscriptions are called after the member, too.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    room: _builtins.bytes
+    """top-level fields of the room that name the member, JSON object; empty for none"""
+    @_builtins.property
+    def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RenamedSubscription]: ...
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        subscriptions: _abc.Iterable[Global___RenamedSubscription] | None = ...,
+        room: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "subscriptions", b"subscriptions", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberRenamed: _TypeAlias = MemberRenamed  # noqa: Y015
+
+@_typing.final
+class RenamedSubscription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    subscription_id: _builtins.str
+    set: _builtins.bytes
+    """top-level fields, JSON object"""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        set: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["set", b"set", "subscription_id", b"subscription_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenamedSubscription: _TypeAlias = RenamedSubscription  # noqa: Y015
 
 @_typing.final
 class MessageSent(_message.Message):

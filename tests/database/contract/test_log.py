@@ -1,6 +1,7 @@
 """Events as stored, what is not published or not applied, and claims."""
 
 import asyncio
+import time
 
 from palaver.database import Database, Put, Stream
 from tests.database.harness import Harness
@@ -55,6 +56,55 @@ async def test_unpublished_events_are_listed_by_stream_and_seq(database: Databas
     await database.mark_published([wanted[0], *wanted])
     assert await database.list_unpublished(1003) == []
     assert await database.list_events(ROOM, 0) == [wanted[0], wanted[1], wanted[3]]
+
+
+async def test_unpublished_events_are_found_before_a_seq_of_their_stream(database: Database) -> None:
+    mine = [await commit(database, ROOM, seq) for seq in (1, 2, 3)]
+    other = [await commit(database, OTHER_ROOM, seq) for seq in (1, 2)]
+    await commit(database, USER, 1)
+    assert await database.list_unpublished_before({}) == []
+    assert await database.list_unpublished_before({USER: 1}) == []
+    assert await database.list_unpublished_before({ROOM: 3}) == mine[:2]
+    both = sorted([*mine, *other], key=lambda event: (event.stream_id, event.seq))
+    assert await database.list_unpublished_before({ROOM: 4, OTHER_ROOM: 9, Stream("room", "none"): 5}) == both
+    assert await database.list_unpublished_before({ROOM: 4, OTHER_ROOM: 9}, 2) == both[:2]
+    await database.mark_published(mine[:1])
+    assert await database.list_unpublished_before({ROOM: 3}) == mine[1:2]
+
+
+async def test_what_was_published_since_is_published_again(database: Database) -> None:
+    events = [await commit(database, ROOM, seq, at=1000 + seq) for seq in range(1, 6)]
+    before = int(time.time() * 1000)
+    await database.mark_published(events[:4])
+    assert await database.mark_unpublished(int(time.time() * 1000) + 60_000) == 0
+    assert await database.mark_unpublished(before) == 4
+    assert await database.mark_unpublished(before) == 0
+    again = await database.list_unpublished(10**15)
+    assert [(event.seq, event.retold) for event in again] == [(1, True), (2, True), (3, True), (4, True), (5, False)]
+    assert [event.retold for event in await database.list_unpublished_before({ROOM: 6})] == [True] * 4 + [False]
+    assert await database.list_events(ROOM, 0) == events
+    await database.mark_published(again)
+    assert await database.list_unpublished(10**15) == []
+    assert await database.mark_unpublished(before) == 5
+
+
+async def test_records_are_set_listed_and_deleted(database: Database) -> None:
+    assert await database.find_record("letters", "a/1") is None
+    assert await database.delete_record("letters", "a/1") is False
+    for id in ("a/1", "a/2", "a-b/1", "b/1", "_", "~", "a"):
+        await database.put_record("letters", id, {"id": id})
+    await database.put_record("letters2", "a/3", {"id": "other"})
+    await database.put_record("letters", "a/1", {"text": "zwölf", "at": 7})
+    assert await database.find_record("letters", "a/1") == {"text": "zwölf", "at": 7}
+    assert await database.list_records("letters", "a/") == [("a/1", {"text": "zwölf", "at": 7}), ("a/2", {"id": "a/2"})]
+    listed = [id for id, _ in await database.list_records("letters")]
+    assert listed == sorted(["a/1", "a/2", "a-b/1", "b/1", "_", "~", "a"])
+    assert [id for id, _ in await database.list_records("letters", "a/", after="a/1")] == ["a/2"]
+    assert [id for id, _ in await database.list_records("letters", after=listed[2], limit=2)] == listed[3:5]
+    assert await database.list_records("nothing") == []
+    assert await database.delete_record("letters", "a/1") is True
+    assert await database.find_record("letters", "a/1") is None
+    assert [id for id, _ in await database.list_records("letters", "a/")] == ["a/2"]
 
 
 async def test_unapplied_streams_are_found(harness: Harness, database: Database) -> None:

@@ -1,0 +1,47 @@
+"""An event as a message of NATS. Called by `jetstream.py` only."""
+
+import logging
+
+from nats.aio.msg import Msg
+from prometheus_client import Counter
+
+from palaver.v1.event_pb2 import Event
+
+logger = logging.getLogger(__name__)
+
+TOO_LARGE = Counter("palaver_log_events_too_large_total", "Events that NATS does not carry, published as references")
+
+VERSION_HEADER = "Palaver-Event"
+VERSION = "1"
+REFERENCE_HEADER = "Palaver-Reference"
+
+_HEADER_BYTES = 512
+
+
+def encode(event: Event, subject: str, max_payload: int) -> tuple[bytes, dict[str, str]]:
+    """The payload and the headers. An event that is too large goes as a reference: without its fact."""
+    payload = event.SerializeToString()
+    headers = {VERSION_HEADER: VERSION}
+    if len(payload) > max_payload - _HEADER_BYTES:
+        TOO_LARGE.inc()
+        logger.warning("%s: %d bytes are sent as a reference, NATS takes %d", subject, len(payload), max_payload)
+        headers[REFERENCE_HEADER] = "1"
+        payload = Event(
+            stream_kind=event.stream_kind,
+            stream_id=event.stream_id,
+            seq=event.seq,
+            also_tell=event.also_tell,
+            retold=event.retold,
+        ).SerializeToString()
+    return payload, headers
+
+
+def is_reference(message: Msg) -> bool:
+    """Whether the message only names its event."""
+    return message.headers is not None and REFERENCE_HEADER in message.headers
+
+
+def message_id(subject: str, seq: int) -> str:
+    """<stream kind>/<stream id>/<seq>, with the id as it stands in the subject: a header holds no line breaks."""
+    kind, _, id = subject.split(".", 2)[2].partition(".")
+    return f"{kind}/{id}/{seq}"

@@ -1,0 +1,151 @@
+"""Telling: what this process has committed goes to the log, in each stream's order, and is marked as published.
+
+The log gets an event only after all earlier ones of its stream, whoever committed those: so a durable follower meets
+each for the first time in its place. Owned by `commit.py`; nobody else calls it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from palaver import failpoints
+from palaver.database import Database, Stream
+from palaver.errors import Unavailable
+from palaver.events import stream_of
+from palaver.log import Log
+from palaver.telemetry import resumed_span
+from palaver.v1.event_pb2 import Event
+
+logger = logging.getLogger(__name__)
+
+UNTOLD = Gauge("palaver_events_untold", "Events committed by this process and not yet taken by the log")
+OUTBOX_AGE = Gauge("palaver_outbox_age_seconds", "How long the oldest of the untold events of this process waits")
+PUBLISH_SECONDS = Histogram(
+    "palaver_log_publish_seconds",
+    "Time until the log has taken one batch of events",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+PUBLISH_FAILURES = Counter("palaver_log_publish_failures_total", "Batches that the log did not take; the sweeper will")
+SWEPT = Counter("palaver_events_swept_total", "Events that the sweeper projected or published for somebody", ["what"])
+
+_MAX_TOLD = 8192
+_EARLIER_AT_ONCE = 1000
+_MARK_SECONDS = 0.1
+
+
+class Telling:
+    """The way of this process's events from their commit to the log."""
+
+    def __init__(self, database: Database, log: Log) -> None:
+        self._database = database
+        self._log = log
+        self._losses = log.losses
+        self._untold: list[Event] = []
+        self._untold_since = 0.0  # when the first of them was committed
+        self._publishing: tuple[int, float] | None = None  # how many are with the log, and since when they are untold
+        self._unmarked: dict[tuple[Stream, int], Event] = {}
+        # The last event of a stream that the log has taken from here, unless it may have lost something since.
+        self._told: OrderedDict[Stream, int] = OrderedDict()
+        self._wake = asyncio.Event()
+        self._all_told = False  # nothing comes after what is untold now
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Hands committed events to the log, in order; returns at once."""
+        if not self._untold:
+            self._untold_since = time.monotonic()
+        self._untold.extend(events)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Nothing comes any more; `run` ends after the last event."""
+        self._all_told = True
+        self._wake.set()
+
+    def measure(self) -> None:
+        """Sets the gauges of what waits here."""
+        publishing, since = self._publishing or (0, self._untold_since)
+        UNTOLD.set(publishing + len(self._untold))
+        OUTBOX_AGE.set(time.monotonic() - since if publishing or self._untold else 0)
+
+    async def run(self) -> None:
+        """The background task that publishes what was committed, and marks it. Runs until `close`."""
+        last_mark = time.monotonic()
+        while self._untold or not self._all_told:
+            if not self._untold:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _MARK_SECONDS if self._unmarked else None)
+            self._wake.clear()
+            events, self._untold = self._untold, []
+            if events:
+                self._publishing = len(events), self._untold_since
+                failpoints.reach("tell.before_publish")
+                try:
+                    traces = (event.trace for event in events)
+                    with PUBLISH_SECONDS.time(), resumed_span("publish", "producer", traces):
+                        await self._publish(events)
+                except Unavailable as error:
+                    self._told.clear()
+                    # The events stay unpublished in the database: the sweeper publishes them when the log is back.
+                    PUBLISH_FAILURES.inc()
+                    logger.warning("the log did not take %d events: %s", len(events), error)
+                self._publishing = None
+            if self._unmarked and time.monotonic() - last_mark > _MARK_SECONDS:
+                await self._mark()
+                last_mark = time.monotonic()
+        await self._mark()
+
+    async def _publish(self, events: Sequence[Event]) -> None:
+        self._forget_what_is_lost()
+        if before := self._find_unsure(events):
+            await self._publish_earlier(before)
+        await self._log.publish(events)
+        self._unmarked.update(((stream_of(event), event.seq), event) for event in events)
+
+    def _find_unsure(self, events: Sequence[Event]) -> dict[Stream, int]:
+        """The streams of which this process did not publish the event before, with the seq of the one that it has."""
+        before: dict[Stream, int] = {}
+        for event in events:
+            stream = stream_of(event)
+            if self._told.pop(stream, 0) != event.seq - 1:
+                before[stream] = event.seq
+            self._told[stream] = event.seq
+        while len(self._told) > _MAX_TOLD:
+            self._told.popitem(last=False)
+        return before
+
+    async def _publish_earlier(self, before: dict[Stream, int]) -> None:
+        """What others have committed to these streams and have not published, or not marked yet."""
+        while True:
+            found = await self._database.list_unpublished_before(before, _EARLIER_AT_ONCE)
+            earlier = [event for event in found if (stream_of(event), event.seq) not in self._unmarked]
+            if earlier:
+                await self._log.publish(earlier)
+                self._unmarked.update(((stream_of(event), event.seq), event) for event in earlier)
+                SWEPT.labels("published").inc(len(earlier))
+            if len(found) < _EARLIER_AT_ONCE:
+                return
+            await self._mark()
+
+    def _forget_what_is_lost(self) -> None:
+        """What the log may have lost is not marked: whoever met the loss has it published again."""
+        if self._losses != self._log.losses:
+            self._losses = self._log.losses
+            self._told.clear()
+            self._unmarked.clear()
+
+    async def _mark(self) -> None:
+        self._forget_what_is_lost()
+        events, self._unmarked = list(self._unmarked.values()), {}
+        if not events:
+            return
+        failpoints.reach("tell.before_mark")
+        try:
+            await self._database.mark_published(events)
+        except Unavailable as error:
+            logger.warning("could not mark %d events as published: %s", len(events), error)
+        failpoints.reach("tell.after_mark")
