@@ -12,6 +12,7 @@ from palaver.api import Messaging
 from palaver.database import Database
 from palaver.errors import PalaverError
 from palaver.events import user_actor
+from palaver.ids import new_id
 from palaver.v1.auth_pb2 import CreateUserRequest, UpdatePermissionsRequest, UpdateSettingRequest
 from palaver.v1.event_pb2 import Actor
 from palaver.v1.messaging_pb2 import (
@@ -152,6 +153,7 @@ class Chat:
     async def send(
         self, actor: Actor, room_id: str, text: str = "hello", *, extra: Document | None = None, **fields: Any
     ) -> Document:
+        fields.setdefault("message_id", new_id())
         request = SendMessageRequest(actor=actor, room_id=room_id, text=text, **fields)
         if extra is not None:
             request.extra = orjson.dumps(extra)

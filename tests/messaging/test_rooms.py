@@ -218,7 +218,7 @@ async def test_a_forbidden_room_answers_as_an_unknown_one(chat: Chat) -> None:
             m.get_room(GetRoomRequest(actor=actor, room_id=room_id)),
             m.get_room(GetRoomRequest(actor=actor, name="secret" if room_id != "unknown" else "unknown")),
             m.get_room(GetRoomRequest(actor=actor, id_or_name=room_id)),
-            m.send_message(SendMessageRequest(actor=actor, room_id=room_id, text="x")),
+            m.send_message(SendMessageRequest(actor=actor, room_id=room_id, text="x", message_id="x")),
             m.list_messages(ListMessagesRequest(actor=actor, room_id=room_id)),
             m.list_members(ListMembersRequest(actor=actor, room_id=room_id)),
             m.list_threads(ListThreadsRequest(actor=actor, room_id=room_id)),
@@ -257,7 +257,7 @@ async def test_who_is_nobody_is_not_the_system(chat: Chat) -> None:
     with refused("error-invalid-user"):
         await chat.messaging.get_room(GetRoomRequest(room_id="GENERAL"))
     with refused("error-invalid-user"):
-        await chat.messaging.send_message(SendMessageRequest(room_id="GENERAL", text="x"))
+        await chat.messaging.send_message(SendMessageRequest(room_id="GENERAL", text="x", message_id="x"))
 
 
 async def test_anonymous_reading_where_the_settings_allow(chat: Chat) -> None:

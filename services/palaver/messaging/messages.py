@@ -15,7 +15,6 @@ from palaver.database import Document
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, RoomNotFound, Unavailable
 from palaver.events import room_stream
-from palaver.ids import new_id
 from palaver.messaging import markdown, mentions, rules
 from palaver.messaging.mentions import NOBODY, Mentions
 from palaver.messaging.store import Store
@@ -68,7 +67,7 @@ class Messages:
         self._sent = {kind: SENT.labels(kind) for kind in ("c", "p", "d", "l", "v")}
 
     async def send(self, request: SendMessageRequest) -> MessageReply:
-        """Sends a message; the same one when the sender repeats it with its id.
+        """Sends a message; the same one when the sender repeats it.
 
         An id is of one message in one room. Each room has a stream of its own, so that the check against the stored
         messages misses one that is being sent to another room at this instant. `_UnderWay` sees it in this process. In
@@ -82,20 +81,21 @@ class Messages:
         text = request.text
         extra = parse_extra(request.extra) if request.extra else None
         self.check_content(text, extra)
-        if len(request.message_id) > _MAX_ID:
-            raise InvalidInput("The message's id is too long", code="error-invalid-message-id")
+        message_id = request.message_id
+        if not 0 < len(message_id) <= _MAX_ID:
+            problem = "too long" if message_id else "missing"
+            raise InvalidInput(f"The message's id is {problem}", code="error-invalid-message-id")
         if request.thread_id and not access.setting("Threads_enabled"):
             raise NotAllowed("Threads are disabled")
         named = NOBODY
         if "@" in text or "#" in text:
             named = await mentions.resolve(text, sender, access, self._node.database)
-        message_id = request.message_id or new_id()
         room_id = request.room_id
         room_type = ""  # of the room, once there is something new in it
 
         async def decide(draft: Draft) -> bytes:
             nonlocal room_type
-            if request.message_id and (repeated := await self._find_repeated(draft, request, sender)) is not None:
+            if (repeated := await self._find_repeated(draft, request, sender)) is not None:
                 return repeated
             view = await self._views.get_drafted(draft, sender)
             self.check_post(view)
@@ -145,7 +145,7 @@ class Messages:
             return data
 
         with self._under_way.hold(message_id, room_id):
-            if request.message_id and not _is_random(message_id):
+            if not _is_random(message_id):
                 await self._claim(message_id, room_id, sender)
             message = await self._node.commits.execute(room_stream(room_id), decide)
         if room_type:

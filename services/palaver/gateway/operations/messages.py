@@ -16,6 +16,7 @@ from palaver.gateway.ejson import Fragment, encode, fragments
 from palaver.gateway.operations.attachments import check_attachments
 from palaver.gateway.operations.rooms import get_room, join, open_direct_room
 from palaver.gateway.operations.subscriptions import mark_read
+from palaver.ids import new_id
 from palaver.v1.messaging_pb2 import (
     DeleteMessageRequest,
     EditMessageRequest,
@@ -74,11 +75,10 @@ _OWN = ("_id", "rid", "msg", "tmid", "tshow")
 
 async def send(call: Call, message: SentMessage, preview_urls: list[str] | None = None) -> Fragment:
     """Sends a message; returns it as it is now."""
-    request = SendMessageRequest(actor=call.actor, room_id=message.rid)
+    # With an id of its own, a call whose answer got lost can be made again.
+    request = SendMessageRequest(actor=call.actor, room_id=message.rid, message_id=message.id or new_id())
     if message.msg:
         request.text = message.msg
-    if message.id:
-        request.message_id = message.id
     if message.tmid:
         request.thread_id = message.tmid
         request.show_in_room = bool(message.tshow)
