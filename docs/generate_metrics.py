@@ -60,6 +60,7 @@ PARTS = {
     "database": "The database",
     "log": "The log, and NATS",
     "live": "The live port",
+    "rpc": "Calls between processes",
     "": "Every process",
 }
 """The heading of each folder of the package; "" stands for the modules beside them."""

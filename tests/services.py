@@ -9,7 +9,6 @@ node's own. The test is one more caller outside.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import hashlib
 import threading
@@ -27,9 +26,9 @@ from palaver.config import Config
 from palaver.database.sqlite import SqliteDatabase
 from palaver.live.embedded import EmbeddedLive
 from palaver.log.embedded import EmbeddedLog
-from palaver.node import Node, Services
+from palaver.node import Node, Services, make_rpc_server
 from palaver.roles import ROLES
-from palaver.rpc import RemoteService, RpcServer
+from palaver.rpc import Certificates, RemoteService
 from tests.servers import mongodb_server, nats_server
 
 Transport = Literal["process", "grpc", "cluster"]
@@ -62,7 +61,7 @@ class RunningServices:
             await node.open([ROLES[role]])
             yield node
         finally:
-            await _close_node(node)
+            await node.close()
 
 
 def make_config(folder: Path, **options: Any) -> Config:
@@ -107,15 +106,21 @@ async def service_nodes(
         for name in names:
             own_config = dataclasses.replace(config, node_id=f"test-{name}", **addresses)
             node = Node(own_config, *make_parts())
-            stack.push_async_callback(_close_node, node)
+            stack.push_async_callback(node.close)
             await node.open([ROLES[name]])
             nodes[name] = node
             descriptor = ROLES[name].service
             if descriptor is None:
                 continue
-            server = await stack.enter_async_context(RpcServer({descriptor: node.roles[name]}, "127.0.0.1", 0))
+            server = await stack.enter_async_context(make_rpc_server(node, [ROLES[name]]))
             addresses[f"{name}_address"] = f"127.0.0.1:{server.port}"
-            caller = RemoteService(descriptor, f"127.0.0.1:{server.port}")
+            caller = RemoteService(
+                descriptor,
+                f"127.0.0.1:{server.port}",
+                spawn=node.spawn,
+                affinity=ROLES[name].affinity,
+                certificates=Certificates.from_config(config),
+            )
             stack.push_async_callback(caller.close)
             setattr(services, name, caller)
         yield RunningServices(services, nodes, config, make_parts)
@@ -210,12 +215,3 @@ class Shared:
 
     async def close(self) -> None:
         """Stays open for the others."""
-
-
-async def _close_node(node: Node) -> None:
-    await node.close()
-    for name in ROLES:
-        service = getattr(node.services, name, None)
-        if isinstance(service, RemoteService):
-            with contextlib.suppress(Exception):
-                await service.close()

@@ -65,3 +65,16 @@ def test_a_prefix_without_s3_is_refused() -> None:
 def test_the_address_of_s3_is_a_whole_one() -> None:
     with pytest.raises(ConfigError, match="PALAVER_S3_ENDPOINT=s3"):
         Config.from_environment({**S3, "PALAVER_S3_ENDPOINT": "s3.example.org"})
+
+
+TLS = {name: f"/etc/{name}" for name in ("PALAVER_GRPC_CERTIFICATE", "PALAVER_GRPC_KEY", "PALAVER_GRPC_AUTHORITY")}
+
+
+@pytest.mark.parametrize("missing", TLS)
+def test_half_of_the_certificates_are_refused(missing: str) -> None:
+    half = {name: path for name, path in TLS.items() if name != missing}
+    with pytest.raises(ConfigError, match=f"^{missing} missing: "):
+        Config.from_environment(half)
+    with pytest.raises(ConfigError, match=f"^{' and '.join(half)} missing: "):
+        Config.from_environment({missing: "/etc/x"})
+    assert Config.from_environment(TLS).grpc_key == "/etc/PALAVER_GRPC_KEY"

@@ -16,6 +16,7 @@ from palaver.events import STREAM_OF_FACT
 from palaver.node import Services
 from palaver.roles import ROLES
 from palaver.rpc import method_name
+from palaver.rpc.client import has_affinity, is_idempotent
 from palaver.v1 import auth_pb2, event_pb2, messaging_pb2, presence_pb2
 
 SERVICES: dict[str, tuple[type, ServiceDescriptor]] = {
@@ -71,6 +72,78 @@ def test_a_role_calls_only_what_stands_before_it() -> None:
         assert role.name == name
         assert all(names.index(callee) < names.index(name) for callee in role.calls)
         assert all(ROLES[callee].service is not None for callee in role.calls)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_role_is_called_as_its_service(name: str) -> None:
+    """The name in certificates is the role's."""
+    assert SERVICES[name][1].name.lower() == name
+
+
+def test_calls_about_the_same_thing_say_so() -> None:
+    """Which requests name what they are about, in the field that the table of roles declares."""
+    assert {name: role.affinity for name, role in ROLES.items()} == {
+        "auth": "",
+        "presence": "",  # every one of its processes knows everybody
+        "messaging": "room_id",
+        "gateway": "",
+    }
+    _, messaging = SERVICES["messaging"]
+    elsewhere = {method.name for method in messaging.methods if not has_affinity(method, "room_id")}
+    # Those about several rooms, about none, or about a message of a room that the caller does not know.
+    assert elsewhere == {
+        "FollowThread",
+        "GetMessage",
+        "GetRoomHeads",
+        "JoinDefaultRooms",
+        "ListJoins",
+        "ListMemberships",
+        "ListRooms",
+        "ListSubscriptions",
+        "OpenDirectRoom",
+        "React",
+    }
+    named_otherwise = {
+        field.full_name
+        for file in (messaging_pb2, presence_pb2)
+        for message in file.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+        if field.name in ("rid", "room", "uid", "user") and message.name.endswith("Request")
+    }
+    assert named_otherwise == set()
+
+
+def test_what_may_be_called_twice() -> None:
+    """Everything that only looks; and of what changes something, what is the same when it is done again."""
+    repeatable = {
+        name: {m.name for m in service.methods if is_idempotent(m)} for name, (_, service) in SERVICES.items()
+    }
+    never = {name: {m.name for m in service.methods} - repeatable[name] for name, (_, service) in SERVICES.items()}
+    assert never == {
+        "auth": {
+            "AddUserToRole",
+            "CheckSecondFactor",
+            "CreateUser",
+            "DeleteRole",
+            "Login",
+            "RegisterUser",
+            "RemoveUserFromRole",
+            "SaveRole",
+            "UpdateUser",
+        },
+        "presence": set(),
+        "messaging": {
+            "CreateRoom",
+            "DeleteMessage",
+            "DeleteRoom",
+            "LeaveRoom",
+            "OpenDirectRoom",
+            "React",
+            "RemoveMember",
+            "SetMemberRole",
+            "UpdateRoom",
+        },
+    }
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -1,7 +1,7 @@
 """The internal API: one Protocol for each service, the same whether the service is in this process or not.
 
 The contract with its documentation is proto/palaver/v1/*.proto; a test checks that these signatures agree with it.
-An implementation is a class in the service's `role.py`; `rpc.py` makes the remote form.
+An implementation is a class in the service's `role.py`; `rpc/` makes the remote form.
 """
 
 from typing import Protocol

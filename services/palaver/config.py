@@ -56,14 +56,21 @@ class Config:
     nats_url: str = _option("PALAVER_NATS_URL", "", "NATS instead of in-process delivery")
     grpc_host: str = _option("PALAVER_GRPC_HOST", "127.0.0.1", "address on which roles of this process answer others")
     grpc_port: int = _option("PALAVER_GRPC_PORT", 0, "its port; 0: the roles of this process answer nobody else")
+    grpc_certificate: str = _option(
+        "PALAVER_GRPC_CERTIFICATE", "", "PEM file: this process proves its roles to the others; with the next two"
+    )
+    grpc_key: str = _option("PALAVER_GRPC_KEY", "", "PEM file: the certificate's private key")
+    grpc_authority: str = _option("PALAVER_GRPC_AUTHORITY", "", "PEM file: who signs the certificates of all processes")
     auth_address: str = _option(
-        "PALAVER_AUTH_ADDRESS", "", "host:port of the auth service when another process plays it"
+        "PALAVER_AUTH_ADDRESS",
+        "",
+        "where other processes play auth: host:port, several separated by commas, or dns:///name:port of all of them",
     )
     presence_address: str = _option(
-        "PALAVER_PRESENCE_ADDRESS", "", "host:port of the presence service when another process plays it"
+        "PALAVER_PRESENCE_ADDRESS", "", "where other processes play presence: the same forms"
     )
     messaging_address: str = _option(
-        "PALAVER_MESSAGING_ADDRESS", "", "host:port of the messaging service when another process plays it"
+        "PALAVER_MESSAGING_ADDRESS", "", "where other processes play messaging: the same forms"
     )
 
     admin_id: str = _option("PALAVER_ADMIN_ID", "", "id of the first administrator; made up when empty")
@@ -106,6 +113,7 @@ class Config:
             values[known[name].name] = _parse(name, text, known[name].default)
         config = cls(**values)  # type: ignore[arg-type]
         config._check_s3()
+        config._check_certificates()
         if not config.node_id:
             config = dataclasses.replace(config, node_id=f"{socket.gethostname()}-{os.getpid()}-{new_id(4)}")
         if not config.site_url:
@@ -127,6 +135,17 @@ class Config:
             )
         if self.s3_endpoint and not self.s3_endpoint.startswith(("http://", "https://")):
             raise ConfigError(f"PALAVER_S3_ENDPOINT={self.s3_endpoint}: http:// or https:// is missing")
+
+    def _check_certificates(self) -> None:
+        """TLS between processes has all of its files or none. Raises ConfigError."""
+        files = {
+            "PALAVER_GRPC_CERTIFICATE": self.grpc_certificate,
+            "PALAVER_GRPC_KEY": self.grpc_key,
+            "PALAVER_GRPC_AUTHORITY": self.grpc_authority,
+        }
+        missing = [name for name, path in files.items() if not path]
+        if missing and len(missing) < len(files):
+            raise ConfigError(f"{' and '.join(missing)} missing: TLS between processes takes all three files, or none")
 
 
 def _shown_host(host: str) -> str:

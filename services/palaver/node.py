@@ -12,6 +12,7 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol
 
 from palaver import __version__, failpoints
@@ -29,7 +30,7 @@ from palaver.telemetry import run_measuring, show_build
 
 if TYPE_CHECKING:
     from palaver.roles import Role
-    from palaver.rpc import RpcServer
+    from palaver.rpc import RemoteService, RpcServer
     from palaver.traces import Traces
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Node:
         self.failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._drained: set[str] = set()
+        self._remote: list[RemoteService] = []
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         """Runs a background task that this node owns: if it dies of an error, the node stops with it."""
@@ -129,6 +131,8 @@ class Node:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for remote in self._remote:
+            await remote.close()
         await self.blobs.close()
         await self.live.close()
         await self.log.close()
@@ -147,15 +151,25 @@ class Node:
 
     def _connect(self, name: str) -> object:
         from palaver.roles import ROLES
-        from palaver.rpc import RemoteService
+        from palaver.rpc import Certificates, RemoteService
 
         address = getattr(self.config, f"{name}_address")
-        descriptor = ROLES[name].service
-        if not address or descriptor is None:
-            raise ConfigError(
-                f"PALAVER_{name.upper()}_ADDRESS is missing: this process does not play {name}, and calls it"
+        role = ROLES[name]
+        variable = f"PALAVER_{name.upper()}_ADDRESS"
+        if not address or role.service is None:
+            raise ConfigError(f"{variable} is missing: this process does not play {name}, and calls it")
+        try:
+            remote = RemoteService(
+                role.service,
+                address,
+                spawn=self.spawn,
+                affinity=role.affinity,
+                certificates=Certificates.from_config(self.config),
             )
-        return RemoteService(descriptor, address)
+        except ValueError as error:
+            raise ConfigError(f"{variable}: {error}") from error
+        self._remote.append(remote)
+        return remote
 
     def _on_task_done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
@@ -282,7 +296,9 @@ async def _run(node: Node, roles: Sequence["Role"], on_ready: Callable[[int], No
         # Before anything else, if it has a port of its own: it says that the process lives and is not ready yet.
         health = await _start_http(node, health_app(node), health=True) if config.health_port else None
         await node.open(roles)
-        rpc = await _start_rpc(node, roles)
+        rpc = make_rpc_server(node, roles) if config.grpc_port else None
+        if rpc is not None:
+            await rpc.start()
         app = getattr(node.roles.get("gateway"), "app", None)
         public = await _start_http(node, app or health_app(node)) if app is not None or health is None else None
         servers = [server for server in (public, health) if server is not None]
@@ -337,12 +353,32 @@ def _start_tracing(config: Config, roles: Sequence[str]) -> "Traces | None":
     return Traces(config, roles)
 
 
-async def _start_rpc(node: Node, roles: Sequence["Role"]) -> "RpcServer | None":
-    if not node.config.grpc_port:
-        return None
-    from palaver.rpc import RpcServer
+def make_rpc_server(node: Node, roles: Sequence["Role"]) -> "RpcServer":
+    """What answers the calls of other processes for these roles of an open node. Raises ConfigError, OSError."""
+    from palaver.roles import list_callers
+    from palaver.rpc import Certificates, RpcServer
 
-    services = {role.service: node.roles[role.name] for role in roles if role.service is not None}
-    server = RpcServer(services, node.config.grpc_host, node.config.grpc_port)
-    await server.__aenter__()
-    return server
+    config = node.config
+    played = {role: role.service for role in roles if role.service is not None}
+    certificates = Certificates.from_config(config)
+    if certificates is None and not _is_loopback(config.grpc_host):
+        logger.warning(
+            "gRPC listens on %s without TLS: whoever reaches it may do everything. Set PALAVER_GRPC_CERTIFICATE, _KEY "
+            "and _AUTHORITY, unless the network lets nobody else in.",
+            config.grpc_host,
+        )
+    return RpcServer(
+        {service: node.roles[role.name] for role, service in played.items()},
+        config.grpc_host,
+        config.grpc_port,
+        certificates=certificates,
+        callers={service.full_name: list_callers(role.name) for role, service in played.items()},
+        reflection=config.test_mode,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -18,6 +18,8 @@ class Role:
     module: str
     calls: tuple[str, ...]
     service: ServiceDescriptor | None  # None: nobody calls it
+    # The field of its requests that says what they are about: those about the same thing go to the same replica.
+    affinity: str = ""
     needs_cluster: bool = True  # can't be played apart from the others with the embedded log, live or database
 
 
@@ -31,7 +33,13 @@ ROLES: dict[str, Role] = {
             "palaver.messaging.role",
             ("presence", "auth"),
             messaging_pb2.DESCRIPTOR.services_by_name["Messaging"],
+            affinity="room_id",
         ),
         Role("gateway", "palaver.gateway.role", ("messaging", "presence", "auth"), None),
     )
 }
+
+
+def list_callers(name: str) -> frozenset[str]:
+    """The roles that may call this one."""
+    return frozenset(role.name for role in ROLES.values() if name in role.calls)

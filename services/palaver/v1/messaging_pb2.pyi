@@ -5,6 +5,14 @@ Rooms, their members and their messages.
 
 Every call carries the actor: this service decides whether they may. A room that the actor may not see answers
 as an unknown one (RoomNotFound).
+
+A call about one room names it in `room_id`: with several replicas, the same one gets all of a room's calls, which
+keeps commands from meeting in the database. Calls that know only a message go anywhere.
+
+`idempotency_level` (here and in the other services) is a promise to callers: made twice, whether or not the first
+one was answered, such a call does and answers what it would have done and answered once, a moment later. Only these
+calls are repeated when nobody knows what became of them. What answers the second time that it is done already, or
+that there is nothing left to do it to, has none.
 """
 
 from collections import abc as _abc
@@ -710,7 +718,7 @@ Global___CountersReply: _TypeAlias = CountersReply  # noqa: Y015
 
 @_typing.final
 class SendMessageRequest(_message.Message):
-    """A message to be. `message_id` is the client's, or empty."""
+    """A message to be. `message_id` is the client's, or made up by the caller: with the same one it is the same message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

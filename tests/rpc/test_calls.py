@@ -2,17 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
-from prometheus_client import REGISTRY
 
-from palaver import rpc
-from palaver.api import Presence
 from palaver.errors import (
+    InternalError,
     InvalidInput,
     NotAllowed,
     PalaverError,
@@ -21,82 +17,14 @@ from palaver.errors import (
     UserNotFound,
     error_classes,
 )
-from palaver.rpc import RemoteService, RpcServer
+from palaver.rpc import RpcServer, server, wire
 from palaver.telemetry import request_id
-from palaver.v1 import presence_pb2
 from palaver.v1.auth_pb2 import Empty
-from palaver.v1.presence_pb2 import (
-    AWAY,
-    GetPresenceReply,
-    GetPresenceRequest,
-    ListConnectionsReply,
-    ReportStatusesRequest,
-    UserPresence,
-)
+from palaver.v1.presence_pb2 import GetPresenceRequest, ListConnectionsReply, ReportStatusesRequest
+from tests.rpc.harness import PRESENCE, Subject, calling, counted, pair
 
-DESCRIPTOR = presence_pb2.DESCRIPTOR.services_by_name["Presence"]
-
-Behaviour = Callable[[Any], Awaitable[Any]]
-
-
-class Subject:
-    """A service that answers as the test says; `get_presence` gives back what it was asked for."""
-
-    def __init__(self) -> None:
-        self.behave: Behaviour | None = None
-        self.asked: list[Any] = []
-
-    async def get_presence(self, request: GetPresenceRequest) -> GetPresenceReply:
-        self.asked.append(request)
-        if self.behave is not None:
-            await self.behave(request)
-        return GetPresenceReply(users=[UserPresence(user_id=id, status=AWAY) for id in request.user_ids])
-
-    async def list_connections(self, request: Empty) -> ListConnectionsReply:
-        return ListConnectionsReply(users=7)
-
-    def __getattr__(self, name: str) -> Behaviour:
-        """Every other method does nothing."""
-
-        async def answer(_: Any) -> Empty:
-            return Empty()
-
-        return answer
-
-
-class Pair:
-    """The service, its server and a caller."""
-
-    def __init__(self, deadline: float) -> None:
-        self.subject = Subject()
-        self.server = RpcServer({DESCRIPTOR: self.subject}, "127.0.0.1", 0)
-        self.remote: Any = RemoteService(DESCRIPTOR, f"127.0.0.1:{self.server.port}", deadline=deadline)
-        self.presence = cast(Presence, self.remote)
-
-    async def ask(self, *user_ids: str) -> list[str]:
-        reply = await self.presence.get_presence(GetPresenceRequest(user_ids=user_ids))
-        return [user.user_id for user in reply.users]
-
-    async def ask_raising(self, error: BaseException) -> PalaverError:
-        """The error that arrives when the service raises this one."""
-
-        async def behave(_: Any) -> None:
-            raise error
-
-        self.subject.behave = behave
-        with pytest.raises(PalaverError) as caught:
-            await self.ask()
-        return caught.value
-
-
-@asynccontextmanager
-async def pair(deadline: float = 5.0) -> AsyncIterator[Pair]:
-    both = Pair(deadline)
-    async with both.server:
-        try:
-            yield both
-        finally:
-            await both.remote.close()
+METHOD = {"service": "Presence", "method": "GetPresence"}
+CODES = ("OK", "NOT_FOUND", "INTERNAL")
 
 
 async def test_requests_and_replies_arrive() -> None:
@@ -155,7 +83,7 @@ async def test_an_error_that_only_the_other_process_knows_arrives_as_its_parent(
         both.subject.behave = behave
         known = {name: cls for name, cls in error_classes().items() if name != "Unheard"}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(rpc, "error_classes", lambda: known)
+            patch.setattr(wire, "error_classes", lambda: known)
             with pytest.raises(RoomNotFound) as caught:
                 await both.ask()
     assert type(caught.value) is RoomNotFound
@@ -194,17 +122,17 @@ async def test_details_of_an_error_may_be_anything() -> None:
 
 
 async def test_an_unexpected_error_leaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    before = _counted("palaver_rpc_internal_errors_total")
+    before = counted("palaver_rpc_internal_errors_total", **METHOD)
     async with pair() as both:
         for unexpected in (RuntimeError("the secret is 42"), KeyError("secret"), OSError(2, "secret"), StopIteration()):
             error = await both.ask_raising(unexpected)
-            assert type(error) is PalaverError
+            assert type(error) is InternalError
             assert error.error_code == "error-internal"
             assert "secret" not in f"{error} {error.error_reason} {error.details} {error.__cause__}"
         both.subject.behave = None
         assert await both.ask("still here") == ["still here"]
     assert "the secret is 42" in caplog.text
-    assert _counted("palaver_rpc_internal_errors_total") == before + 4
+    assert counted("palaver_rpc_internal_errors_total", **METHOD) == before + 4
 
 
 async def test_a_reply_of_a_wrong_kind_is_an_internal_error() -> None:
@@ -212,13 +140,13 @@ async def test_a_reply_of_a_wrong_kind_is_an_internal_error() -> None:
         async def list_connections(self, request: Empty) -> Any:
             return None
 
-    server = RpcServer({DESCRIPTOR: Wrong()}, "127.0.0.1", 0)
-    async with server:
-        remote: Any = RemoteService(DESCRIPTOR, f"127.0.0.1:{server.port}", deadline=5)
+    async with (
+        RpcServer({PRESENCE: Wrong()}, "127.0.0.1", 0) as wrong,
+        calling(PRESENCE, f"127.0.0.1:{wrong.port}") as remote,
+    ):
         with pytest.raises(PalaverError) as caught:
             await remote.list_connections(Empty())
-        assert caught.value.error_code == "error-internal"
-        await remote.close()
+    assert caught.value.error_code == "error-internal"
 
 
 async def test_a_server_that_is_gone() -> None:
@@ -233,19 +161,17 @@ async def test_a_server_that_is_gone() -> None:
 
 
 async def test_a_server_that_was_never_there(unused_tcp_port: int) -> None:
-    remote: Any = RemoteService(DESCRIPTOR, f"127.0.0.1:{unused_tcp_port}", deadline=0.3)
-    with pytest.raises(Unavailable):
-        await remote.list_connections(Empty())
-    await remote.close()
+    async with calling(PRESENCE, f"127.0.0.1:{unused_tcp_port}", deadline=0.3) as remote:
+        with pytest.raises(Unavailable):
+            await remote.list_connections(Empty())
 
 
 async def test_a_server_that_comes_late_is_waited_for(unused_tcp_port: int) -> None:
-    remote: Any = RemoteService(DESCRIPTOR, f"127.0.0.1:{unused_tcp_port}", deadline=5)
-    asking = asyncio.create_task(remote.list_connections(Empty()))
-    await asyncio.sleep(0.1)
-    async with RpcServer({DESCRIPTOR: Subject()}, "127.0.0.1", unused_tcp_port):
-        assert (await asking).users == 7
-        await remote.close()
+    async with calling(PRESENCE, f"127.0.0.1:{unused_tcp_port}") as remote:
+        asking = asyncio.create_task(remote.list_connections(Empty()))
+        await asyncio.sleep(0.1)
+        async with RpcServer({PRESENCE: Subject()}, "127.0.0.1", unused_tcp_port):
+            assert (await asking).users == 7
 
 
 async def test_a_server_that_does_not_answer() -> None:
@@ -316,8 +242,7 @@ async def test_bytes_that_are_no_message() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"\x0a\xff\xff\xff")
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        error = rpc._error_from(caught.value, "it")
-        assert type(error) is InvalidInput
+        assert type(wire.find_error(caught.value)) is InvalidInput
         assert both.subject.asked == []
 
 
@@ -327,6 +252,36 @@ async def test_a_method_that_is_not_there() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_request_that_is_too_large() -> None:
+    async with pair() as both:
+        with pytest.raises(InvalidInput, match="too much for one message") as caught:
+            await both.ask("x" * wire.MAX_REQUEST_BYTES)
+        assert caught.value.error_code == "error-message-too-large"
+        assert both.subject.asked == []
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{both.server.port}") as channel:
+            ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                "/palaver.v1.Presence/GetPresence"
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await ask(b"x" * (wire.MAX_REQUEST_BYTES + 1))
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert both.subject.asked == []
+        assert await both.ask("still here") == ["still here"]
+
+
+async def test_a_reply_that_is_too_large() -> None:
+    class Talkative(Subject):
+        async def list_connections(self, request: Empty) -> ListConnectionsReply:
+            reply = ListConnectionsReply()
+            reply.nodes.add(node_id="x" * wire.MAX_REPLY_BYTES)
+            return reply
+
+    talkative = RpcServer({PRESENCE: Talkative()}, "127.0.0.1", 0)
+    async with talkative, calling(PRESENCE, f"127.0.0.1:{talkative.port}", deadline=20) as remote:
+        with pytest.raises(InvalidInput, match="too much for one message"):
+            await remote.list_connections(Empty())
 
 
 async def test_a_graceful_stop_lets_a_running_call_finish() -> None:
@@ -367,9 +322,9 @@ async def test_a_graceful_stop_ends() -> None:
 
 
 async def test_connections_that_grow_old_lose_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = [option for option in rpc._SERVER_OPTIONS if not option[0].startswith("grpc.max_connection_age")]
+    options = [option for option in server._OPTIONS if not option[0].startswith("grpc.max_connection_age")]
     ages = [("grpc.max_connection_age_ms", 50), ("grpc.max_connection_age_grace_ms", 2000)]
-    monkeypatch.setattr(rpc, "_SERVER_OPTIONS", [*options, *ages])
+    monkeypatch.setattr(server, "_OPTIONS", [*options, *ages])
     async with pair() as both:
 
         async def ask_often(name: str) -> int:
@@ -385,17 +340,14 @@ async def test_connections_that_grow_old_lose_no_call(monkeypatch: pytest.Monkey
 
 
 async def test_calls_are_measured() -> None:
-    calls = {code: _counted("palaver_rpc_call_seconds_count", code) for code in ("OK", "NOT_FOUND", "INTERNAL")}
-    answers = {code: _counted("palaver_rpc_answer_seconds_count", code) for code in calls}
+    calls = {
+        code: counted("palaver_rpc_call_seconds_count", **METHOD, code=code) for code in ("OK", "NOT_FOUND", "INTERNAL")
+    }
+    answers = {code: counted("palaver_rpc_answer_seconds_count", **METHOD, code=code) for code in calls}
     async with pair() as both:
         await both.ask()
         await both.ask_raising(RoomNotFound())
         await both.ask_raising(ValueError())
     for code in calls:
-        assert _counted("palaver_rpc_call_seconds_count", code) == calls[code] + 1
-        assert _counted("palaver_rpc_answer_seconds_count", code) == answers[code] + 1
-
-
-def _counted(name: str, code: str = "") -> float:
-    labels = {"service": "Presence", "method": "GetPresence"} | ({"code": code} if code else {})
-    return REGISTRY.get_sample_value(name, labels) or 0.0
+        assert counted("palaver_rpc_call_seconds_count", **METHOD, code=code) == calls[code] + 1
+        assert counted("palaver_rpc_answer_seconds_count", **METHOD, code=code) == answers[code] + 1

@@ -1,0 +1,168 @@
+"""One end of a call: which replica is asked, how long, and whether another one may be asked the same.
+
+A call goes to the replica responsible for what it is about (the service's affinity, a column of roles.py), or to each
+in turn. That only makes things fast; any replica can answer anything.
+
+A call that failed on its way is repeated, within its deadline and a few times at most, when that can do no harm: the
+contract declares the method as idempotent (protobuf's own option), or the replica says that it has not begun.
+Everything else answers Unavailable: it is unknown whether it was done. While another replica is there to ask, an
+attempt gets half of the time that is left, so that a replica which says nothing does not use up all of it.
+
+Called by whoever holds a service of `Node.services`.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from prometheus_client import Counter, Histogram
+
+from palaver.errors import PalaverError, Unavailable
+from palaver.rpc.identity import Certificates
+from palaver.rpc.replicas import Replica, Replicas, Spawn, parse_address
+from palaver.rpc.wire import (
+    REQUEST_ID_KEY,
+    UNREACHABLE,
+    failure,
+    find_error,
+    is_refused,
+    method_name,
+)
+from palaver.telemetry import request_id
+
+logger = logging.getLogger(__name__)
+
+CALL_SECONDS = Histogram("palaver_rpc_call_seconds", "Calls to other processes", ["service", "method", "code"])
+REPEATED = Counter(
+    "palaver_rpc_calls_repeated_total", "Calls that failed and were made again", ["service", "method", "code"]
+)
+
+DEFAULT_DEADLINE = 10.0
+_MAX_ATTEMPTS = 4
+_BACKOFF_SECONDS = 0.02  # before the second attempt; twice as long before each further one
+
+
+class RemoteService:
+    """A service that other processes play. Its methods are those of the descriptor.
+
+    A call takes `deadline` seconds at most, the wait for a process that is just starting included. `spawn` runs the
+    background tasks that follow the replicas, until `close`.
+    """
+
+    def __init__(
+        self,
+        descriptor: ServiceDescriptor,
+        address: str,
+        *,
+        spawn: Spawn,
+        affinity: str = "",
+        certificates: Certificates | None = None,
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> None:
+        """Raises ValueError for an address that can't be understood."""
+        self._deadline = deadline
+        self._replicas = Replicas(
+            descriptor.full_name, descriptor.name.lower(), parse_address(address), spawn, certificates
+        )
+        for method in descriptor.methods:
+            setattr(self, method_name(method), self._make_call(descriptor, method, affinity))
+
+    async def close(self) -> None:
+        """Ends the connections and the background tasks."""
+        await self._replicas.close()
+
+    def _make_call(
+        self, service: ServiceDescriptor, method: MethodDescriptor, affinity: str
+    ) -> Callable[[Message], Awaitable[Message]]:
+        what = f"{service.name}.{method.name}"
+        path = f"/{service.full_name}/{method.name}"
+        serialize = GetMessageClass(method.input_type).SerializeToString
+        deserialize = GetMessageClass(method.output_type).FromString
+        may_repeat = is_idempotent(method)
+        has_key = has_affinity(method, affinity)
+        replicas = self._replicas
+        find = replicas.find
+
+        async def call(request: Message) -> Message:
+            started = time.perf_counter()
+            until = started + self._deadline
+            key = getattr(request, affinity) if has_key else ""
+            tried: list[Replica] = []
+            code = "OK"
+            try:
+                while True:
+                    replica = find(key, tried)
+                    left = until - time.perf_counter()
+                    if replica is None:
+                        code = grpc.StatusCode.UNAVAILABLE.name
+                        if not await replicas.wait(left):
+                            raise Unavailable(f"{what} does not answer", details={"status": code})
+                        continue
+                    tried.append(replica)
+                    if may_repeat and len(tried) < _MAX_ATTEMPTS and replicas.has_another(tried):
+                        left /= 2
+                    try:
+                        reply = await replica.stub(path, serialize, deserialize)(
+                            request, timeout=left, metadata=((REQUEST_ID_KEY, request_id.get()),)
+                        )
+                    except grpc.aio.AioRpcError as error:
+                        code = error.code().name
+                        told = find_error(error)
+                        if not self._is_repeated(error, told, tried, until, may_repeat):
+                            raise _raised(error, told, what) from error
+                    else:
+                        code = "OK"
+                        return reply
+                    REPEATED.labels(service.name, method.name, code).inc()
+                    await asyncio.sleep(_BACKOFF_SECONDS * 2 ** (len(tried) - 1) * random.uniform(0.5, 1))
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            finally:
+                CALL_SECONDS.labels(service.name, method.name, code).observe(time.perf_counter() - started)
+
+        return call
+
+    def _is_repeated(
+        self,
+        error: grpc.aio.AioRpcError,
+        told: PalaverError | None,
+        tried: list[Replica],
+        until: float,
+        may_repeat: bool,
+    ) -> bool:
+        """Whether a call that failed is made again."""
+        if len(tried) >= _MAX_ATTEMPTS or until <= time.perf_counter():
+            return False
+        if is_refused(error):
+            return True
+        if not may_repeat or error.code() not in UNREACHABLE:
+            return False
+        # What a replica itself can't reach, another one may; the same one would only say so again.
+        return told is None or self._replicas.has_another(tried)
+
+
+def is_idempotent(method: MethodDescriptor) -> bool:
+    """Whether the contract says that a call made twice is the same as made once."""
+    return method.GetOptions().idempotency_level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+
+
+def has_affinity(method: MethodDescriptor, affinity: str) -> bool:
+    """Whether this method's requests can say what they are about."""
+    field = method.input_type.fields_by_name.get(affinity)
+    return field is not None and field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+
+
+def _raised(error: grpc.aio.AioRpcError, told: PalaverError | None, what: str) -> PalaverError:
+    if told is None:
+        told = failure(error, what)
+        if not isinstance(told, Unavailable):
+            logger.warning("%s failed on its way: %s %s", what, error.code().name, error.details())
+    return told
