@@ -1,6 +1,7 @@
 """Traces: a message's steps over all processes are one tree, a collector gets it, and one that is away harms nobody."""
 
 import asyncio
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -15,10 +16,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from palaver.config import Config, ConfigError
 from palaver.errors import NotAllowed
+from palaver.health import HttpServer
+from palaver.node import Node
+from palaver.roles import ROLES
 from palaver.telemetry import current_span, current_trace, request_span, resumed_span, span
 from palaver.traces import Traces
 from tests.collector import Collector
-from tests.gateway.ddp import running_gateway
+from tests.gateway.ddp import RunningGateway, running_gateway
+from tests.services import Shared, Transport
 
 CLIENTS_OWN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -45,7 +50,61 @@ async def traced(collector: Collector) -> AsyncIterator[Traces]:
         yield traces
 
 
-# -- one message -------------------------------------------------------------------------------------------------------
+@asynccontextmanager
+async def second_gateway(first: RunningGateway) -> AsyncIterator[RunningGateway]:
+    """Another gateway of the same workspace, with sockets of its own."""
+    node = first.node
+    config = dataclasses.replace(node.config, node_id="second-gateway", port=0)
+    second = Node(config, Shared(node.database), Shared(node.log), Shared(node.live), Shared(node.blobs))
+    await second.open([ROLES["gateway"]])
+    http = HttpServer(second.roles["gateway"].app, config)  # type: ignore[attr-defined]
+    started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(http.run(started))
+    gateway = RunningGateway(second, await started)
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+        http.stop()
+        await serving
+        await second.close()
+
+
+# -- one message -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["grpc", pytest.param("cluster", marks=pytest.mark.needs_servers)])
+async def test_the_steps_of_a_message_are_one_tree(
+    transport: Transport, tmp_path: Path, cheap_hashes: None, collector: Collector
+) -> None:
+    async with running_gateway(tmp_path, transport) as first, second_gateway(first) as second:
+        alice = await first.make_user("alice")
+        sender, hearer = await first.client(first.admin), await second.client(alice)
+        for client in (sender, hearer):
+            assert (await client.sub("stream-room-messages", "GENERAL"))["msg"] == "ready"
+        async with tracing(collector.url):
+            await sender.call("sendMessage", {"rid": "GENERAL", "msg": "traced"})
+            for client in (sender, hearer):
+                await client.wait_change("stream-room-messages", "GENERAL")
+            await collector.wait_for(lambda: len(collector.named("flush")) == 2)
+    (root,) = collector.named("method sendMessage")
+    assert not root.parent_span_id
+    tree = collector.tree(root)
+    assert {span.trace_id for span in tree} == {root.trace_id}
+    below = {(found.name, parent.name) for parent in tree for found in tree if found.parent_span_id == parent.span_id}
+    assert {
+        ("Messaging.SendMessage", "method sendMessage"),  # the caller's
+        ("Messaging.SendMessage", "Messaging.SendMessage"),  # in the callee
+        ("command", "Messaging.SendMessage"),
+        ("commit", "command"),
+        ("database commit", "commit"),
+        ("publish", "command"),
+        ("event", "command"),
+        ("flush", "event"),
+    } <= below
+    # Both gateways heard of it, and wrote it once to their one socket.
+    assert len([span for span in tree if span.name == "flush"]) == 2
+    assert len({span.parent_span_id for span in tree if span.name == "flush"}) == 2
 
 
 async def test_one_flush_goes_on_from_every_message_in_it(

@@ -29,13 +29,14 @@ from palaver.rpc.identity import Certificates
 from palaver.rpc.replicas import Replica, Replicas, Spawn, parse_address
 from palaver.rpc.wire import (
     REQUEST_ID_KEY,
+    TRACE_KEY,
     UNREACHABLE,
     failure,
     find_error,
     is_refused,
     method_name,
 )
-from palaver.telemetry import request_id
+from palaver.telemetry import request_id, span
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +110,13 @@ class RemoteService:
                     if may_repeat and len(tried) < _MAX_ATTEMPTS and replicas.has_another(tried):
                         left /= 2
                     try:
-                        reply = await replica.stub(path, serialize, deserialize)(
-                            request, timeout=left, metadata=((REQUEST_ID_KEY, request_id.get()),)
-                        )
+                        with span(what, "client") as step:
+                            metadata: tuple[tuple[str, str], ...] = ((REQUEST_ID_KEY, request_id.get()),)
+                            if step.trace:
+                                metadata += ((TRACE_KEY, step.trace),)
+                            reply = await replica.stub(path, serialize, deserialize)(
+                                request, timeout=left, metadata=metadata
+                            )
                     except grpc.aio.AioRpcError as error:
                         code = error.code().name
                         told = find_error(error)

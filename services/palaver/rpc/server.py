@@ -31,11 +31,12 @@ from palaver.rpc.wire import (
     MAX_REQUEST_BYTES,
     REFUSED_KEY,
     REQUEST_ID_KEY,
+    TRACE_KEY,
     error_metadata,
     method_name,
     status_of,
 )
-from palaver.telemetry import request_id
+from palaver.telemetry import request_id, resumed_span
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class RpcServer:
     def _make_answer(
         self, service: ServiceDescriptor, method: MethodDescriptor, implementation: Any
     ) -> "Callable[[Message | None, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]":
+        step = f"{service.name}.{method.name}"
         run: Callable[[Message], Awaitable[Message]] = getattr(implementation, method_name(method))
         allowed = None if self._callers is None else self._callers.get(service.full_name, frozenset())
 
@@ -169,12 +171,16 @@ class RpcServer:
                 if self._stopping:
                     code = grpc.StatusCode.UNAVAILABLE
                     await _refuse_stopping(context, service)
+                trace = ""
                 for key, value in context.invocation_metadata() or ():
                     if key == REQUEST_ID_KEY:
                         request_id.set(str(value))
+                    elif key == TRACE_KEY:
+                        trace = str(value)
                 if request is None:
                     raise InvalidInput("The request is no message of this method")
-                return await run(request)
+                with resumed_span(step, "server", (trace,)):
+                    return await run(request)
             except PalaverError as error:
                 code = status_of(error)
                 context.set_trailing_metadata((error_metadata(error),))

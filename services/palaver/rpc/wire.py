@@ -29,6 +29,7 @@ MAX_METADATA_BYTES = 64 * 1024
 _MAX_ERROR_BYTES = 32 * 1024
 
 REQUEST_ID_KEY = "palaver-request-id"
+TRACE_KEY = "traceparent"
 REFUSED_KEY = "palaver-refused"
 """Trailing metadata of a call that was not begun, and of which nothing was done: another replica may be asked."""
 _ERROR_KEY = "palaver-error-bin"
