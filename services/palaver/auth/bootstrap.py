@@ -77,4 +77,5 @@ class Bootstrap:
         except (AdminExists, UserExists):
             pass  # another process was faster
         except Conflict as error:
-            logger.warning("could not make the first administrator: %s", error)
+            if not await self._accounts.has_admin():  # another process was faster in giving them the name
+                logger.warning("could not make the first administrator: %s", error)
