@@ -44,6 +44,7 @@ the same of `palaver_ddp_method_seconds` |
 | does NATS keep up | `palaver_nats_reply_seconds`, `palaver_nats_replies_missed_total` |
 | is anything committed and not told | `max(palaver_outbox_age_seconds)`, and what crashed processes left: \
 `max(palaver_outbox_left_age_seconds)` |
+| do durable followers keep up | `max by (follower) (palaver_follower_events_behind)` |
 | how late messages are | `histogram_quantile(0.99, sum by (le) (rate(palaver_event_age_seconds_bucket[5m])))` |
 | is a process overloaded | `histogram_quantile(0.99, sum by (le, instance) \
 (rate(palaver_event_loop_lag_seconds_bucket[5m])))` |
@@ -87,12 +88,14 @@ def declared_metrics() -> list[Metric]:
     found: list[Metric] = []
     for module_name in sorted(_modules()):
         module = importlib.import_module(module_name)
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
         for value in vars(module).values():
             if isinstance(value, MetricWrapperBase):
                 (described,) = value.describe()
                 name = described.name + ("_total" if described.type == "counter" else "")
                 labels = tuple(value._labelnames)
-                found.append(Metric(module_name, name, described.type, labels, described.documentation))
+                if f'"{name}"' in source:  # not where it is only imported
+                    found.append(Metric(module_name, name, described.type, labels, described.documentation))
     return sorted(found, key=lambda metric: (list(PARTS).index(metric.part), metric.name))
 
 

@@ -16,6 +16,7 @@ BOUNDED = {
     "connection",  # to NATS: the log's or the live port's
     "endpoint",  # the declared path
     "error",  # a class of errors.py
+    "follower",  # a declared one
     "method",  # a declared one
     "name",
     "operation",
