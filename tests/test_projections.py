@@ -32,6 +32,7 @@ from palaver.v1.event_pb2 import (
     SubscriptionPreferred,
     TokenIssued,
     TokensRevoked,
+    UploadAdded,
     UserChanged,
     UserCreated,
     UserDeleted,
@@ -109,6 +110,7 @@ SAMPLES: dict[str, Any] = {
         ],
         room=data({"usernames": ["al", "bob"]}),
     ),
+    "upload_added": UploadAdded(upload_id="f2", upload=data({"_id": "f2", "rid": "r1", "expiresAt": date(AT + 9)})),
     "user_created": UserCreated(user=data({"_id": "u1", "username": "alice"})),
     "user_changed": UserChanged(set=data({"name": "Alice"}), unset=["bio"]),
     "user_deleted": UserDeleted(),
@@ -131,6 +133,7 @@ BEFORE: dict[tuple[str, str], Document] = {
     ("subscriptions", "s2"): {"_id": "s2", "rid": "r1"},
     ("messages", "m0"): {"_id": "m0", "rid": "r1", "msg": "root"},
     ("messages", "m1"): {"_id": "m1", "rid": "r1", "msg": "hello", "reactions": {":+1:": {}}, "ts": date(1)},
+    ("uploads", "f1"): {"_id": "f1", "rid": "r1", "expiresAt": date(AT + 9)},
     ("users", "u1"): {"_id": "u1", "username": "alice", "active": True, "emails": [], "services": {}, "bio": "x"},
     ("tokens", "h1"): {"_id": "h1", "user_id": "u1"},
     ("settings", "Site_Name"): {"_id": "Site_Name", "value": "old"},
@@ -397,3 +400,12 @@ def test_a_deleted_role_may_come_back() -> None:
     gone = after("role_deleted")
     assert gone["roles", "boss"]["deleted_at"] == date(AT)
     assert "deleted_at" not in apply(gone, make_event("role_saved"))["roles", "boss"]
+
+
+def test_a_file_is_kept_by_its_message_and_goes_with_it() -> None:
+    key = ("uploads", "f1")
+    kept = after("message_sent", sent(upload_id="f1"))
+    assert kept[key] == {"_id": "f1", "rid": "r1", "message_id": "m1"}
+    deleted = apply(kept, make_event("message_deleted", MessageDeleted(message_id="m1", sent_at=1, upload_id="f1")))
+    assert deleted[key]["deleted_at"] == date(AT)
+    assert after("upload_added")["uploads", "f2"]["expiresAt"] == date(AT + 9)

@@ -46,6 +46,7 @@ STREAM_OF_FACT: dict[str, str] = {
     "message_changed": "room",
     "message_deleted": "room",
     "member_renamed": "room",
+    "upload_added": "room",
     "user_created": "user",
     "user_changed": "user",
     "user_deleted": "user",

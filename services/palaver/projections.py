@@ -35,7 +35,7 @@ CHANGING_MESSAGE_FIELDS = (
     "blocks",
     "_updatedAt",
 )
-_CONTENT = tuple(name for name in CHANGING_MESSAGE_FIELDS if name not in ("msg", "_updatedAt"))
+_CONTENT = (*(name for name in CHANGING_MESSAGE_FIELDS if name not in ("msg", "_updatedAt")), "file", "files")
 
 
 def project(event: Event) -> list[Put]:
@@ -149,6 +149,8 @@ def _sent(event: Event, fact: MessageSent) -> list[Put]:
         puts.append(Put("subscriptions", mention.subscription_id, set=changes))
     if fact.sender_subscription_id:
         puts.append(Put("subscriptions", fact.sender_subscription_id, set=sender))
+    if fact.upload_id:
+        puts.append(Put("uploads", fact.upload_id, set={"message_id": fact.message_id}, unset=("expiresAt",)))
     if fact.thread_root:
         puts += _thread_root(event, fact, _json(fact.thread_root))
     if not fact.backfilled:
@@ -222,6 +224,8 @@ def _message_deleted(event: Event) -> list[Put]:
     fact = event.message_deleted
     gone = {"_hidden": True, "deleted_at": date(event.at), "msg": "", "_updatedAt": date(event.at)}
     puts = [Put("messages", fact.message_id, set=gone, unset=_CONTENT)]
+    if fact.upload_id:
+        puts.append(Put("uploads", fact.upload_id, set={"deleted_at": date(event.at)}))
     if fact.thread_root:
         root = _json(fact.thread_root)
         puts.append(Put("messages", root["_id"], set={"tcount": root["tcount"], "_updatedAt": root["_updatedAt"]}))
@@ -234,6 +238,11 @@ def _message_deleted(event: Event) -> list[Put]:
             change.set["lastMessage"] = last
         puts.append(change)
     return puts
+
+
+def _upload_added(event: Event) -> list[Put]:
+    fact = event.upload_added
+    return [Put("uploads", fact.upload_id, insert=_json(fact.upload))]
 
 
 # -- users ----------------------------------------------------------------------------------------------------------
@@ -338,6 +347,7 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "message_changed": _message_changed,
     "message_deleted": _message_deleted,
     "member_renamed": _member_renamed,
+    "upload_added": _upload_added,
     "user_created": _user_created,
     "user_changed": _user_changed,
     "user_deleted": _user_deleted,

@@ -106,4 +106,5 @@ MIGRATIONS: Sequence[Migration] = (
         _add_published_in_mongo,
         1,
     ),
+    Migration(4, "Files that are sent have documents", _create_in_sqlite, _create_in_mongo, 1),
 )

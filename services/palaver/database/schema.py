@@ -99,6 +99,8 @@ COLLECTIONS: dict[str, Collection] = {
         ),
         text="msg",
     ),
+    # A file of a room. `expiresAt`: no message is of it yet; `deleted_at`: its message was deleted.
+    "uploads": Collection({"rid": "text", "uploadedAt": "date"}, (Index(("rid", "uploadedAt")),)),
     # What a user has read of a thread: _id is "<user id>/<thread id>".
     "thread_reads": Collection({"user_id": "text", "rid": "text", "thread_id": "text"}, (Index(("user_id", "rid")),)),
     "users": Collection(

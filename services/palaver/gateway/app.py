@@ -13,6 +13,7 @@ from palaver import __version__
 from palaver.gateway import avatars
 from palaver.gateway.ddp.server import DdpServer
 from palaver.gateway.rest.dispatch import RestSurface
+from palaver.gateway.uploads import Downloads
 from palaver.health import health_routes
 from palaver.node import Node
 
@@ -21,6 +22,7 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
     """The ASGI application: websockets go straight to DDP, the rest is routed."""
+    downloads = Downloads(node)
     page = files("palaver.gateway").joinpath("web/welcome.html").read_text(encoding="utf-8")
 
     async def welcome(request: Request) -> Response:
@@ -36,6 +38,8 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
             Route("/api/v1/{path:path}", rest),
             Route("/api/{path:path}", rest),
             Route("/websocket", not_upgraded),
+            Route("/file-upload/{id}/{name:path}", downloads.serve),
+            Route("/ufs/{store}/{id}/{name:path}", downloads.serve),
             Route("/avatar/room/{room_id}", avatars.of_room),
             Route("/avatar/{username}", avatars.of_user),
             *health_routes(node, metrics=not node.config.health_port),

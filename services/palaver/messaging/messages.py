@@ -15,7 +15,7 @@ from palaver.database import Document
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, RoomNotFound, Unavailable
 from palaver.events import room_stream
-from palaver.messaging import markdown, mentions, rules
+from palaver.messaging import files, markdown, mentions, rules
 from palaver.messaging.mentions import NOBODY, Mentions
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views, find_member
@@ -80,7 +80,10 @@ class Messages:
         sender = await access.get_actor(request.actor)
         text = request.text
         extra = parse_extra(request.extra) if request.extra else None
-        self.check_content(text, extra)
+        if text or not request.upload_id:
+            self.check_content(text, extra)
+        if len(request.description) > access.setting("Message_MaxAllowedSize"):
+            raise InvalidInput("Message size exceeds Message_MaxAllowedSize", code="error-message-size-exceeded")
         message_id = request.message_id
         if not 0 < len(message_id) <= _MAX_ID:
             problem = "too long" if message_id else "missing"
@@ -107,6 +110,10 @@ class Messages:
             message = _compose(message_id, room_id, sender, text, at, extra, named)
             event = Event()
             fact = event.message_sent
+            if request.upload_id:
+                upload = await files.find_own(draft, request.upload_id, sender.id)
+                message.update(files.message_fields(upload, request.description))
+                fact.upload_id = request.upload_id
             fact.sender_group_mentions = subscription.get("own_group_mentions", 0)
             root: Document | None = None
             if request.thread_id:

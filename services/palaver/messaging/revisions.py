@@ -10,6 +10,7 @@ from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, PalaverError, Unavailable
 from palaver.events import room_stream
 from palaver.messaging import mentions, rules
+from palaver.messaging.files import find_attached
 from palaver.messaging.mentions import NOBODY
 from palaver.messaging.messages import Messages, is_empty, parse_extra, text_fields
 from palaver.messaging.rules import milliseconds
@@ -94,6 +95,8 @@ class Revisions:
             fact = event.message_deleted
             fact.message_id = request.message_id
             fact.sent_at = milliseconds(message["ts"])
+            if (upload := await find_attached(draft, message)) is not None:
+                fact.upload_id = upload["_id"]
             if thread_id := message.get("tmid"):
                 fact.thread_id = thread_id
                 root = await draft.get("messages", thread_id)

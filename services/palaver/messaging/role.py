@@ -25,6 +25,7 @@ from palaver.messaging.rooms import Rooms
 from palaver.messaging.search import Search
 from palaver.messaging.store import Store
 from palaver.messaging.threads import Threads
+from palaver.messaging.uploads import Uploads
 from palaver.messaging.views import Views
 from palaver.node import Node
 from palaver.v1 import auth_pb2 as auth
@@ -50,6 +51,7 @@ class MessagingService:
     """`api.Messaging`, and the life of a service."""
 
     def __init__(self, node: Node) -> None:
+        self._node = node
         store = Store(node.database)
         views = Views(node, store)
         names = Names(node)
@@ -60,6 +62,7 @@ class MessagingService:
         self._reads = Reads(node, store, views)
         self._direct = DirectRooms(node, views, self._rooms, self._reads)
         self._messages = Messages(node, store, views)
+        self._uploads = Uploads(node, store, views, self._messages)
         self._revisions = Revisions(node, views, self._messages)
         self._reactions = Reactions(node, views)
         self._threads = Threads(node, store, views)
@@ -74,6 +77,7 @@ class MessagingService:
 
     async def open(self) -> None:
         """Sees to it that GENERAL exists, with everybody of this moment in it."""
+        self._node.spawn(self._uploads.run_cleaning(), "uploads")
         if await self._rooms.has_general():
             return
         try:
@@ -151,6 +155,15 @@ class MessagingService:
 
     async def send_message(self, request: api.SendMessageRequest) -> api.MessageReply:
         return await self._answer("send_message", request, self._messages.send)
+
+    async def check_upload(self, request: api.UploadRequest) -> auth.Empty:
+        return await self._answer("check_upload", request, self._uploads.check)
+
+    async def add_upload(self, request: api.UploadRequest) -> api.UploadReply:
+        return await self._answer("add_upload", request, self._uploads.add)
+
+    async def get_upload(self, request: api.GetUploadRequest) -> api.UploadReply:
+        return await self._answer("get_upload", request, self._uploads.get)
 
     async def edit_message(self, request: api.EditMessageRequest) -> api.MessageReply:
         return await self._answer("edit_message", request, self._revisions.edit)

@@ -272,6 +272,20 @@ def is_counted(message: Mapping[str, Any]) -> bool:
     return not is_system(message) and (not message.get("tmid") or bool(message.get("tshow")))
 
 
+def is_type_allowed(type: str, allowed: str, refused: str) -> bool:
+    """Whether a file of this media type may be sent. The lists are as the settings have them: "image/*, text/plain"."""
+
+    def is_in(listed: str) -> bool:
+        patterns = [pattern.strip().lower() for pattern in listed.split(",") if pattern.strip()]
+        kind = type.lower()
+        return any(
+            pattern in ("*", "*/*", kind) or (pattern.endswith("/*") and kind.startswith(pattern[:-1]))
+            for pattern in patterns
+        )
+
+    return not is_in(refused) and (not allowed.strip() or is_in(allowed))
+
+
 def is_within_minutes(sent_at: int, minutes: float, now: int) -> bool:
     """For the settings that block changes of a message after some minutes; 0 is no limit."""
     return minutes <= 0 or now - sent_at <= minutes * 60_000

@@ -98,6 +98,7 @@ class Event(_message.Message):
     MESSAGE_CHANGED_FIELD_NUMBER: _builtins.int
     MESSAGE_DELETED_FIELD_NUMBER: _builtins.int
     MEMBER_RENAMED_FIELD_NUMBER: _builtins.int
+    UPLOAD_ADDED_FIELD_NUMBER: _builtins.int
     USER_CREATED_FIELD_NUMBER: _builtins.int
     USER_CHANGED_FIELD_NUMBER: _builtins.int
     USER_DELETED_FIELD_NUMBER: _builtins.int
@@ -159,6 +160,8 @@ class Event(_message.Message):
     @_builtins.property
     def member_renamed(self) -> Global___MemberRenamed: ...
     @_builtins.property
+    def upload_added(self) -> Global___UploadAdded: ...
+    @_builtins.property
     def user_created(self) -> Global___UserCreated:
         """user streams"""
 
@@ -207,6 +210,7 @@ class Event(_message.Message):
         message_changed: Global___MessageChanged | None = ...,
         message_deleted: Global___MessageDeleted | None = ...,
         member_renamed: Global___MemberRenamed | None = ...,
+        upload_added: Global___UploadAdded | None = ...,
         user_created: Global___UserCreated | None = ...,
         user_changed: Global___UserChanged | None = ...,
         user_deleted: Global___UserDeleted | None = ...,
@@ -219,11 +223,11 @@ class Event(_message.Message):
         role_saved: Global___RoleSaved | None = ...,
         role_deleted: Global___RoleDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -473,6 +477,7 @@ class MessageSent(_message.Message):
     SENT_AT_FIELD_NUMBER: _builtins.int
     BACKFILLED_FIELD_NUMBER: _builtins.int
     SENDER_GROUP_MENTIONS_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
     NEW_FOLLOWERS_FIELD_NUMBER: _builtins.int
     message: _builtins.bytes
     message_id: _builtins.str
@@ -495,6 +500,8 @@ class MessageSent(_message.Message):
     """imported or fetched from another server: moves nothing, tells nobody loudly"""
     sender_group_mentions: _builtins.int
     """the sender's own messages so far that mentioned everybody"""
+    upload_id: _builtins.str
+    """the upload that this message is of: nobody else's any more, and kept"""
     @_builtins.property
     def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]: ...
     @_builtins.property
@@ -517,11 +524,12 @@ class MessageSent(_message.Message):
         sent_at: _builtins.int = ...,
         backfilled: _builtins.bool = ...,
         sender_group_mentions: _builtins.int = ...,
+        upload_id: _builtins.str = ...,
         new_followers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "sender_group_mentions", b"sender_group_mentions", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "sender_group_mentions", b"sender_group_mentions", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -624,6 +632,7 @@ class MessageDeleted(_message.Message):
     SENT_AT_FIELD_NUMBER: _builtins.int
     THREAD_ID_FIELD_NUMBER: _builtins.int
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
     ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     sent_at: _builtins.int
@@ -631,6 +640,8 @@ class MessageDeleted(_message.Message):
     """the thread it was a reply of, or "" """
     thread_root: _builtins.bytes
     """that thread's first message as it is now, or empty"""
+    upload_id: _builtins.str
+    """the message's upload, which is deleted with it, or "" """
     room_last_message: _builtins.bytes
     """the room's new `lastMessage` when the deleted one was it: a document or "null"; else empty"""
     def __init__(
@@ -640,15 +651,40 @@ class MessageDeleted(_message.Message):
         sent_at: _builtins.int = ...,
         thread_id: _builtins.str = ...,
         thread_root: _builtins.bytes = ...,
+        upload_id: _builtins.str = ...,
         room_last_message: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "thread_id", b"thread_id", "thread_root", b"thread_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "thread_id", b"thread_id", "thread_root", b"thread_root", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageDeleted: _TypeAlias = MessageDeleted  # noqa: Y015
+
+@_typing.final
+class UploadAdded(_message.Message):
+    """The bytes of a file are stored for the room. Until a message is of it, only who sent it can see it; not for long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    upload: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        upload: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadAdded: _TypeAlias = UploadAdded  # noqa: Y015
 
 @_typing.final
 class UserCreated(_message.Message):

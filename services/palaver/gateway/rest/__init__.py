@@ -19,6 +19,7 @@ from palaver.gateway.rest import (
     spotlight,
     subscriptions,
     threads,
+    uploads,
     users,
 )
 
@@ -39,5 +40,6 @@ ENDPOINT_MODULES: tuple[ModuleType, ...] = (
     spotlight,
     subscriptions,
     threads,
+    uploads,
     users,
 )

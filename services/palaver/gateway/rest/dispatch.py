@@ -29,6 +29,7 @@ from palaver.gateway.rest.errors import (
     match_failure,
 )
 from palaver.gateway.rest.limits import RateLimiter
+from palaver.gateway.uploads import Incoming
 from palaver.node import Node
 from palaver.telemetry import name_request, request_span
 from palaver.v1.auth_pb2 import AuthenticateRequest
@@ -185,6 +186,8 @@ class RestSurface:
                 arguments.append(convert(_grouped(request.query_params.multi_items()), found.query, strict=False))
             if found.body is not None:
                 arguments.append(await _body(request, found.body))
+            if found.streamed:
+                arguments.append(Incoming(request, self._node.blobs))
         except InvalidParameters as error:
             if found.invalid is not None:
                 code, reason = found.invalid

@@ -84,6 +84,7 @@ class Endpoint:
     second_factor: bool
     rate_limit: RateLimit | None
     invalid: tuple[str, str] | None
+    streamed: bool
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -101,11 +102,13 @@ def endpoint(
     second_factor: bool = False,
     rate_limit: RateLimit | None = None,
     invalid: tuple[str, str] | None = None,
+    streamed: bool = False,
 ) -> Callable[[H], H]:
     """Declares `handler` as an endpoint under one or more paths (aliases such as `im.` and `dm.`).
 
     `permissions`: all are needed, or any one with `any_permission`. `invalid`: code and reason of the error for wrong
-    parameters, where clients know another one than usual.
+    parameters, where clients know another one than usual. `streamed`: the handler gets the request's body as it comes
+    (`uploads.Incoming`), in the place of `body`.
     """
 
     def declare(handler: H) -> H:
@@ -123,6 +126,7 @@ def endpoint(
                 second_factor=second_factor,
                 rate_limit=rate_limit,
                 invalid=invalid,
+                streamed=streamed,
             )
             for path in paths
         ]
