@@ -95,6 +95,7 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "FollowThread",
         "GetMessage",
         "GetRoomHeads",
+        "GetUpload",
         "JoinDefaultRooms",
         "ListJoins",
         "ListMemberships",
