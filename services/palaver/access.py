@@ -38,6 +38,8 @@ POLICY_AGE = Gauge(
 CACHED_USERS = Gauge("palaver_access_users_cached", "Users that this process remembers")
 
 USERS_CHANGED = "users"
+USER_RENAMED = "renamed"
+"""The live subject on which everybody hears who is called what from now on: {"_id", "name", "username"}."""
 """Live subject: auth publishes the id of each user whose document changed, before it answers."""
 
 _TRUST_SECONDS = 3.0

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from palaver.access import USER_RENAMED
 from palaver.gateway import rest
 from palaver.gateway.admission import Admission
 from palaver.gateway.app import build_app
@@ -61,6 +62,7 @@ class Gateway:
         self._node.spawn(self.presence.run_lease(), "lease of this node")
         self._node.spawn(self.presence.run(), "presence reports")
         await self.streams.open()
+        await self._node.live.subscribe(USER_RENAMED, self._on_user_renamed)
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 
     async def drain(self) -> None:
@@ -97,6 +99,9 @@ class Gateway:
                 self.streams.evict(room)
                 self.people.on_room_deleted(room)
         self.states.on_event(room, event)
+
+    def _on_user_renamed(self, message: bytes) -> None:
+        self.streams.tell("stream-notify-logged", "Users:NameChanged", message)
 
     def _on_left(self, room: Room, user_id: str) -> None:
         """Who is no member may still hear a public room, if the permissions say so."""

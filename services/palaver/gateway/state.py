@@ -51,19 +51,20 @@ class RoomStates:
         if room.document is not None:
             _project(room, event)
         fact = event.WhichOneof("fact")
-        self._rooms_due.add(room)
+        if _changes_room(event):
+            self._rooms_due.add(room)
         if fact == "message_sent":
             self._due(room, self._sessions_moved(room, event.message_sent))
         elif fact == "room_changed":
             self._due(room, room.members)
         elif fact == "member_changed":
             self._due(room, [s for s in room.members if s.user_id == event.member_changed.user_id])
-        elif fact == "message_changed":
-            if event.message_changed.followed or event.message_changed.unfollowed:
-                changed = {*event.message_changed.followed, *event.message_changed.unfollowed}
-                self._due(room, [s for s in room.members if s.user_id in changed])
-            if not event.message_changed.is_last:
-                self._rooms_due.discard(room)
+        elif fact == "member_renamed":
+            renamed = {subscription.user_id for subscription in event.member_renamed.subscriptions}
+            self._due(room, [s for s in room.members if s.user_id in renamed])
+        elif fact == "message_changed" and (event.message_changed.followed or event.message_changed.unfollowed):
+            changed = {*event.message_changed.followed, *event.message_changed.unfollowed}
+            self._due(room, [s for s in room.members if s.user_id in changed])
         self._arm(room)
 
     def subscription_due(self, room: Room, session: Session) -> None:
@@ -240,6 +241,16 @@ def _mentions_all(room: Room, fact: MessageSent) -> bool:
     """Whether this very message mentions everybody: the room's count of such messages has grown."""
     text = fact.message
     return fact.group_mentions > 0 and (b'"_id":"all"' in text or b'"_id":"here"' in text)
+
+
+def _changes_room(event: Event) -> bool:
+    """Whether the room itself looks different after the event."""
+    match event.WhichOneof("fact"):
+        case "message_changed":
+            return event.message_changed.is_last
+        case "member_renamed":
+            return bool(event.member_renamed.room)
+    return True
 
 
 def _project(room: Room, event: Event) -> None:

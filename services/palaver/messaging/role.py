@@ -20,6 +20,7 @@ from palaver.messaging.names import Names
 from palaver.messaging.notices import ROCKET_CAT, Notices
 from palaver.messaging.reactions import Reactions
 from palaver.messaging.reads import Reads
+from palaver.messaging.renames import Renames
 from palaver.messaging.revisions import Revisions
 from palaver.messaging.rooms import Rooms
 from palaver.messaging.search import Search
@@ -70,14 +71,20 @@ class MessagingService:
         self._lists = Lists(node, store, views)
         self._listing = Listing(node, views)
         self._search = Search(node, store, views)
+        self._node = node
+        self._names_follower = Renames(node, store).make_follower()
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
 
     async def open(self) -> None:
-        """Sees to it that GENERAL exists, with everybody of this moment in it."""
+        """Sees to it that GENERAL exists, with everybody of this moment in it, and that names follow their users."""
         self._node.spawn(self._uploads.run_cleaning(), "uploads")
+        await self._create_general()
+        self._node.spawn(self._names_follower.run(), "follower of names")
+
+    async def _create_general(self) -> None:
         if await self._rooms.has_general():
             return
         try:
@@ -89,8 +96,9 @@ class MessagingService:
             await self._members.add_silently("GENERAL", users[_FIRST_MEMBERS:])
 
     async def drain(self) -> None:
-        """Refuses new calls, and returns when those that run are answered."""
+        """Refuses new calls, and returns when those that run are answered and others follow in its place."""
         self._draining = True
+        await self._names_follower.stop()
         await self._idle.wait()
 
     async def close(self) -> None:

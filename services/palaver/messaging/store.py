@@ -51,6 +51,11 @@ class Store:
             where["rid"] = {"$in": list(room_ids)}
         return await self.database.find("subscriptions", where)
 
+    async def list_subscriptions_after(self, user_id: str, room_id: str, limit: int) -> list[Document]:
+        """Some of the user's memberships, by room id: those of rooms after this one."""
+        where = {"u._id": user_id, "left_at": None, "rid": {"$gt": room_id}}
+        return await self.database.find("subscriptions", where, sort=[("rid", 1)], limit=limit)
+
     async def list_room_ids(self, user_id: str) -> list[str]:
         """Ids of the rooms that the user is a member of: read from the index alone."""
         return await self.database.list_values("subscriptions", "rid", {"u._id": user_id, "left_at": None})
