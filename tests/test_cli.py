@@ -1,5 +1,6 @@
 """`palaver` as a command: what it refuses, and how it starts, answers and stops."""
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -9,6 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from palaver.database import Stream
+from palaver.database.sqlite import SqliteDatabase
+from palaver.log.dead_letters import DeadLetters
+from palaver.v1.event_pb2 import Event
 from tests.e2e.process import PalaverProcess
 
 _ROOT = Path(__file__).parents[1]
@@ -110,3 +115,56 @@ async def test_one_process_starts_answers_and_stops_in_order(tmp_path: Path) -> 
         code = server.stop()
     assert code == 0
     assert server.problems() == [line for line in server.problems() if "PALAVER_TEST_MODE" in line]
+
+
+async def _make_letter(folder: Path, seq: int) -> str:
+    """A dead letter of the followers of names, in a workspace where nothing runs."""
+    database = SqliteDatabase(folder / "data" / "palaver.db")
+    await database.open()
+    event = Event(stream_kind="user", stream_id="nobody.at all", seq=seq, command_id=f"c{seq}", at=1)
+    event.user_changed.set = b'{"name":"Somebody"}'
+    await database.commit(Stream("user", "nobody.at all"), [event], [[]])
+    id = await DeadLetters(database).bury("names", event, ValueError("it could not be handled"), 6, 1_700_000_000_000)
+    await database.close()
+    return id
+
+
+async def test_dead_letters_are_listed_shown_replayed_and_dropped(tmp_path: Path) -> None:
+    where = {"PALAVER_DATA_DIR": str(tmp_path / "data")}
+    nowhere = _run("dead-letters", "list", **where)
+    assert nowhere.returncode == 2
+    assert "there is no database here" in nowhere.stderr
+    first, second = await _make_letter(tmp_path, 1), await _make_letter(tmp_path, 2)
+    assert first == "names/user/nobody_2eat_20all/1"
+    listed = _run("dead-letters", "list", **where).stdout
+    assert f"{first}  user_changed  6 attempts, 2023-11-14 22:13:20Z  ValueError: it could not be handled" in listed
+    assert len(listed.splitlines()) == 2
+    assert "no dead letters" in _run("dead-letters", "list", "--follower", "push", **where).stdout
+    shown = _run("dead-letters", "show", first, **where).stdout
+    for part in ("1 of user/nobody.at all", "names", "ValueError: it could not be handled", "Somebody"):
+        assert part in shown
+    unknown = _run("dead-letters", "replay", "names/user/x/1", first, **where)
+    assert (unknown.returncode, "There is no dead letter names/user/x/1" in unknown.stderr) == (1, True)
+    for wrong in (["replay"], ["drop"], ["drop", first, "--all"]):
+        run = _run("dead-letters", *wrong, **where)
+        assert (run.returncode, "either ids or --all" in run.stderr) == (2, True)
+    assert _run("dead-letters", "drop", second, **where).stdout == "1 dropped.\n"
+    # Asked for while nothing runs, and done by the next process.
+    assert _run("dead-letters", "replay", "--all", **where).stdout.startswith("1 to be handled")
+    assert "(replay asked for)" in _run("dead-letters", "list", **where).stdout
+    server = PalaverProcess(tmp_path)
+    await server.start()
+    try:
+        await _until_no_letters(where)
+        third = await _make_letter(tmp_path, 3)  # beside the server
+        assert third in _run("dead-letters", "list", **where).stdout
+        assert _run("dead-letters", "replay", third, **where).returncode == 0
+        await _until_no_letters(where)
+    finally:
+        server.stop()
+
+
+async def _until_no_letters(where: dict[str, str]) -> None:
+    async with asyncio.timeout(60):
+        while "no dead letters" not in (await asyncio.to_thread(_run, "dead-letters", "list", **where)).stdout:
+            await asyncio.sleep(0.2)

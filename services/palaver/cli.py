@@ -10,10 +10,10 @@ import resource
 import sys
 from collections.abc import Sequence
 
-from palaver import __version__
+from palaver import __version__, dead_letters
 from palaver.config import Config, ConfigError
 from palaver.database import NewerSchema
-from palaver.errors import Unavailable
+from palaver.errors import NotFound, Unavailable
 from palaver.roles import ROLES
 from palaver.telemetry import configure_logging
 
@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="play only this role (may be given several times; all of them otherwise)",
     )
     commands.add_parser("migrate", help="bring the database to this version and end: before a new version starts")
+    letters = commands.add_parser("dead-letters", help="events that a follower could not handle: list, replay or drop")
+    dead_letters.add_arguments(letters)
     commands.add_parser("config", help="list the environment variables")
     parsed = parser.parse_args(arguments)
     if parsed.command == "config":
@@ -42,12 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.command == "migrate":
             _migrate(config)
             return
+        if parsed.command == "dead-letters":
+            dead_letters.run(config, letters, parsed)
+            return
         roles = [role for role in ROLES.values() if parsed.role is None or role.name in parsed.role]
         _serve(config, [role.name for role in roles])
     except (ConfigError, NewerSchema) as error:
         print(f"palaver: {error}", file=sys.stderr)
         sys.exit(2)
-    except (OSError, Unavailable) as error:
+    except (OSError, Unavailable, NotFound) as error:
         print(f"palaver: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -10,7 +10,7 @@ import gc
 import importlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from palaver.traces import Traces
 
 logger = logging.getLogger(__name__)
+
+DATABASE_NAME = "palaver.db"
 
 
 class Service(Protocol):
@@ -237,7 +239,7 @@ def build_database(config: Config) -> Database:
         return MongoDatabase(config.mongodb_url, f"palaver_{config.workspace}")
     from palaver.database.sqlite import SqliteDatabase
 
-    return SqliteDatabase(config.data_dir / "palaver.db")
+    return SqliteDatabase(config.data_dir / DATABASE_NAME)
 
 
 def build_blobs(config: Config) -> Blobs:
@@ -266,6 +268,19 @@ async def migrate(config: Config) -> None:
             await database.open()
         finally:
             await database.close()
+
+
+@contextlib.asynccontextmanager
+async def opened_database(config: Config) -> AsyncIterator[Database]:
+    """The database of a workspace that may be running meanwhile. Raises ConfigError when there is none here."""
+    if not config.mongodb_url and not (config.data_dir / DATABASE_NAME).exists():
+        raise ConfigError(f"PALAVER_DATA_DIR={config.data_dir}: there is no database here (and no PALAVER_MONGODB_URL)")
+    database = build_database(config)
+    try:
+        await database.open()
+        yield database
+    finally:
+        await database.close()
 
 
 def _hold_embedded(config: Config) -> contextlib.AbstractContextManager[None]:
