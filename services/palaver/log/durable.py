@@ -175,8 +175,11 @@ class DurableFollower:
             self._replaying = asyncio.create_task(self._replay(), name=f"replays of {self._follower.name}")
 
     async def _start_work(self, partition: str) -> None:
-        record = await self._database.find_record(KIND, self._record_id(partition)) or {}
-        work = _Work(partition, record.get("position", ""), record.get("at", 0))
+        record = await self._database.find_record(KIND, self._record_id(partition))
+        if record is None:  # from now on, what the log loses is told again to this follower, too
+            record = {"position": "", "at": 0}
+            await self._database.put_record(KIND, self._record_id(partition), record)
+        work = _Work(partition, record["position"], record["at"])
         work.saved = work.position, work.at
         work.saved_at = time.monotonic()
         task = asyncio.create_task(self._work(work), name=f"{self._follower.name} {partition}")

@@ -71,7 +71,6 @@ class MessagingService:
         self._lists = Lists(node, store, views)
         self._listing = Listing(node, views)
         self._search = Search(node, store, views)
-        self._node = node
         self._names_follower = Renames(node, store).make_follower()
         self._running = 0
         self._idle = asyncio.Event()
