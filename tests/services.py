@@ -84,11 +84,17 @@ def make_config(folder: Path, **options: Any) -> Config:
 
 @asynccontextmanager
 async def service_nodes(
-    folder: Path, roles: Sequence[str], transport: Transport, nats_url: str = "", **options: Any
+    folder: Path,
+    roles: Sequence[str],
+    transport: Transport,
+    nats_url: str = "",
+    of_role: Callable[[str], dict[str, Any]] = lambda role: {},
+    **options: Any,
 ) -> AsyncIterator[RunningServices]:
     """Plays `roles` on an embedded database in `folder`. A second use of the same folder is a restart.
 
-    `nats_url`: for a "cluster" with a nats-server of the test's own, which it may stop.
+    `nats_url`: for a "cluster" with a nats-server of the test's own, which it may stop. `of_role`: options of one
+    role's process alone; the test itself calls as a gateway.
     """
     config = make_config(folder, **options)
     names = [name for name in ROLES if name in roles]  # callee before caller
@@ -104,7 +110,7 @@ async def service_nodes(
         nodes: dict[str, Node] = {}
         addresses: dict[str, Any] = {}
         for name in names:
-            own_config = dataclasses.replace(config, node_id=f"test-{name}", **addresses)
+            own_config = dataclasses.replace(config, node_id=f"test-{name}", **addresses, **of_role(name))
             node = Node(own_config, *make_parts())
             stack.push_async_callback(node.close)
             await node.open([ROLES[name]])
@@ -119,7 +125,7 @@ async def service_nodes(
                 f"127.0.0.1:{server.port}",
                 spawn=node.spawn,
                 affinity=ROLES[name].affinity,
-                certificates=Certificates.from_config(config),
+                certificates=Certificates.from_config(dataclasses.replace(config, **of_role("gateway"))),
             )
             stack.push_async_callback(caller.close)
             setattr(services, name, caller)

@@ -2,46 +2,17 @@
 
 import datetime
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-import trustme
 
 from palaver.config import ConfigError
 from palaver.errors import InternalError, PalaverError, Unavailable
 from palaver.roles import ROLES, list_callers
 from palaver.rpc import Certificates, RpcServer, replicas
 from palaver.v1.messaging_pb2 import RoomRequest
+from tests.rpc.certificates import Authority, load
 from tests.rpc.harness import MESSAGING, Subject, calling, counted
-
-
-class Authority:
-    """Signs certificates into a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._authority = trustme.CA()
-        self._made = 0
-
-    def make(self, *roles: str, **options: Any) -> Certificates:
-        """The certificates of a process that plays these roles."""
-        self._made += 1
-        return self.write(self._folder / f"{self._made}", *roles, **options)
-
-    def write(self, folder: Path, *roles: str, **options: Any) -> Certificates:
-        """The same in this folder; what was there is replaced."""
-        folder.mkdir(parents=True, exist_ok=True)
-        names = [name if "." in name else f"{name}.palaver" for name in roles]
-        certificate = self._authority.issue_cert(*names, **options)
-        (folder / "key.pem").write_bytes(certificate.private_key_pem.bytes())
-        (folder / "certificate.pem").write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
-        self._authority.cert_pem.write_to_path(str(folder / "authority.pem"))
-        return load(folder)
-
-
-def load(folder: Path) -> Certificates:
-    return Certificates(folder / "certificate.pem", folder / "key.pem", folder / "authority.pem")
 
 
 @pytest.fixture
@@ -118,12 +89,10 @@ async def test_a_server_of_another_role(
 
 async def test_a_client_of_an_unknown_authority(authority: Authority, subject: Subject, tmp_path: Path) -> None:
     """It trusts the server, and is not trusted."""
-    stranger = Authority(tmp_path / "theirs")
     folder = tmp_path / "mixed"
-    stranger.write(folder, "gateway")
+    Authority(tmp_path / "theirs").write(folder, "gateway")
+    authority.write_authority(folder)
     async with serve(subject, authority.make("messaging")) as server:
-        ours = (tmp_path / "ours" / "1" / "authority.pem").read_bytes()
-        (folder / "authority.pem").write_bytes(ours)
         with pytest.raises(Unavailable):
             await call(server, load(folder), deadline=1)
     assert subject.asked == []
