@@ -155,7 +155,7 @@ class Cluster:
 
 def addresses(ports: list[int]) -> str:
     """What a caller is told of a service that several processes of this machine play."""
-    return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    return ",".join(f"127.0.0.1:{port}" for port in ports)
 
 
 @asynccontextmanager

@@ -74,7 +74,7 @@ class Target(NamedTuple):
 def parse_address(text: str) -> tuple[Target, ...]:
     """The targets of `host:port`, `dns:///name:port`, or several separated by commas. Raises ValueError."""
     targets = []
-    for part in text.removeprefix("ipv4:").removeprefix("ipv6:").split(","):
+    for part in text.split(","):
         host, colon, port = part.strip().removeprefix("dns:///").rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if (
