@@ -21,6 +21,7 @@ from palaver.v1.messaging_pb2 import (
     MembersRequest,
     SendMessageRequest,
     SetSubscriptionRequest,
+    UploadRequest,
 )
 from tests.messaging.helpers import Chat
 
@@ -40,6 +41,9 @@ COMMANDS: dict[str, Callable[[str], Any]] = {
         actor=BOB, room_id=room_id, message_id="his", text="@ann: yes", thread_id="hers"
     ),
     "edit_message": lambda room_id: EditMessageRequest(actor=ANN, room_id=room_id, message_id="hers", text="better"),
+    "add_upload": lambda room_id: UploadRequest(
+        actor=ANN, room_id=room_id, upload_id="file", name="a.txt", type="text/plain", size=1, sha256="0" * 64
+    ),
     "follow_thread": lambda room_id: FollowThreadRequest(actor=BOB, message_id="hers", follow=True),
 }
 
