@@ -125,6 +125,7 @@ class Gateway:
     """A gateway as far as presence knows one: its reports, and sessions without sockets."""
 
     def __init__(self, name: str, world: "World") -> None:
+        self.name = name
         node = world.make_node(name)
         node.services.presence = cast(Presence, world)
         self.reports = PresenceReports(node, lambda: sum(len(s.connections) for s in self.sessions.values()))
@@ -276,9 +277,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(replicas: int = 1) -> AsyncIterator[World]:
+async def world(replicas: int = 1, world: World | None = None) -> AsyncIterator[World]:
     """An empty world with presence processes in it."""
-    world = World()
+    world = world or World()
     await world.live.subscribe("presence", lambda message: world.told.extend(PresenceChanged.FromString(message).users))
     for user_id in ("Alice", "Bob", "rocket.cat"):
         world.auth.add(user_id)

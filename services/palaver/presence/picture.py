@@ -171,7 +171,7 @@ class Picture:
         return gateway
 
     def remove(self, person: Person, mark: Mark) -> None:
-        """Takes a mark away, as if it had never been."""
+        """Takes a mark away, and the person with their last one, as if it had never been."""
         if mark.status != OFFLINE:
             self._set(person, mark, OFFLINE)
         gateway = mark.gateway
@@ -180,6 +180,8 @@ class Picture:
             self.gateways.pop(gateway.id, None)
         if person.mark is mark:
             person.mark = mark.next
+            if person.mark is None and self.people.get(person.id) is person:
+                del self.people[person.id]
             return
         for each in person.marks():
             if each.next is mark:
@@ -197,8 +199,6 @@ class Picture:
                 self._ended.append((self._clock(), person, mark, revision))
                 continue
             self.remove(person, mark)
-            if person.mark is None and self.people.get(person.id) is person:
-                del self.people[person.id]
 
     def _add_mark(self, node_id: str, person: Person) -> Mark:
         gateway = self.gateways.get(node_id) or self.see(node_id)
