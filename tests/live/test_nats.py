@@ -34,6 +34,8 @@ async def live(server: NatsServer) -> AsyncIterator[NatsLive]:
 
 async def test_everything_is_unavailable_while_nats_is_away(server: NatsServer, live: NatsLive) -> None:
     heard: list[bytes] = []
+    gaps: list[bool] = []
+    live.on_gap(lambda: gaps.append(True))
     await live.subscribe("a.>", heard.append)
     subscription = await live.subscribe("b", heard.append)
     assert await live.acquire("sweeper", "one", 60)
@@ -57,6 +59,7 @@ async def test_everything_is_unavailable_while_nats_is_away(server: NatsServer, 
     assert time.monotonic() - started < 2
     await server.start()
     await eventually(lambda: live._connection._client.is_connected)
+    await eventually(lambda: gaps)
     # Its memory is gone, and everything works again without anybody's help.
     assert await live.get("key") is None
     assert await live.list("") == {}

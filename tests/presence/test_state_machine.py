@@ -376,6 +376,6 @@ def test_whatever_happens_ends_in_what_the_sockets_say() -> None:
     )
     until = time.monotonic() + SECONDS
     while True:
-        run_state_machine_as_test(Processes, settings=machine)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(Processes, settings=machine)
         if time.monotonic() >= until:
             break

@@ -125,6 +125,7 @@ class Streams:
     async def open(self) -> None:
         await self._node.live.subscribe("presence", self._on_presence)
         self._node.live.on_gap(self._on_presence_gap)
+        self._node.spawn(self._watchers.run(self._node.services.presence), "presence of who is watched")
 
     # -- subscribing ---------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ FRAMES_WRITTEN = Counter("palaver_presence_frames_written_total", "Frames writte
 
 _MAX_WATCHED = 20_000
 _BATCH = 500
+_RETRY_SECONDS = 1.0
+_CATCH_UP_SECONDS = 1800.0
 
 
 class _Watched:
@@ -84,6 +86,12 @@ class Watchers:
             for connection in list(watched.connections):
                 connection.write(data)
 
+    async def run(self, presence: Presence) -> None:
+        """The background task that asks for everybody who is watched now and then: no mistake lasts for longer."""
+        while True:
+            await asyncio.sleep(_CATCH_UP_SECONDS)
+            await self.catch_up(presence)
+
     async def catch_up(self, presence: Presence) -> None:
         """Asks for everybody who is watched, after changes may have been missed. Goes on trying."""
         is_running = bool(self._missed)
@@ -94,7 +102,7 @@ class Watchers:
                 reply = await presence.get_presence(GetPresenceRequest(user_ids=asked))
             except PalaverError as error:
                 logger.warning("can't ask yet what was missed of users' presence: %s", error)
-                await asyncio.sleep(1)
+                await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if self._missed[-_BATCH:] == asked:  # else everything was missed once more
                 del self._missed[-_BATCH:]
