@@ -6,15 +6,19 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
 
 from palaver.database import Stream
 from palaver.database.sqlite import SqliteDatabase
+from palaver.ids import new_id
 from palaver.log.dead_letters import DeadLetters
 from palaver.v1.event_pb2 import Event
 from tests.e2e.process import PalaverProcess
+from tests.servers import mongodb_server
 
 _ROOT = Path(__file__).parents[1]
 
@@ -168,3 +172,23 @@ async def _until_no_letters(where: dict[str, str]) -> None:
     async with asyncio.timeout(60):
         while "no dead letters" not in (await asyncio.to_thread(_run, "dead-letters", "list", **where)).stdout:
             await asyncio.sleep(0.2)
+
+
+@pytest.mark.needs_servers
+async def test_a_process_that_waits_for_a_migration_can_be_stopped(tmp_path: Path) -> None:
+    async with mongodb_server() as url:
+        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(url)
+        name = f"test{new_id()}"
+        await client[f"palaver_{name}"]["schema"].insert_one({"_id": "lock", "owner": "somebody", "number": 1})
+        server = PalaverProcess(
+            tmp_path, PALAVER_MONGODB_URL=url, PALAVER_NATS_URL="nats://127.0.0.1:1", PALAVER_WORKSPACE=name
+        )
+        starting = asyncio.create_task(server.start())
+        while "migrating the database: waiting" not in server.log:
+            assert not starting.done()
+            await asyncio.sleep(0.05)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        assert server.stop() == 0
+        await client.drop_database(f"palaver_{name}")
+        client.close()

@@ -310,7 +310,10 @@ async def _run(node: Node, roles: Sequence["Role"], on_ready: Callable[[int], No
     try:
         # Before anything else, if it has a port of its own: it says that the process lives and is not ready yet.
         health = await _start_http(node, health_app(node), health=True) if config.health_port else None
-        await node.open(roles)
+        if not await _open(node, roles):
+            if node.failure is not None:
+                raise node.failure
+            return
         rpc = make_rpc_server(node, roles) if config.grpc_port else None
         if rpc is not None:
             await rpc.start()
@@ -347,6 +350,22 @@ async def _run(node: Node, roles: Sequence["Role"], on_ready: Callable[[int], No
         logger.info("stopped", extra=about)
     if node.failure is not None:
         raise node.failure
+
+
+async def _open(node: Node, roles: Sequence["Role"]) -> bool:
+    """Opens the node. False when it is to stop meanwhile: it may wait for long, for another process that migrates."""
+    opening = asyncio.create_task(node.open(roles), name="opening")
+    stopping = asyncio.create_task(node.stopping.wait(), name="stopping")
+    try:
+        await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if opening.done():
+            opening.result()
+            return True
+        return False
+    finally:
+        opening.cancel()
+        stopping.cancel()
+        await asyncio.gather(opening, stopping, return_exceptions=True)
 
 
 async def _start_http(node: Node, app: Any, *, health: bool = False) -> HttpServer:
