@@ -56,6 +56,7 @@ LEFT_AGE = Gauge(
 _MAX_BATCH = 256
 _MAX_ATTEMPTS = 50
 _MAX_WRITERS = 4096
+_SWEPT_AT_ONCE = 500
 _EVER = 1 << 62
 """Later than every event."""
 
@@ -147,13 +148,17 @@ class Commits:
         It tells within three seconds what somebody has committed who can't reach the log.
         """
         seen: set[tuple[Stream, int]] = set()
+
+        async def is_mine() -> bool:
+            return not self._closing and await self._live.acquire("sweeper", self._node_id, every * 3)
+
         while not self._closing:
             try:
-                if await self._live.acquire("sweeper", self._node_id, every * 3):
+                if await is_mine():
                     # Who sweeps everything tells some events twice, which does no harm. It is done where one has been
                     # waiting since the last round whatever time it bears: its writer's clock may have been ahead.
                     waiting = {(stream_of(event), event.seq) for event in await self.database.list_unpublished(_EVER)}
-                    await self.sweep(older_than=_EVER if waiting & seen else now() - 1500)
+                    await self.sweep(older_than=_EVER if waiting & seen else now() - 1500, go_on=is_mine)
                     seen = waiting
                 else:
                     LEFT_AGE.set(0)
@@ -161,28 +166,46 @@ class Commits:
                 logger.warning("sweeping has to wait: %s", error)
             await asyncio.sleep(every * random.uniform(0.8, 1.2))
 
-    async def sweep(self, older_than: int) -> None:
-        """Projects and publishes, in order, what was appended before `older_than` (epoch ms) and is not."""
+    async def sweep(self, older_than: int, go_on: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Projects and publishes, in order, what was appended before `older_than` (epoch ms) and is not.
+
+        There may be much of it: `go_on` is asked between its pages. A stream that can't be projected (its last event
+        is of a newer version) waits alone.
+        """
         stuck: set[Stream] = set()
         while streams := set(await self.database.list_unapplied(older_than)) - stuck:
             for stream in streams:
-                try:
-                    await self.catch_up(stream)
-                except Unavailable as error:
-                    logger.warning("%s can't be projected yet: %s", stream, error)
-                    stuck.add(stream)
-        while events := await self.database.list_unpublished(older_than):
+                await self._project_left(stream, stuck)
+            if go_on is not None and not await go_on():
+                return
+        held_back = 0
+        while events := await self.database.list_unpublished(older_than, _SWEPT_AT_ONCE + held_back):
             left = [event.at for event in events if not event.retold]
             LEFT_AGE.set((now() - min(left)) / 1000 if left else 0)
-            for stream in dict.fromkeys(map(stream_of, events)):
-                await self.catch_up(stream)  # a writer may have appended, and not projected, since
-            losses = self._log.losses
-            await self._log.publish(events)
-            failpoints.reach("tell.between_publishes")
-            if losses == self._log.losses:
-                await self.database.mark_published(events)
-            SWEPT.labels("published").inc(len(events))
+            for stream in set(map(stream_of, events)) - stuck:
+                await self._project_left(stream, stuck)  # a writer may have appended, and not projected, since
+            due = [event for event in events if stream_of(event) not in stuck]
+            is_last_page = len(events) < _SWEPT_AT_ONCE + held_back
+            held_back = len(events) - len(due)
+            if due:
+                losses = self._log.losses
+                await self._log.publish(due)
+                failpoints.reach("tell.between_publishes")
+                if losses == self._log.losses:
+                    await self.database.mark_published(due)
+                SWEPT.labels("published").inc(len(due))
+            elif is_last_page:
+                return
+            if go_on is not None and not await go_on():
+                return
         LEFT_AGE.set(0)
+
+    async def _project_left(self, stream: Stream, stuck: set[Stream]) -> None:
+        try:
+            await self.catch_up(stream)
+        except Unavailable as error:
+            logger.warning("%s can't be projected yet: %s", stream, error)
+            stuck.add(stream)
 
     async def close(self) -> None:
         """Refuses new commands and ends the telling after the last event; what runs is finished first."""

@@ -2,15 +2,17 @@
 
 import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from palaver import commit
 from palaver.commit import CONFLICTS, LEFT_AGE, WAITING, Draft, now
 from palaver.database import Stream
 from palaver.errors import InvalidInput, Unavailable
 from palaver.events import SYSTEM, room_stream, user_stream
+from palaver.live.embedded import EmbeddedLive
 from palaver.telling import OUTBOX_AGE, UNTOLD
 from palaver.v1.event_pb2 import Event
 from tests.commit.harness import (
@@ -329,6 +331,32 @@ async def test_one_process_sweeps(world: World) -> None:
     await world.live.release("sweeper", "somebody else")
     # One takes the lease; the other may only if that one stands still for longer than the lease, and twice is once.
     await wait_for(lambda: world.log.seqs(ROOM)[:2] == [1, 2])
+    for task in sweeping:
+        task.cancel()
+    await asyncio.gather(*sweeping, return_exceptions=True)
+
+
+async def test_one_process_sweeps_however_long_it_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "_SWEPT_AT_ONCE", 1)
+    clock = 0.0
+    world.live = EmbeddedLive(lambda: clock)
+    one, two = await world.start(), await world.start()
+    world.log.available = False
+    for number in range(9):
+        await one.execute(ROOM, send(f"m{number}", at=now() - 60_000))
+    await asyncio.sleep(0.02)
+    world.log.available = True
+
+    async def take_long(events: Sequence[Event]) -> None:
+        nonlocal clock
+        clock += 0.04
+        await asyncio.sleep(0.02)
+
+    world.log.on_publish = take_long
+    sweeping = [asyncio.create_task(process.commits.run_sweeping(0.02)) for process in (one, two)]
+    await wait_for(lambda: len(world.log.seqs(ROOM)) >= 10)
+    await asyncio.sleep(0.05)
+    assert world.log.seqs(ROOM) == list(range(1, 11))
     for task in sweeping:
         task.cancel()
     await asyncio.gather(*sweeping, return_exceptions=True)

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
+from palaver import commit
 from palaver.commit import Draft
 from palaver.database import Stream, StreamConflict
 from palaver.errors import PalaverError
 from palaver.events import room_stream
-from palaver.projections import project
 from palaver.v1.event_pb2 import Event
 from tests.commit.harness import (
     END,
+    OTHER,
     ROOM,
     Crash,
     World,
@@ -81,8 +82,7 @@ async def test_a_sweeper_that_dies_is_followed_by_another(
         await process.execute(ROOM, send(f"m{number}"))
     await asyncio.sleep(0.02)
     world.log.available = True
-    list_unpublished = process.database.list_unpublished
-    monkeypatch.setattr(process.database, "list_unpublished", lambda before: list_unpublished(before, 2))
+    monkeypatch.setattr(commit, "_SWEPT_AT_ONCE", 2)
     with crash_at(process, "tell.between_publishes", nth), pytest.raises(Crash):
         await process.commits.sweep(END)
     await world.recover()
@@ -116,7 +116,7 @@ async def leave_unprojected(world: World, stream: Stream, events: Sequence[Event
         return
     writer = await world.start()
     with crash_at(writer, "commit.after_append"), pytest.raises(Crash):
-        await writer.database.commit(stream, events, [project(event) for event in events])
+        await writer.database.commit(stream, events, [[] for _ in events])
 
 
 async def test_a_batch_that_stands_half_way_is_answered_as_far_as_it_stands(world: World) -> None:
@@ -176,3 +176,18 @@ async def test_the_sweeper_finishes_exactly_what_is_left(world: World) -> None:
         assert len(await check_stream(world.database, room)) == 3
     await sweeper.commits.sweep(END)
     assert len(world.log.events) == 260
+
+
+async def test_a_stream_that_only_a_newer_version_understands_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "_SWEPT_AT_ONCE", 2)
+    newer = [Event(stream_kind="room", stream_id=ROOM.id, seq=seq, command_id=f"new {seq}") for seq in range(2, 7)]
+    await leave_unprojected(world, ROOM, newer)
+    await append_only(world, OTHER, 3)
+    assert (ROOM.id, OTHER.id) == tuple(sorted((ROOM.id, OTHER.id))), "the one that is stuck comes first"
+    sweeper = await world.start()
+    await sweeper.commits.sweep(END)
+    assert world.log.seqs(OTHER) == [1, 2, 3, 4]
+    assert world.log.seqs(ROOM) == [1]
+    assert await get_applied(world.database, ROOM) == 1
