@@ -1,6 +1,7 @@
 """Processes with durable followers over one record and one log, for the tests of both adapters."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ class World:
         self.effects: dict[Stream, list[int]] = {}  # each event's first handling
         self.on_handle: Callable[[Event], Awaitable[None]] | None = None
         self.processes: list[Process] = []
+        self.clock: Callable[[], float] = time.monotonic  # of leases
 
     async def start(self, name: str, *kinds: str) -> "Process":
         """One more process that plays the follower."""
@@ -86,7 +88,7 @@ class Process:
             await world.handle(name, event)
 
         self._follower = Follower("test", kinds, FACTS, handle)
-        self.durable = DurableFollower(self._follower, world.database, log, live, node_id=name)
+        self.durable = DurableFollower(self._follower, world.database, log, live, node_id=name, clock=world.clock)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -310,3 +310,34 @@ async def test_what_waits_is_measured(world: World) -> None:
         return value("events_behind") == 0 and value("oldest_seconds") == 0
 
     await eventually(is_even)
+
+
+class _SilentLive(EmbeddedLive):
+    """A live part that says nothing any more about leases, while the test wants it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.speaks = asyncio.Event()
+        self.speaks.set()
+
+    async def acquire(self, name: str, holder: str, seconds: float) -> bool:
+        await self.speaks.wait()
+        return await super().acquire(name, holder, seconds)
+
+
+async def test_who_can_not_renew_its_lease_handles_nothing_after_its_end(database: SqliteDatabase) -> None:
+    log, live = EmbeddedLog(database), _SilentLive()
+    world = World(database, lambda: (log, live))
+    now = 0.0
+    world.clock = lambda: now
+    await world.start("a")
+    await world.tell(log, [make_event(ROOM, 1)])
+    await eventually(lambda: world.is_done([ROOM], 1))
+    live.speaks.clear()
+    now += shares.LEASE_SECONDS
+    await world.tell(log, [make_event(ROOM, 2)])
+    await asyncio.sleep(0.1)
+    assert world.handled == [("a", ROOM, 1)], "somebody else may be handling it"
+    live.speaks.set()
+    await eventually(lambda: world.is_done([ROOM], 2))
+    await world.close()

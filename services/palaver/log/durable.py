@@ -160,7 +160,12 @@ class DurableFollower:
             if task.done():
                 del self._working[partition]
                 task.result()  # an error of ours: the node stops with it
-            if not await self._shares.take(partition):
+            if not self._shares.is_held(partition):
+                await self._stop_work(partition)  # somebody else may have worked on it since: begun anew, if at all
+        # All at once: a NATS that says nothing lets each of them wait.
+        held = list(self._working)
+        for partition, is_taken in zip(held, await asyncio.gather(*map(self._shares.take, held)), strict=True):
+            if not is_taken:
                 await self._stop_work(partition)
         due = await self._shares.list_due(self._partitions)
         for partition in list(self._working):
@@ -238,12 +243,18 @@ class DurableFollower:
         if entries:
             work.oldest_at, work.behind = entries[0].published_at, len(entries) + reading.behind
             await self._handle_all(work, entries)
+            await self._wait_until_held(work)
             failpoints.reach("follow.before_save")
         work.position = reading.position
         work.at = entries[-1].published_at if entries else asked
         work.oldest_at, work.behind = 0, reading.behind
         if time.monotonic() - work.saved_at >= (_SAVE_SECONDS if work.has_handled else _IDLE_SAVE_SECONDS):
             await self._save(work)
+
+    async def _wait_until_held(self, work: _Work) -> None:
+        """While somebody else may be working on the partition, nothing is: `_settle` ends this work, or it goes on."""
+        while not self._shares.is_held(work.partition):
+            await asyncio.sleep(FIRST_PAUSE)
 
     async def _handle_all(self, work: _Work, entries: Sequence[Entry]) -> None:
         streams: dict[Stream, list[Event]] = {}
@@ -298,6 +309,7 @@ class DurableFollower:
     async def _handle(self, work: _Work, event: Event) -> None:
         if event.WhichOneof("fact") not in self._follower.facts:
             return
+        await self._wait_until_held(work)
         work.has_handled = True
         error = await self._try(event)
         if error is not None:
