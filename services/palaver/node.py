@@ -147,7 +147,8 @@ class Node:
         for name in reversed(self.roles):
             if name in wanted:
                 try:
-                    await asyncio.wait_for(self.roles[name].drain(), self.config.drain_seconds)
+                    async with asyncio.timeout(self.config.drain_seconds):
+                        await self.roles[name].drain()
                 except TimeoutError:
                     logger.warning("%s did not drain in %g s", name, self.config.drain_seconds)
 
@@ -340,9 +341,9 @@ async def _run(node: Node, roles: Sequence["Role"], on_ready: Callable[[int], No
         for server in servers:
             server.stop()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(
-                asyncio.gather(*(server.stopped.wait() for server in servers)), config.drain_seconds + 2
-            )
+            async with asyncio.timeout(config.drain_seconds + 2):
+                for server in servers:
+                    await server.stopped.wait()
     finally:
         await node.close()
         if traces is not None:

@@ -78,7 +78,8 @@ class Telling:
         while self._untold or not self._all_told:
             if not self._untold:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), _MARK_SECONDS if self._unmarked else None)
+                    async with asyncio.timeout(_MARK_SECONDS if self._unmarked else None):
+                        await self._wake.wait()
             self._wake.clear()
             events, self._untold = self._untold, []
             if events:

@@ -45,10 +45,12 @@ class Followed:
     def __init__(self) -> None:
         self.answers = True
         self.compared = 0
+        self.seconds = 0.0  # that a comparison takes
 
     async def compare(self, grace: float) -> None:
         if not self.answers:
             raise Unavailable
+        await asyncio.sleep(self.seconds)
         self.compared += 1
 
     async def find_joins(self) -> None:
@@ -157,3 +159,45 @@ async def test_a_log_that_loses_nothing_needs_no_proof(tmp_path: Path) -> None:
     now = 1e9
     assert always.is_current
     assert not node._tasks
+
+
+async def test_a_comparison_that_takes_long_is_not_begun_anew(world: World) -> None:
+    world.people.seconds = 2.5
+    world.log.lose()
+    world.now += 3.1
+    await until(lambda: world.following.is_current)
+    assert world.people.compared == 1
+
+
+async def test_comparisons_leave_their_services_as_much_time_as_they_take(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.log.answers = False
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(min(seconds, 0.001))
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    compare = world.rooms.compare
+
+    async def take_long(grace: float) -> None:
+        world.now += 40
+        await compare(grace)
+
+    monkeypatch.setattr(world.rooms, "compare", take_long)
+    await until(lambda: world.rooms.compared > 3)
+    assert sum(30 < seconds < 50 for seconds in slept) >= 3
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_it_ends_when_it_is_asked_to_even_if_it_is_woken_then(world: World, turns: int) -> None:
+    await world.proofs()
+    (comparing,) = (task for task in world.node._tasks if task.get_name() == "comparing with the record")
+    world.log.lose()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    comparing.cancel()
+    assert await asyncio.wait([comparing], timeout=5) == ({comparing}, set())

@@ -230,9 +230,9 @@ class Rooms:
         self._opening.update((room.id, done) for room in rooms)
         follows: list[Follow] = []
         try:
-            for room in rooms:
-                room.follow = await self._node.log.follow(room_stream(room.id), self._feeds.hear)
-                follows.append(room.follow)
+            follows = await self._node.log.follow_all([room_stream(room.id) for room in rooms], self._feeds.hear)
+            for room, follow in zip(rooms, follows, strict=True):
+                room.follow = follow
             reply = await self._node.services.messaging.get_room_heads(
                 GetRoomHeadsRequest(room_ids=[room.id for room in rooms])
             )
@@ -276,8 +276,8 @@ class Rooms:
         await self._feeds.compare(grace)
 
     async def _get_heads(self, room_ids: Sequence[str]) -> Sequence[int]:
-        reply = await self._node.services.messaging.get_room_heads(GetRoomHeadsRequest(room_ids=room_ids))
-        return reply.heads
+        request = GetRoomHeadsRequest(room_ids=room_ids, only_heads=True)
+        return (await self._node.services.messaging.get_room_heads(request)).heads
 
     async def _list_events(self, room_id: str, after: int) -> Sequence[Event]:
         request = ListRoomEventsRequest(room_id=room_id, after=after)

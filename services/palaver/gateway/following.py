@@ -11,6 +11,7 @@ somebody was asked. Owned by `role.py`.
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,7 +33,6 @@ TICK_SECONDS = 1.0
 COMPARE_SECONDS = 10.0
 
 _GRACE_SECONDS = 1.0  # what was committed a moment ago is being told
-_PART_SECONDS = 2.0  # the longest that one part of a comparison may take
 
 
 class Following:
@@ -97,31 +97,37 @@ class Following:
     async def _run_comparing(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), COMPARE_SECONDS)
+                async with asyncio.timeout(COMPARE_SECONDS * random.uniform(0.8, 1.2)):
+                    await self._wake.wait()
             self._wake.clear()
             doubts = self._doubts
+            started, is_routine = self._clock(), doubts == self._settled and self._was_compared
             try:
                 await self._compare(_GRACE_SECONDS if doubts == self._settled else 0)
-            except (PalaverError, TimeoutError) as error:
+            except PalaverError as error:
                 COMPARISONS.labels("failed").inc()
                 if self._was_compared:
                     logger.warning("what is followed can't be compared with the record: %r", error)
                 self._was_compared = False
-                await asyncio.sleep(TICK_SECONDS)
                 self._wake.set()
             else:
                 COMPARISONS.labels("complete").inc()
                 self._settled, self._was_compared = doubts, True
+            if is_routine and self._was_compared:
+                continue
+            # Gateways that lost the log together don't compare together for ever, and where comparing takes long,
+            # the services have as long for everything else.
+            await asyncio.sleep(max(TICK_SECONDS, self._clock() - started) * random.uniform(0.8, 1.2))
 
     async def _compare(self, grace: float) -> None:
+        """It takes as long as it takes: one that is given up for being slow would begin anew, and never end. Each
+        call has its own deadline."""
         started = self._clock()
         # The users first: what rooms bring must not reach a socket whose login has ended meanwhile.
-        async with asyncio.timeout(_PART_SECONDS + grace):
-            await self._people.compare(grace)
+        await self._people.compare(grace)
         self._trust(started)
-        async with asyncio.timeout(_PART_SECONDS + grace):
-            await self._rooms.compare(grace)
-            await self._people.find_joins()
+        await self._rooms.compare(grace)
+        await self._people.find_joins()
 
     def _trust(self, known_at: float) -> None:
         """Everything that happened before this time is known here."""

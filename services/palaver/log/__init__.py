@@ -81,6 +81,9 @@ class Log(Protocol):
 
     async def follow(self, stream: Stream, on_event: OnEvent) -> Follow: ...
 
+    async def follow_all(self, streams: Sequence[Stream], on_event: OnEvent) -> list[Follow]:
+        """Follows several streams for the price of one wait: all of them, or, when it raises, none."""
+
     @property
     def is_lossless(self) -> bool:
         """Whether nothing can get lost between publishing and hearing, so that nobody needs to look for it."""

@@ -133,7 +133,8 @@ class DurableFollower:
                     logger.warning("follower %s: its share is not known: %s", self._follower.name, error)
                 self.measure()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), LEASE_SECONDS / 3)
+                    async with asyncio.timeout(LEASE_SECONDS / 3):
+                        await self._stopping.wait()
         finally:
             await self._give_back()
             self._ended.set()
@@ -253,7 +254,7 @@ class DurableFollower:
 
     async def _wait_until_held(self, work: _Work) -> None:
         """While somebody else may be working on the partition, nothing is: `_settle` ends this work, or it goes on."""
-        while not self._shares.is_held(work.partition):
+        while not self._shares.is_held(work.partition):  # noqa: ASYNC110 - for a clock
             await asyncio.sleep(FIRST_PAUSE)
 
     async def _handle_all(self, work: _Work, entries: Sequence[Entry]) -> None:

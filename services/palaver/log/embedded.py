@@ -55,6 +55,10 @@ class EmbeddedLog:
         self._followers.add(stream, on_event)
         return _Follow(self._followers, stream, on_event)
 
+    async def follow_all(self, streams: Sequence[Stream], on_event: OnEvent) -> list[Follow]:
+        """Follows them from now on."""
+        return [await self.follow(stream, on_event) for stream in streams]
+
     @property
     def is_lossless(self) -> bool:
         return True
@@ -118,7 +122,8 @@ class _Reading:
                 self.behind = 0 if self._place - before < _ROWS else 1
                 return [Entry(event, str(place), event.at) for place, event in found]
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(published.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await published.wait()
 
     async def close(self) -> None:
         """Nothing is left to close."""

@@ -156,20 +156,27 @@ class JetStreamLog:
 
     async def follow(self, stream: Stream, on_event: OnEvent) -> Follow:
         """Follows; NATS knows of it when this returns. Raises Unavailable, and follows nothing then."""
-        follow = _Follow(self, stream, on_event)
-        self._followers.add(stream, on_event)
+        return (await self.follow_all([stream], on_event))[0]
+
+    async def follow_all(self, streams: Sequence[Stream], on_event: OnEvent) -> list[Follow]:
+        """The same for several streams, in one round trip."""
+        follows: list[Follow] = []
         held: list[StreamKey] = []
         try:
-            for key in _keys_of(stream):
-                await self._hold(key)
-                held.append(key)
+            for stream in streams:
+                self._followers.add(stream, on_event)
+                follows.append(_Follow(self, stream, on_event))
+                for key in _keys_of(stream):
+                    await self._hold(key)
+                    held.append(key)
             await self._connection.settle()
         except BaseException:
-            self._followers.remove(stream, on_event)
+            for stream in streams[: len(follows)]:
+                self._followers.remove(stream, on_event)
             for key in held:
                 await self._release(key)
             raise
-        return follow
+        return follows
 
     async def stop(self, stream: Stream, on_event: OnEvent) -> None:
         """Called by a follow that ends."""

@@ -266,6 +266,10 @@ class Lists:
         the events up to there. Those between it and the head are projected, and told, later.
         """
         ids = list(request.room_ids)
+        if request.only_heads:
+            return GetRoomHeadsReply(
+                heads=await self._node.database.get_heads([room_stream(room_id) for room_id in ids])
+            )
         rooms = await self._node.database.get_many("rooms", ids)
         heads = await self._node.database.get_heads([room_stream(room_id) for room_id in ids])
         return GetRoomHeadsReply(

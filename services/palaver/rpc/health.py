@@ -35,7 +35,8 @@ class Health:
         """Says that nothing is served any more. Returns when every client that watches has left, or time is up."""
         self._stopping.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._left.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._left.wait()
 
     def end(self) -> None:
         """Ends what is still watched."""

@@ -159,7 +159,8 @@ class Replicas:
     async def wait(self, seconds: float) -> bool:
         """Waits until a replica is connected; False when that took too long."""
         try:
-            await asyncio.wait_for(self._any_ready.wait(), max(0.0, seconds))
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._any_ready.wait()
         except TimeoutError:
             return False
         return True
@@ -186,7 +187,8 @@ class Replicas:
             looked_at = time.monotonic()
             await self._look()
             try:
-                await asyncio.wait_for(self._look_soon.wait(), LOOK_SECONDS * random.uniform(0.8, 1.2))
+                async with asyncio.timeout(LOOK_SECONDS * random.uniform(0.8, 1.2)):
+                    await self._look_soon.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(max(0.0, looked_at + _LOOK_AGAIN_SECONDS - time.monotonic()))
@@ -312,7 +314,8 @@ async def _resolve(target: Target) -> set[str]:
     except ValueError:
         pass
     loop = asyncio.get_running_loop()
-    found = await asyncio.wait_for(loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM), _LOOKUP_SECONDS)
+    async with asyncio.timeout(_LOOKUP_SECONDS):
+        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     if not found:
         raise OSError("it stands for nothing")
     return {_named(str(address[0]), target.port) for *_, address in found}

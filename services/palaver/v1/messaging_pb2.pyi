@@ -1495,16 +1495,20 @@ class GetRoomHeadsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROOM_IDS_FIELD_NUMBER: _builtins.int
+    ONLY_HEADS_FIELD_NUMBER: _builtins.int
+    only_heads: _builtins.bool
+    """nothing else of the rooms is read, and answered"""
     @_builtins.property
     def room_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         room_ids: _abc.Iterable[_builtins.str] | None = ...,
+        only_heads: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["room_ids", b"room_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["only_heads", b"only_heads", "room_ids", b"room_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
