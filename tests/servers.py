@@ -138,8 +138,15 @@ async def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         await asyncio.to_thread(process.wait, STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
-        await asyncio.to_thread(process.wait)
+        await _kill(process)
+
+
+async def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process at once."""
+    process.kill()
+    await asyncio.to_thread(process.wait)
+    if process.stdin:
+        process.stdin.close()
 
 
 Answer = TypeVar("Answer")
@@ -218,8 +225,7 @@ class NatsServer:
 
     async def kill(self) -> None:
         """Ends it at once, as a power failure would. `start` brings it back with what its store holds."""
-        self.process.kill()
-        await asyncio.to_thread(self.process.wait)
+        await _kill(self.process)
 
     async def restart(self) -> None:
         """Stops and starts it: same port, same store."""
@@ -263,25 +269,33 @@ async def nats_server(
 # start and scans for what is not unique, which is no matter at the size of a test.
 
 
-@asynccontextmanager
-async def mongodb_server() -> AsyncIterator[str]:
-    """The URL of a MongoDB: $PALAVER_TEST_MONGODB_URL if it is set, else of an empty one in memory for this caller.
+@dataclass
+class MongodbServer:
+    """A running wire server of the test's own. Its port stays when it is started again, and what is in its journal."""
 
-    Tests name a database of their own and drop it: the given one may be shared.
-    """
-    if given := os.environ.get("PALAVER_TEST_MONGODB_URL"):
-        yield given
-        return
-    hashes = hashlib.sha256((HERE / "mongodb" / "jars.sha256").read_bytes()).hexdigest()[:16]
-    jars = await asyncio.to_thread(_built, f"mongodb-{hashes}", _build_mongodb)
-    java = shutil.which("java")
-    if not java:
-        raise ServerUnavailable("java is not installed (and PALAVER_TEST_MONGODB_URL is not set)")
-    with tempfile.TemporaryDirectory(prefix="palaver-mongodb-") as temporary:
-        log = Path(temporary) / "log"
-        options = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", jars / "*")
+    jars: Path
+    folder: Path
+    journal: Path | None
+    port: int = 0
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def url(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Starts it and returns when it answers."""
+        java = shutil.which("java")
+        if not java:
+            raise ServerUnavailable("java is not installed (and PALAVER_TEST_MONGODB_URL is not set)")
+        log = self.folder / "mongodb.log"
+        log.unlink(missing_ok=True)
+        options = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", self.jars / "*")
+        command = [java, *options, HERE / "mongodb" / "WireServer.java", str(self.port)]
+        if self.journal is not None:
+            command.append(self.journal)
         # The end of its standard input ends the server, should this process be killed.
-        process = _start([java, *options, HERE / "mongodb" / "WireServer.java"], log, stdin=subprocess.PIPE)
+        self.process = _start(command, log, stdin=subprocess.PIPE)
 
         def answering_port() -> int | None:
             for line in log.read_text(errors="replace").splitlines():
@@ -290,9 +304,58 @@ async def mongodb_server() -> AsyncIterator[str]:
             return None
 
         try:
-            yield f"mongodb://127.0.0.1:{await _until('mongo-java-server', process, log, answering_port)}"
+            self.port = await _until("mongo-java-server", self.process, log, answering_port)
+        except BaseException:
+            await _stop(self.process)
+            raise
+
+    async def stop(self) -> None:
+        """Ends it in order."""
+        await _stop(self.process)
+
+    async def kill(self) -> None:
+        """Ends it at once. `start` brings it back, with a journal with everything that it has answered."""
+        await _kill(self.process)
+
+    def pause(self) -> None:
+        """Freezes it, until `resume`."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def mongodb_server() -> AsyncIterator[str]:
+    """The URL of a MongoDB: $PALAVER_TEST_MONGODB_URL if it is set, else of an empty one for this caller.
+
+    Tests name a database of their own and drop it: the given one may be shared.
+    """
+    if given := os.environ.get("PALAVER_TEST_MONGODB_URL"):
+        yield given
+        return
+    async with own_mongodb_server(keep=False) as server:
+        yield server.url
+
+
+@asynccontextmanager
+async def own_mongodb_server(*, keep: bool = True) -> AsyncIterator[MongodbServer]:
+    """An empty MongoDB on a free port of 127.0.0.1, ready, for a caller that stops, kills or freezes it.
+
+    With `keep` it writes a journal, so that it comes back with what it had.
+    """
+    hashes = hashlib.sha256((HERE / "mongodb" / "jars.sha256").read_bytes()).hexdigest()[:16]
+    jars = await asyncio.to_thread(_built, f"mongodb-{hashes}", _build_mongodb)
+    with tempfile.TemporaryDirectory(prefix="palaver-mongodb-", ignore_cleanup_errors=True) as temporary:
+        own = Path(temporary)
+        server = MongodbServer(jars, own, own / "journal" if keep else None)
+        await server.start()
+        try:
+            yield server
         finally:
-            await _stop(process)
+            if server.process.poll() is None:
+                server.resume()  # a frozen process hears no other signal
+            await server.stop()
 
 
 # -- S3 -------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from nats.js.errors import NotFoundError
 from pymongo import ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from tests.servers import ServerUnavailable, mongodb_server, nats_server, npm_project
+from tests.servers import ServerUnavailable, mongodb_server, nats_server, npm_project, own_mongodb_server
 
 pytestmark = pytest.mark.needs_servers
 
@@ -276,6 +276,35 @@ async def test_two_servers_share_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("PALAVER_TEST_MONGODB_URL", raising=False)
     async with mongodb_server() as one, mongodb_server() as other:
         assert one != other
+
+
+async def test_a_killed_mongodb_comes_back_with_what_it_has_answered() -> None:
+    async with own_mongodb_server() as server:
+        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(server.url, serverSelectionTimeoutMS=20_000)
+        database = client["kept"]
+        covered = {"partialFilterExpression": {"open": {"$exists": True}}, "unique": True}
+        await database.things.create_index([("key", 1)], **covered)
+        written = [
+            {"_id": n, "key": n % 7, "blob": bytes(range(n)), "deep": {"list": [n, {"a": 1.5}]}} for n in range(40)
+        ]
+        await database.things.insert_many(written)
+        await database.things.insert_one({"_id": "open", "key": 1, "open": True})
+        with pytest.raises(DuplicateKeyError):
+            await database.things.insert_one({"_id": "refused", "key": 1, "open": True})
+        await database.things.update_one({"_id": 3}, {"$set": {"deep.more": 2**40}, "$inc": {"key": 10}}, upsert=True)
+        await database.others.insert_many([{"_id": "stays"}, {"_id": "goes"}])
+        await database.others.delete_many({"_id": "goes"})
+        before = await database.things.find(sort=[("_id", 1)]).to_list(None)
+        for _ in range(2):
+            url = server.url
+            await server.kill()
+            await server.start()
+            assert server.url == url
+            assert await database.things.find(sort=[("_id", 1)]).to_list(None) == before
+            assert await database.others.distinct("_id") == ["stays"]
+            with pytest.raises(DuplicateKeyError):
+                await database.things.insert_one({"_id": "refused", "key": 1, "open": True})
+        client.close()
 
 
 # -- clients --------------------------------------------------------------------------------------------------------

@@ -9,12 +9,36 @@ import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
 import de.bwaldvogel.mongo.backend.memory.MemoryDatabase;
 import de.bwaldvogel.mongo.backend.memory.index.MemoryUniqueIndex;
 import de.bwaldvogel.mongo.bson.Document;
+import de.bwaldvogel.mongo.exception.MongoServerException;
+import de.bwaldvogel.mongo.wire.bson.BsonDecoder;
+import de.bwaldvogel.mongo.wire.bson.BsonEncoder;
+import io.netty.buffer.ByteBuf;
+import io.netty.buffer.ByteBufUtil;
+import io.netty.buffer.Unpooled;
 import io.netty.channel.Channel;
+import io.netty.channel.embedded.EmbeddedChannel;
+import java.io.BufferedInputStream;
+import java.io.BufferedOutputStream;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.EOFException;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.List;
+import java.util.Locale;
+import java.util.Set;
 
 /**
  * An in-memory MongoDB for the tests: prints its address when it listens, stops when its standard input ends (so it
  * never outlives the test run that started it).
+ *
+ * <p>Arguments: the port (0 is any), and a file, if what was written is to survive its end. Every command that may
+ * write goes there in the order in which it was carried out, before it is answered, and is carried out again at the
+ * next start. So a killed server has lost nothing that it has answered.
  *
  * <p>It mends four things in which mongo-java-server differs from MongoDB and that Palaver relies on: the wire version
  * that today's drivers ask for, the count of documents that a failed insert wrote, partial unique indexes, and answers
@@ -22,8 +46,13 @@ import java.util.List;
  */
 public final class WireServer {
     public static void main(String[] arguments) throws Exception {
-        MongoServer server = new MongoServer(new Backend().version(new Version()));
-        server.bind("127.0.0.1", 0);
+        Backend backend = new Backend();
+        backend.version(new Version());
+        if (arguments.length > 1) {
+            backend.keepJournal(Path.of(arguments[1]));
+        }
+        MongoServer server = new MongoServer(backend);
+        server.bind("127.0.0.1", arguments.length > 0 ? Integer.parseInt(arguments[0]) : 0);
         System.out.println("listening on port " + server.getLocalAddress().getPort());
         while (System.in.read() != -1) {
             // Nothing is ever said here; only the end counts.
@@ -44,6 +73,60 @@ public final class WireServer {
     }
 
     private static final class Backend extends MemoryBackend {
+        private static final Set<String> WRITING = Set.of(
+                "insert", "update", "delete", "findandmodify", "create", "createindexes", "drop", "dropdatabase",
+                "dropindexes");
+
+        private DataOutputStream journal;
+
+        /** Carries out what the journal holds (a last entry that was cut off was never answered), and goes on in it. */
+        void keepJournal(Path path) throws IOException {
+            EmbeddedChannel channel = new EmbeddedChannel();
+            long whole = 0;
+            if (Files.exists(path)) {
+                try (DataInputStream entries = new DataInputStream(new BufferedInputStream(Files.newInputStream(path)))) {
+                    while (true) {
+                        byte[] entry = new byte[entries.readInt()];
+                        entries.readFully(entry);
+                        whole += Integer.BYTES + entry.length;
+                        Document done = BsonDecoder.decodeBson(Unpooled.wrappedBuffer(entry));
+                        try {
+                            super.handleCommand(
+                                    channel,
+                                    (String) done.get("database"),
+                                    (String) done.get("command"),
+                                    (Document) done.get("query"));
+                        } catch (MongoServerException refused) {
+                            // As it was the first time.
+                        }
+                    }
+                } catch (EOFException end) {
+                    try (FileChannel file = FileChannel.open(path, StandardOpenOption.WRITE)) {
+                        file.truncate(whole);
+                    }
+                }
+            }
+            journal = new DataOutputStream(new BufferedOutputStream(
+                    Files.newOutputStream(path, StandardOpenOption.CREATE, StandardOpenOption.APPEND)));
+        }
+
+        private static byte[] entryOf(String database, String command, Document query) {
+            Document entry = new Document("database", database).append("command", command).append("query", query);
+            ByteBuf encoded = Unpooled.buffer();
+            BsonEncoder.encodeDocument(entry, encoded);
+            return ByteBufUtil.getBytes(encoded);
+        }
+
+        private void write(byte[] entry) {
+            try {
+                journal.writeInt(entry.length);
+                journal.write(entry);
+                journal.flush();
+            } catch (IOException error) {
+                throw new UncheckedIOException(error);
+            }
+        }
+
         @Override
         public MemoryDatabase openOrCreateDatabase(String name) {
             return new Database(name, getCursorRegistry());
@@ -56,7 +139,13 @@ public final class WireServer {
          */
         @Override
         public synchronized Document handleCommand(Channel channel, String database, String command, Document query) {
+            boolean kept = journal != null && WRITING.contains(command.toLowerCase(Locale.ROOT));
+            // Before it is carried out: that may make the query's documents the stored ones.
+            byte[] entry = kept ? entryOf(database, command, query) : null;
             Document answer = super.handleCommand(channel, database, command, query).cloneDeeply();
+            if (kept) {
+                write(entry);
+            }
             if (command.equalsIgnoreCase("insert") && answer.get("writeErrors") instanceof List<?> errors) {
                 boolean ordered = !Boolean.FALSE.equals(query.get("ordered"));
                 int given = ((Number) answer.get("n")).intValue();
