@@ -25,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run cluster test test-all test-machines lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
+.PHONY: help run cluster test test-all test-machines test-faults lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ test-all: test ## Run these, then the tests against real servers and clients (no
 test-machines: environment ## Run the state machines for SECONDS=3600 each, one after the other
 	STATE_MACHINE_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -o faulthandler_timeout=0 -p no:logging \
 		tests/commit/test_state_machine.py tests/database/contract/test_state_machine.py $(ARGS)
+
+ROUNDS ?= 1
+test-faults: environment ## Break a cluster under load in every way, ROUNDS times, and count every message (long)
+	$(BIN)/python -m tests.faults.run --rounds $(ROUNDS) $(ARGS)
 
 lint: style types imports proto-check ## Check style, types, the architecture's import rules and the generated code
 

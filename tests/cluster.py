@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from palaver.roles import ROLES
-from tests.e2e.process import PalaverProcess, free_port
+from tests.e2e.process import PalaverProcess, Reachable, free_port
 from tests.servers import mongodb_server, nats_server
 
 REPLICAS = dict.fromkeys(ROLES, 2)
@@ -40,13 +40,16 @@ class Member(PalaverProcess):
         self.deaths = 0  # one after another, each soon after a start
         self.restarts = 0
         self.started_at = 0.0
+        self.last_status: int | None = None  # of the process before this one
+        self.next_environment: dict[str, str] = {}  # for the next start only
 
     def launch(self, **environment: str) -> None:
         self.started_at = time.monotonic()
-        super().launch(**environment)
+        own, self.next_environment = self.next_environment, {}
+        super().launch(**environment, **own)
 
 
-class Cluster:
+class Cluster(Reachable):
     """Every role of ROLES as processes of their own, kept alive. One address for clients: `url`."""
 
     def __init__(
@@ -90,12 +93,24 @@ class Cluster:
                 given = {**shared, **own, **(environment or {}), **(own_environment or {}).get(name, {})}
                 self.members[name] = Member(folder, name, role, given)
 
+    @property
+    def log(self) -> str:
+        """What every process has written so far."""
+        return "".join(f"{member.name}:\n{member.log}" for member in self.members.values())
+
+    def problems(self) -> list[str]:
+        """Lines of the logs above the level of information, but for the warning of the test mode."""
+        return [f"{member.name}: {line}" for member in self.members.values() for line in member.problems()]
+
     def of(self, role: str) -> list[Member]:
         """The processes that play a role."""
         return [member for member in self.members.values() if member.role == role]
 
     async def start(self) -> None:
-        """Starts every process, callee before caller; returns when all are ready. Raises RuntimeError."""
+        """Starts every process, callee before caller; returns when all are ready. Raises RuntimeError.
+
+        While this event loop runs, one that dies is started again.
+        """
         for role in ROLES:
             for member in self.of(role):
                 member.launch()
@@ -107,7 +122,6 @@ class Cluster:
         """Stops every process in order, callers first. Returns the exit codes."""
         if self._supervising is not None:
             self._supervising.cancel()
-            await asyncio.gather(self._supervising, return_exceptions=True)
         codes: dict[str, int] = {}
         for role in reversed(ROLES):
             members = self.of(role)
@@ -148,8 +162,9 @@ class Cluster:
         else:
             member.deaths += 1
         status, pid = member.process.returncode, member.process.pid
-        member.restarts += 1
+        member.last_status = status
         member.launch()
+        member.restarts += 1
         self._say(f"{member.name} (pid {pid}) ended with status {status}; started again as pid {member.process.pid}")
 
 
