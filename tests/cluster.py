@@ -26,9 +26,8 @@ REPLICAS = dict.fromkeys(ROLES, 2)
 """How many processes play each role."""
 
 _WATCH_SECONDS = 0.1
-_STEADY_SECONDS = 10.0
-"""A process that has run for so long is started again at once; one that dies sooner waits longer each time."""
-_LONGEST_PAUSE = 10.0
+_PAUSE_SECONDS = 1.0
+"""Between two starts of a process, at least."""
 
 
 class Member(PalaverProcess):
@@ -37,11 +36,16 @@ class Member(PalaverProcess):
     def __init__(self, folder: Path, name: str, role: str, environment: Mapping[str, str]) -> None:
         super().__init__(folder / name, role=role, **environment)
         self.name = name
-        self.deaths = 0  # one after another, each soon after a start
         self.restarts = 0
         self.started_at = 0.0
         self.last_status: int | None = None  # of the process before this one
         self.next_environment: dict[str, str] = {}  # for the next start only
+
+    def cpu_seconds(self) -> float:
+        """What its process has used since its start."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def launch(self, **environment: str) -> None:
         self.started_at = time.monotonic()
@@ -154,13 +158,8 @@ class Cluster(Reachable):
 
     def _revive(self, member: Member) -> None:
         assert member.process is not None
-        lived = time.monotonic() - member.started_at
-        if lived > _STEADY_SECONDS:
-            member.deaths = 0
-        elif lived < min(_LONGEST_PAUSE, 0.5 * 2**member.deaths - 0.5):
+        if time.monotonic() - member.started_at < _PAUSE_SECONDS:
             return  # not yet
-        else:
-            member.deaths += 1
         status, pid = member.process.returncode, member.process.pid
         member.last_status = status
         member.launch()

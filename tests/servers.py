@@ -7,6 +7,7 @@ fails and says why, because a skipped test would look like a passed one.
 
 import asyncio
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -121,13 +122,27 @@ def _build_mongodb(folder: Path) -> None:
         raise ServerUnavailable(f"jars differ from tests/mongodb/jars.sha256: {sorted(wanted.items() ^ got.items())}")
 
 
+_libc = ctypes.CDLL(None)
+
+
+def die_with_parent() -> None:
+    """Runs in a child: whatever becomes of the test run, its servers do not stay behind."""
+    _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 # -- processes ------------------------------------------------------------------------------------------------------
 
 
 def _start(command: Sequence[str | Path], log: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     # Plain subprocess, not asyncio's: a server may outlive the event loop of the test that started it.
     with log.open("ab") as output:
-        return subprocess.Popen([str(part) for part in command], stdin=stdin, stdout=output, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            [str(part) for part in command],
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,
+        )
 
 
 async def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from palaver.config import Config
+from palaver.errors import Unavailable
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -109,7 +111,14 @@ class HttpServer:
 
     async def _serve(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         closing = self._leaving and scope["type"] == "http"
-        await self._app(scope, receive, _closing(send) if closing else send)
+        try:
+            await self._app(scope, receive, _closing(send) if closing else send)
+        except asyncio.CancelledError:
+            # By uvicorn, when a request is not answered in the time that stopping may take. Websockets are closed.
+            if not self._leaving:
+                raise
+            if scope["type"] == "http":
+                await _give_up(send)
 
     def leave(self) -> None:
         """From now on every response ends its connection, so that clients go elsewhere by themselves."""
@@ -140,6 +149,15 @@ def _closing(send: Send) -> Send:
         await send(message)
 
     return send_closing
+
+
+async def _give_up(send: Send) -> None:
+    """Answers that nobody knows what became of the request, unless its answer has begun."""
+    body = {"success": False, "error": f"{Unavailable.reason} [{Unavailable.code}]", "errorType": Unavailable.code}
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    with contextlib.suppress(RuntimeError):
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": orjson.dumps(body)})
 
 
 def _take_waiting(bound: socket.socket) -> Iterator[socket.socket]:

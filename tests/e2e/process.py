@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import random
 import re
@@ -16,9 +15,10 @@ from typing import Any
 
 import httpx
 
+from tests.servers import die_with_parent
+
 ADMIN = {"user": "boss", "password": "an admin's password"}
 _ROOT = Path(__file__).parents[2]
-_libc = ctypes.CDLL(None)
 
 
 class Reachable:
@@ -91,7 +91,7 @@ class PalaverProcess(Reachable):
                 stderr=log,
                 # Signals of the terminal are for whoever started this, who stops it in order; it ends with them.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
 
     async def is_ready(self) -> bool:
@@ -162,8 +162,3 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def _die_with_parent() -> None:
-    """Runs in the child: whatever becomes of the test run, its servers do not stay behind."""
-    _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

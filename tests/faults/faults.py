@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import random
 import shutil
 import signal
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -72,41 +74,39 @@ async def _until_restarted(member: Member, restarts: int) -> None:
     await member.wait_until_ready()
 
 
-async def _arm(member: Member, name: str, count: int) -> None:
-    """Starts it anew, to die when it is at a named point between two writes for the `count`-th time.
-
-    It has no such point in its life after that.
-    """
+async def die_at(scene: Scene, member: Member, names: Sequence[str]) -> None:
+    """The process dies at one named point between two writes after another, in a life for each, and comes back."""
     restarts = member.restarts
-    member.next_environment = {"PALAVER_FAILPOINTS": f"{name}:{count}"}
+    member.next_environment = _at(names[0])
     member.send(signal.SIGKILL)
     await _until_restarted(member, restarts)
-
-
-async def _until_dead(member: Member, restarts: int, name: str, meanwhile: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.timeout(DEATH_SECONDS):
+    for name, following in zip(names, [*names[1:], ""], strict=True):
+        restarts = member.restarts
+        member.next_environment = _at(following)
+        deadline = time.monotonic() + DEATH_SECONDS
         while member.restarts == restarts:
-            await meanwhile()
-            await asyncio.sleep(0.1)
-    if member.last_status != -signal.SIGKILL:
-        raise AssertionError(f"{member.name} ended with status {member.last_status} at {name}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{member.name} did not come to {name}")
+            if name == _BY_NAMING:
+                await _name_a_room(scene)
+            await asyncio.sleep(0.05)
+        if member.last_status != -signal.SIGKILL:
+            raise AssertionError(f"{member.name} ended with status {member.last_status} at {name}")
     await member.wait_until_ready()
 
 
-async def _nothing() -> None:
-    pass
-
-
-async def die_at(member: Member, name: str, count: int, meanwhile: Callable[[], Awaitable[None]] = _nothing) -> None:
-    """The process dies at a named point between two writes, and comes back."""
-    await _arm(member, name, count)
-    await _until_dead(member, member.restarts, name, meanwhile)
+def _at(name: str) -> dict[str, str]:
+    """What kills a process there, not the first time: there should be some life before."""
+    return {"PALAVER_FAILPOINTS": f"{name}:{1 if name == _BY_NAMING else 5}"} if name else {}
 
 
 async def _name_a_room(scene: Scene) -> None:
     scene.names_given += 1
     async with httpx.AsyncClient(base_url=f"{scene.cluster.url}/api/v1/", headers=scene.headers, timeout=15) as http:
         with contextlib.suppress(httpx.TransportError):
+            # Both go to one messaging process after the other: in a random rhythm, so that each is asked to create.
+            if random.random() < 0.5:
+                await http.get("channels.list.joined", params={"count": 1})
             await http.post("channels.create", json={"name": f"named-{scene.names_given}"})
 
 
@@ -116,7 +116,7 @@ async def _die_sweeping(scene: Scene) -> None:
     One of them dies with something that it has committed and not told.
     """
     armed: dict[str, int] = {}
-    leaving = scene.cluster.of("messaging")[0]
+    leaving = await _find_busiest(scene, "messaging")
     for role in ROLES:
         members = scene.cluster.of(role)
         for member in members:
@@ -136,26 +136,27 @@ async def _die_sweeping(scene: Scene) -> None:
             await kill(member)  # or it would die of it in another round
 
 
-def failpoint(name: str) -> Fault:
-    """A messaging process dies at a named point; for what only a sweeper does, the one that sweeps."""
-
+def failpoints_of_messaging(*names: str) -> Fault:
     async def fault(scene: Scene) -> None:
-        member = scene.cluster.of("messaging")[0]
-        if name == _BY_SWEEPER:
-            await _die_sweeping(scene)
-        elif name == _BY_NAMING:
-            await die_at(member, name, 1, lambda: _name_a_room(scene))
-        else:
-            await die_at(member, name, 5)
+        await die_at(scene, await _find_busiest(scene, "messaging"), names)
 
     return fault
 
 
-def _of_first(role: str, action: Callable[[Member], Awaitable[None]]) -> Fault:
+def _of_busiest(role: str, action: Callable[[Member], Awaitable[None]]) -> Fault:
     async def fault(scene: Scene) -> None:
-        await action(scene.cluster.of(role)[0])
+        await action(await _find_busiest(scene, role))
 
     return fault
+
+
+async def _find_busiest(scene: Scene, role: str) -> Member:
+    """Of those who play a role, who has used the most CPU in the last second: all rooms may be one process's."""
+    members = scene.cluster.of(role)
+    before = [member.cpu_seconds() for member in members]
+    await asyncio.sleep(1)
+    used = [member.cpu_seconds() - earlier for member, earlier in zip(members, before, strict=True)]
+    return members[used.index(max(used))]
 
 
 async def restart_nats(scene: Scene) -> None:
@@ -201,9 +202,13 @@ async def cut_network(scene: Scene) -> None:
     scene.proxy.heal()
 
 
-FAILPOINTS: dict[str, Fault] = {f"failpoint {name}": failpoint(name) for name in failpoints.NAMES}
-KILLS: dict[str, Fault] = {f"kill -9 a {role}": _of_first(role, kill) for role in ROLES}
-FREEZES: dict[str, Fault] = {f"freeze a {role}": _of_first(role, freeze) for role in ROLES}
+FAILPOINTS: dict[str, Fault] = {
+    **{f"die at {name}": failpoints_of_messaging(name) for name in failpoints.NAMES if name != _BY_SWEEPER},
+    f"die at {_BY_SWEEPER}": _die_sweeping,
+}
+EVERY_FAILPOINT = "die at every failpoint of messaging"
+KILLS: dict[str, Fault] = {f"kill -9 a {role}": _of_busiest(role, kill) for role in ROLES}
+FREEZES: dict[str, Fault] = {f"freeze a {role}": _of_busiest(role, freeze) for role in ROLES}
 SERVERS: dict[str, Fault] = {
     "restart NATS": restart_nats,
     "lose JetStream": lose_jetstream,
@@ -213,5 +218,12 @@ SERVERS: dict[str, Fault] = {
     "stall the network": stall_network,
     "cut the network": cut_network,
 }
-TERMINATIONS: dict[str, Fault] = {f"SIGTERM a {role}": _of_first(role, terminate) for role in ROLES}
-FAULTS: dict[str, Fault] = {**FAILPOINTS, **KILLS, **FREEZES, **SERVERS, **TERMINATIONS}
+TERMINATIONS: dict[str, Fault] = {f"SIGTERM a {role}": _of_busiest(role, terminate) for role in ROLES}
+FAULTS: dict[str, Fault] = {
+    EVERY_FAILPOINT: failpoints_of_messaging(*(name for name in failpoints.NAMES if name != _BY_SWEEPER)),
+    **FAILPOINTS,
+    **KILLS,
+    **FREEZES,
+    **SERVERS,
+    **TERMINATIONS,
+}

@@ -37,7 +37,7 @@ from tests.servers import nats_server, own_mongodb_server
 
 CLIENTS = 200
 USERS = 20
-ROOMS = 5
+ROOMS = 8
 ROOMS_EACH = 2
 WARM_SECONDS = 2.0
 AFTER_SECONDS = 2.0
