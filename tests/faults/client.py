@@ -71,7 +71,7 @@ class LoadClient:
     ) -> None:
         self.name = name
         self.sending = asyncio.Event()  # it writes while this is set
-        self.pause = 8.0  # seconds between two of its messages, on average
+        self.pause = 14.0  # seconds between two of its messages, on average
         self._login = login
         self._rooms = rooms
         self._url = url

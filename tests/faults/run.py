@@ -44,7 +44,7 @@ AFTER_SECONDS = 2.0
 """How long the load goes on before the first fault and after the last one."""
 QUIET_SECONDS = 20.0
 """The longest that a client may need to hear what it has missed: two ticks of a gateway's comparison, at most."""
-RECOVERY_SECONDS = 60.0
+RECOVERY_SECONDS = 90.0
 """The longest that everything may take to be connected and answered again."""
 
 LEAVING = 0.3
