@@ -23,7 +23,17 @@ def test_values_are_typed() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PALAVER_PORT", "http"), ("PALAVER_TEST_MODE", "perhaps"), ("PALAVER_NO_SUCH_THING", "1")],
+    [
+        ("PALAVER_NATS_URL", "garbage:x:y"),
+        ("PALAVER_NATS_URL", "http://127.0.0.1:4222"),
+        ("PALAVER_NATS_URL", "nats://one:4222,two:4222"),
+        ("PALAVER_NATS_URL", "nats://one:port"),
+        ("PALAVER_NATS_REPLICAS", "2"),
+        ("PALAVER_MONGODB_URL", "mongo://x"),
+        ("PALAVER_PORT", "http"),
+        ("PALAVER_TEST_MODE", "perhaps"),
+        ("PALAVER_NO_SUCH_THING", "1"),
+    ],
 )
 def test_what_can_not_be_understood_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from palaver.ids import new_id
 
@@ -53,7 +54,12 @@ class Config:
     s3_secret_key: str = _option("PALAVER_S3_SECRET_KEY", "", "and its secret")
     s3_region: str = _option("PALAVER_S3_REGION", "us-east-1", "its region")
     s3_prefix: str = _option("PALAVER_S3_PREFIX", "", "what the names of its objects begin with")
-    nats_url: str = _option("PALAVER_NATS_URL", "", "NATS instead of in-process delivery")
+    nats_url: str = _option(
+        "PALAVER_NATS_URL", "", "NATS instead of in-process delivery: nats://host:port, several separated by commas"
+    )
+    nats_replicas: int = _option(
+        "PALAVER_NATS_REPLICAS", 1, "servers of a NATS cluster that keep what JetStream stores: 1, 3 or 5"
+    )
     grpc_host: str = _option("PALAVER_GRPC_HOST", "127.0.0.1", "address on which roles of this process answer others")
     grpc_port: int = _option("PALAVER_GRPC_PORT", 0, "its port; 0: the roles of this process answer nobody else")
     grpc_certificate: str = _option(
@@ -112,6 +118,7 @@ class Config:
                 raise ConfigError(f"{name} is not a setting of Palaver; `palaver config` lists them")
             values[known[name].name] = _parse(name, text, known[name].default)
         config = cls(**values)  # type: ignore[arg-type]
+        config._check_servers()
         config._check_s3()
         config._check_certificates()
         if not config.node_id:
@@ -119,6 +126,21 @@ class Config:
         if not config.site_url:
             config = dataclasses.replace(config, site_url=f"http://{_shown_host(config.host)}:{config.port}")
         return config
+
+    def _check_servers(self) -> None:
+        """The addresses of MongoDB and NATS look like such. Raises ConfigError, without what may be a password."""
+        if self.mongodb_url and not self.mongodb_url.startswith(("mongodb://", "mongodb+srv://")):
+            raise ConfigError("PALAVER_MONGODB_URL: mongodb:// or mongodb+srv:// is missing")
+        for address in self.nats_url.split(",") if self.nats_url else ():
+            try:
+                parts = urlsplit(address)
+                is_right = parts.scheme in ("nats", "tls", "ws", "wss") and bool(parts.hostname) and parts.port != 0
+            except ValueError:
+                is_right = False
+            if not is_right:
+                raise ConfigError("PALAVER_NATS_URL: nats://host:port is wanted, several of them with commas between")
+        if self.nats_replicas not in (1, 3, 5):
+            raise ConfigError(f"PALAVER_NATS_REPLICAS={self.nats_replicas}: 1, 3 or 5 servers keep each message")
 
     def _check_s3(self) -> None:
         """S3 is configured as a whole or not at all. Raises ConfigError."""

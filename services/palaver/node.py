@@ -26,6 +26,7 @@ from palaver.database import CommitOrder, Database
 from palaver.health import HttpServer, health_app
 from palaver.live import Live
 from palaver.log import Log
+from palaver.node_name import NodeName
 from palaver.telemetry import run_measuring, show_build
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class Node:
         self.spawn(self.database.watch(), "database")
         await self.log.open()
         await self.live.open()
+        if not self.log.is_lossless:
+            await NodeName(self.config.node_id, self.live, spawn=self.spawn, fail=self.fail).claim()
         await self.blobs.open()
         local = {role.name for role in roles}
         for name in _called_by(roles):
@@ -218,8 +221,9 @@ def build_node(config: Config, roles: Sequence["Role"]) -> Node:
         from palaver.live.nats import NatsLive
         from palaver.log.jetstream import JetStreamLog
 
-        log = JetStreamLog(config.nats_url, config.workspace, database)
-        live = NatsLive(config.nats_url, config.workspace)
+        replicas = config.nats_replicas
+        log = JetStreamLog(config.nats_url, config.workspace, database, replicas=replicas)
+        live = NatsLive(config.nats_url, config.workspace, replicas=replicas)
     else:
         from palaver.live.embedded import EmbeddedLive
         from palaver.log.embedded import EmbeddedLog

@@ -25,9 +25,10 @@ import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ReadPreference, WriteConcern
-from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError
+from pymongo.errors import ConfigurationError, ConnectionFailure, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from palaver.config import ConfigError
 from palaver.database import (
     STREAM_COLLECTIONS,
     Document,
@@ -105,17 +106,8 @@ class MongoDatabase:
 
     @_within(None)
     async def open(self) -> None:
-        """Connects, and migrates the schema to this version. Raises NewerSchema, or Unavailable."""
-        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
-            self._url,
-            appname="palaver",
-            maxPoolSize=_MAX_CONNECTIONS,
-            serverSelectionTimeoutMS=int(SELECT_SECONDS * 1000),
-            connectTimeoutMS=int(SELECT_SECONDS * 1000),
-            waitQueueTimeoutMS=int(SELECT_SECONDS * 1000),
-            retryWrites=True,
-            retryReads=True,
-        )
+        """Connects, and migrates the schema to this version. Raises ConfigError, NewerSchema, or Unavailable."""
+        client = self._make_client()
         try:
             with pymongo.timeout(SELECT_SECONDS):
                 await client.admin.command("ping")
@@ -134,6 +126,21 @@ class MongoDatabase:
             raise
         self._client = client
         self._opened = database, Writing(database, self._count_written)
+
+    def _make_client(self) -> "AsyncIOMotorClient[dict[str, Any]]":
+        try:
+            return AsyncIOMotorClient(
+                self._url,
+                appname="palaver",
+                maxPoolSize=_MAX_CONNECTIONS,
+                serverSelectionTimeoutMS=int(SELECT_SECONDS * 1000),
+                connectTimeoutMS=int(SELECT_SECONDS * 1000),
+                waitQueueTimeoutMS=int(SELECT_SECONDS * 1000),
+                retryWrites=True,
+                retryReads=True,
+            )
+        except (ConfigurationError, ValueError) as error:
+            raise ConfigError(f"PALAVER_MONGODB_URL: {error}") from error
 
     async def close(self) -> None:
         """Disconnects."""

@@ -6,6 +6,7 @@ Used by `log/jetstream.py` and `live/nats.py` only.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -121,7 +122,8 @@ class Connection:
                 await self._connect()
         except _FAILURES as error:
             await self._client.close()
-            raise Unavailable(f"NATS does not answer at {self.url}: {error}") from error
+            reason = str(error) or f"nothing in {OPEN_SECONDS:g} seconds"
+            raise Unavailable(f"NATS does not answer at {_without_passwords(self.url)}: {reason}") from error
         self._is_open = True
         version = self._client.connected_server_version
         if (version.major, version.minor) < MINIMUM_VERSION:
@@ -212,9 +214,10 @@ class Connection:
                         await self._subscribe(interest)
                     await self.settle()
                 break
-            except (*_FAILURES, Unavailable) as error:
-                logger.warning("the NATS connection %s can't be made anew yet: %s", self.name, error)
-                await self._client.close()
+            except Exception as error:  # whatever it is: without this task there will be no connection any more
+                logger.warning("the NATS connection %s can't be made anew yet: %r", self.name, error)
+                with contextlib.suppress(Exception):
+                    await self._client.close()
         self._reviving = None
         await self._on_reconnected()
 
@@ -289,7 +292,11 @@ class Connection:
         self._round = None
         # Not nats-py's flush: its PING overtakes commands that are still waiting in its buffer.
         token, answer = self.expect()
-        await self.publish(self.reply_to(token), b"")
+        try:
+            await self.publish(self.reply_to(token), b"")
+        except Unavailable:
+            self.forget([answer])
+            raise
         await self.wait([answer])
 
     def expect(self) -> "tuple[str, asyncio.Future[Msg]]":
@@ -347,6 +354,13 @@ class Connection:
         answer = self._waiting.pop(message.subject.rpartition(".")[2], None)
         if answer is not None and not answer.done():
             answer.set_result(message)
+
+
+def _without_passwords(url: str) -> str:
+    """Addresses as they may be shown."""
+    return ",".join(
+        f"{one.partition('://')[0]}://{one.rpartition('://')[2].rpartition('@')[2]}" for one in url.split(",")
+    )
 
 
 def answered(message: Msg) -> Msg:
