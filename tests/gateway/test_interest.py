@@ -227,3 +227,34 @@ def test_a_socket_that_is_gone_is_not_written_to_by_its_number() -> None:
     assert os.name == "posix"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+async def test_a_changed_permission_asks_for_some_rooms_at_a_time(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, alice = gateway.admin, await gateway.make_user("alice")
+    rooms = [(await gateway.post("channels.create", alice, name=f"room{n}"))["channel"]["_id"] for n in range(40)]
+    hers = await gateway.client(alice)
+    for room in rooms:
+        assert (await hers.sub("stream-room-messages", room, False))["msg"] == "ready"
+    check_access = gateway.node.services.messaging.check_access
+    asked: list[str] = []
+    asking = most = 0
+
+    async def count(request: Any) -> Any:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        asked.append(request.room_id)
+        await asyncio.sleep(0.001)
+        asking -= 1
+        return await check_access(request)
+
+    monkeypatch.setattr(gateway.node.services.messaging, "check_access", count)
+    await gateway.post("permissions.update", admin, permissions=[{"_id": "view-c-room", "roles": ["admin", "user"]}])
+    async with asyncio.timeout(5):
+        while set(asked) != set(rooms) or asking:
+            await asyncio.sleep(0.005)
+    assert most <= 16
+    await gateway.post("chat.postMessage", alice, roomId=rooms[-1], text="still heard")
+    await hers.wait_change("stream-room-messages", rooms[-1], lambda args: args[0]["msg"] == "still heard")

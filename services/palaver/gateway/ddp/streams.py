@@ -3,6 +3,7 @@
 Every refusal is NotAllowed ("not-allowed"), an unknown stream StreamNotFound (404).
 """
 
+import asyncio
 import logging
 from typing import Any
 
@@ -73,6 +74,7 @@ PUBLICATIONS = (
 
 _SETTINGS_PERMISSIONS = ("view-privileged-setting", "edit-privileged-setting", "manage-selected-settings")
 _MAX_SUBSCRIPTIONS = 1000
+_CHECKS_AT_ONCE = 16
 _TOPICS = {
     "stream-notify-all": frozenset(
         {"public-settings-changed", "public-info", "updateCustomSound", "deleteCustomSound", "license"}
@@ -121,6 +123,7 @@ class Streams:
         self._topics: dict[tuple[str, str], dict[Connection, None]] = {}
         self._watchers = Watchers()
         self._activities: dict[str, Activity] = {}
+        self._access_changes = 0  # how often who may hear which rooms may have changed for more than one
 
     async def open(self) -> None:
         await self._node.live.subscribe("presence", self._on_presence)
@@ -213,11 +216,11 @@ class Streams:
         (room,) = await self._rooms.listen([room_id])
         try:
             while True:
-                changes = room.access_changes
+                changes = room.access_changes, self._access_changes
                 await self._check_access(connection, room_id)
                 if not connection.open:
                     raise StreamRefused
-                if changes == room.access_changes:
+                if changes == (room.access_changes, self._access_changes):
                     return room
         except BaseException:
             await self._rooms.unlisten([room])
@@ -290,28 +293,58 @@ class Streams:
     def recheck(self, room: Room, user_id: str = "") -> None:
         """Finds out again whether a user (or everybody) may hear the room; until then nothing of it goes out."""
         room.access_changes += 1
-        connections = [c for c in _listeners(room) if not user_id or (c.user is not None and c.user.id == user_id)]
-        if connections:
-            room.hold()
-            self._node.spawn(self._recheck(room, connections, bool(user_id)), f"who may hear {room.id}")
+        self._recheck_soon([room], user_id)
 
     def recheck_all(self, user_id: str = "") -> None:
         """The same for every room, after a permission, a role or a setting has changed."""
-        for room in self._rooms.all():
-            self.recheck(room, user_id)
+        self._access_changes += 1
+        self._recheck_soon(self._list_heard(user_id) if user_id else self._rooms.all(), user_id)
         self._topics_recheck(user_id)
 
-    async def _recheck(self, room: Room, connections: list[Connection], user_changed: bool) -> None:
+    def _list_heard(self, user_id: str) -> list[Room]:
+        """The rooms of which a user hears something."""
+        session = self._people.find(user_id)
+        connections = () if session is None else session.connections
+        ids = {
+            event if stream == "stream-room-messages" else event.rpartition("/")[0]
+            for connection in connections
+            for stream, event in connection.subs.values()
+            if stream in ("stream-room-messages", "stream-notify-room")
+        }
+        return [room for room in map(self._rooms.find, ids) if room is not None]
+
+    def _recheck_soon(self, rooms: list[Room], user_id: str) -> None:
+        heard = [room for room in rooms if room.messages or room.events]
+        for room in heard:
+            room.hold()
+        if heard:
+            self._node.spawn(self._recheck_rooms(heard, user_id), "who may hear rooms")
+
+    async def _recheck_rooms(self, rooms: list[Room], user_id: str) -> None:
+        """Some at a time: there may be thousands, and who waited in vain for an answer would hear nothing."""
+        rest = iter(rooms)
+
+        async def recheck_some() -> None:
+            for room in rest:
+                try:
+                    await self._recheck(room, user_id)
+                finally:
+                    room.release()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_CHECKS_AT_ONCE, len(rooms))):
+                group.create_task(recheck_some())
+
+    async def _recheck(self, room: Room, user_id: str) -> None:
         answers: dict[str, bool] = {}
-        try:
-            for connection in connections:
-                key = "" if connection.user is None else connection.user.id
-                if key not in answers:
-                    answers[key] = await self._may_hear(connection, room.id, user_changed)
-                if not answers[key]:
-                    self._end(connection, room)
-        finally:
-            room.release()
+        for connection in _listeners(room):
+            key = "" if connection.user is None else connection.user.id
+            if user_id and key != user_id:
+                continue
+            if key not in answers:
+                answers[key] = await self._may_hear(connection, room.id, bool(user_id))
+            if not answers[key]:
+                self._end(connection, room)
 
     async def _may_hear(self, connection: Connection, room_id: str, user_changed: bool) -> bool:
         try:
