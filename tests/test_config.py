@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from palaver.config import Config, ConfigError
+from palaver.live.nats import NatsLive
+from palaver.log.jetstream import JetStreamLog
+from palaver.node import build_node
+from palaver.roles import ROLES
 
 
 def test_defaults_need_no_environment() -> None:
@@ -38,6 +42,14 @@ def test_values_are_typed() -> None:
 def test_what_can_not_be_understood_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Config.from_environment({name: value})
+
+
+def test_what_jetstream_stores_has_the_replicas_that_are_asked_for(tmp_path: Path) -> None:
+    config = Config(data_dir=tmp_path, nats_url="nats://127.0.0.1:4222", nats_replicas=3)
+    node = build_node(config, list(ROLES.values()))
+    assert isinstance(node.log, JetStreamLog)
+    assert isinstance(node.live, NatsLive)
+    assert (node.log._replicas, node.live._replicas) == (3, 3)
 
 
 def test_other_variables_are_nobodys_business() -> None:

@@ -20,7 +20,8 @@ from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.errors import error_object, is_failure
 from palaver.gateway.ddp.login import login_request, neutral, strip_second_factor
 from palaver.gateway.ddp.method import MatchFailed, Method, call_method
-from palaver.gateway.ddp.streams import PUBLICATIONS, Streams
+from palaver.gateway.ddp.publications import PUBLICATIONS
+from palaver.gateway.ddp.streams import Streams
 from palaver.gateway.ejson import loads
 from palaver.gateway.following import Following
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames

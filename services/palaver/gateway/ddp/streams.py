@@ -20,6 +20,14 @@ from palaver.gateway.ddp.activity import (
     tell_activity,
 )
 from palaver.gateway.ddp.connection import Connection
+from palaver.gateway.ddp.publications import (
+    CLOSED_STREAMS,
+    EMPTY_PUBLICATIONS,
+    LOGGED_STREAMS,
+    NOTIFY_ROOM_EVENTS,
+    OPEN_STREAMS,
+    TOPICS,
+)
 from palaver.gateway.ddp.watchers import Watchers
 from palaver.gateway.fanout import Room, Rooms
 from palaver.gateway.frames import changed_frame, frame
@@ -31,77 +39,9 @@ from palaver.v1.presence_pb2 import ActivityChanged, PresenceChanged
 
 logger = logging.getLogger(__name__)
 
-NOTIFY_ROOM_EVENTS = frozenset(
-    {
-        "user-activity",
-        "typing",
-        "deleteMessage",
-        "deleteMessageBulk",
-        "messagesRead",
-        "messagesImported",
-        "e2e.keyRequest",
-        "videoconf",
-        "webrtc",
-    }
-)
-# Streams whose events concern everybody who is logged in, or everybody at all.
-_LOGGED_STREAMS = frozenset({"stream-notify-logged", "stream-roles"})
-_OPEN_STREAMS = frozenset({"stream-notify-all", "stream-apps", "stream-importers"})
-# Streams of features that are not built: known to clients, and refused.
-_CLOSED_STREAMS = frozenset(
-    {
-        "stream-notify-room-users",
-        "stream-room-data",
-        "stream-stdout",
-        "stream-canned-responses",
-        "stream-livechat-room",
-        "stream-livechat-inquiry-queue-observer",
-        "stream-integrationHistory",
-        "stream-apps-engine",
-        "stream-local",
-    }
-)
-# Subscriptions of Meteor's own that carry no documents here.
-_EMPTY_PUBLICATIONS = frozenset({"meteor.loginServiceConfiguration", "meteor_autoupdate_clientVersions", "activeUsers"})
-PUBLICATIONS = (
-    _LOGGED_STREAMS
-    | _OPEN_STREAMS
-    | _CLOSED_STREAMS
-    | _EMPTY_PUBLICATIONS
-    | {"stream-room-messages", "stream-notify-user", "stream-notify-room", "stream-user-presence"}
-)
-"""Every name that a `sub` may give without being unknown."""
-
 _SETTINGS_PERMISSIONS = ("view-privileged-setting", "edit-privileged-setting", "manage-selected-settings")
 _MAX_SUBSCRIPTIONS = 1000
 _CHECKS_AT_ONCE = 16
-_TOPICS = {
-    "stream-notify-all": frozenset(
-        {"public-settings-changed", "public-info", "updateCustomSound", "deleteCustomSound", "license"}
-    ),
-    "stream-notify-logged": frozenset(
-        {
-            "user-status",
-            "updateAvatar",
-            "Users:NameChanged",
-            "Users:Deleted",
-            "roles-change",
-            "permissions-changed",
-            "private-settings-changed",
-            "updateEmojiCustom",
-            "deleteEmojiCustom",
-            "updateCustomUserStatus",
-            "deleteCustomUserStatus",
-            "banner-changed",
-            "new-banner",
-            "voip.statuschanged",
-            "omnichannel.priority-changed",
-        }
-    ),
-    "stream-roles": frozenset({"roles"}),
-    "stream-apps": frozenset({"apps"}),
-    "stream-importers": frozenset({"progress"}),
-}
 
 
 class StreamRefused(NotAllowed):
@@ -134,7 +74,7 @@ class Streams:
 
     async def subscribe(self, connection: Connection, id: str, name: str, parameters: list[Any]) -> None:
         """Answers `sub`: `added` if asked for, `ready` when the interest stands. Raises what the client is told."""
-        if name in _EMPTY_PUBLICATIONS:
+        if name in EMPTY_PUBLICATIONS:
             connection.write(frame(msg="ready", subs=[id]))
             return
         if id in connection.subs:
@@ -174,10 +114,10 @@ class Streams:
         connection.presence_sub = ""
 
     async def _enter(self, connection: Connection, stream: str, event: str) -> None:
-        if stream in _OPEN_STREAMS or stream in _LOGGED_STREAMS:
-            if event not in _TOPICS[stream]:
+        if stream in OPEN_STREAMS or stream in LOGGED_STREAMS:
+            if event not in TOPICS[stream]:
                 raise StreamRefused
-            if stream in _LOGGED_STREAMS:
+            if stream in LOGGED_STREAMS:
                 await self._check_logged_in(connection, event)
             self._topics.setdefault((stream, event), {})[connection] = None
         elif stream == "stream-room-messages":
@@ -186,7 +126,7 @@ class Streams:
             await self._enter_user(connection, event)
         elif stream == "stream-notify-room":
             await self._enter_room(connection, event)
-        elif stream in _CLOSED_STREAMS:
+        elif stream in CLOSED_STREAMS:
             raise StreamRefused
         else:
             raise StreamNotFound(f"Subscription '{stream[:100]}' not found")
