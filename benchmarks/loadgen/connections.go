@@ -18,11 +18,24 @@ func roomList(userID string) [][2]string {
 	}
 }
 
+// keepAlive says something on every socket often enough for a server that asks silent clients whether they are there:
+// nobody reads its questions between two phases.
+func keepAlive(clients []*client) {
+	for range time.Tick(20 * time.Second) {
+		for _, c := range clients {
+			if c != nil {
+				c.text(`{"msg":"pong"}`)
+			}
+		}
+	}
+}
+
 func runConnections(o *options) error {
 	if len(o.users) < o.sockets {
 		return fmt.Errorf("%d sockets need as many credentials, there are %d", o.sockets, len(o.users))
 	}
 	clients := make([]*client, o.sockets)
+	go keepAlive(clients)
 	phases := []struct {
 		name  string
 		count int
