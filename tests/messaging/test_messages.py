@@ -20,6 +20,10 @@ async def make_room(chat: Chat, *names: str) -> tuple[str, list[Actor]]:
     return room["_id"], actors
 
 
+def _plain(text: str) -> dict[str, str]:
+    return {"type": "PLAIN_TEXT", "value": text}
+
+
 async def test_a_message_as_it_is_sent_and_stored(chat: Chat) -> None:
     room_id, (ann, bob) = await make_room(chat, "ann", "bob")
     sent = await chat.send(ann, room_id, "hello @bob, see #general and http://a.org/x")
@@ -36,7 +40,14 @@ async def test_a_message_as_it_is_sent_and_stored(chat: Chat) -> None:
         "md": [
             {
                 "type": "PARAGRAPH",
-                "value": [{"type": "PLAIN_TEXT", "value": "hello @bob, see #general and http://a.org/x"}],
+                "value": [
+                    _plain("hello "),
+                    {"type": "MENTION_USER", "value": _plain("bob")},
+                    _plain(", see "),
+                    {"type": "MENTION_CHANNEL", "value": _plain("general")},
+                    _plain(" and "),
+                    {"type": "LINK", "value": {"src": _plain("http://a.org/x"), "label": [_plain("http://a.org/x")]}},
+                ],
             }
         ],
     }

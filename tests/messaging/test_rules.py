@@ -1,4 +1,4 @@
-"""The other pure rules: times, reactions, threads, mentions, names in a text, and the markdown tree."""
+"""The other pure rules: times, reactions, threads, mentions, and names in a text."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palaver.messaging import markdown, mentions, rules
+from palaver.messaging import mentions, rules
 
 NAMES = st.text("abcdefgh.-_", min_size=1, max_size=8)
 USERS = st.sampled_from(["ann", "bob", "eve"])
@@ -123,6 +123,12 @@ def test_a_thread_is_unread_after_what_was_read_and_written(
         ("@", []),
         ("@@ann", []),
         ("@all @here", ["all", "here"]),
+        ("`@ann` @bob `x @eve`", ["bob"]),
+        ("```\n@ann\n```\n@bob", ["bob"]),
+        ("```py\n@property\ndef f(): `@x`\n``` @bob", ["bob"]),
+        ("` @ann", ["ann"]),
+        ("```\n@ann", ["ann"]),
+        ("\\`@ann` `", ["ann"]),
     ],
 )
 def test_names_in_a_text(text: str, names: list[str]) -> None:
@@ -150,16 +156,6 @@ def test_a_text_has_a_limit_of_names() -> None:
 )
 def test_links_in_a_text(text: str, found: list[str]) -> None:
     assert mentions.links(text) == found
-
-
-def test_markdown_is_a_paragraph_a_line() -> None:
-    def paragraph(text: str) -> dict[str, Any]:
-        return {"type": "PARAGRAPH", "value": [{"type": "PLAIN_TEXT", "value": text}]}
-
-    assert markdown.parse("hello") == [paragraph("hello")]
-    assert markdown.parse("a\n\nb") == [paragraph("a"), {"type": "LINE_BREAK"}, paragraph("b")]
-    assert markdown.parse("\n") == [{"type": "LINE_BREAK"}]
-    assert markdown.parse("") == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Who and what a message's text names: @users, @all, #rooms and links. Cheap where a text has none of the signs."""
+"""Who and what a message's text names: @users, @all, #rooms and links. Cheap where a text has none of the signs.
+
+A name in code, a span of it or a block, names nobody.
+"""
 
 import re
 from dataclasses import dataclass
@@ -14,6 +17,8 @@ _MAX_NAMES = 100
 
 _USER = re.compile(r"(?:^|[\s>(*_~\"'`,;:/\[])@([^\s@#,;:!?()\[\]{}<>*~\"'`]+)")
 _ROOM = re.compile(r"(?:^|[\s>(*_~\"'`,;:\[])#([^\s@#,;:!?()\[\]{}<>*~\"'`]+)")
+# Blocks and spans of code: they show names without naming anybody.
+_CODE = re.compile(r"^```[^\n`]*\n(?:(?:(?!```)[^\n])*+\n)++```|(?<!\\)`[^`\n]+`", re.MULTILINE)
 _LINK = re.compile(r"https?://[^\s<>\"'`|]+", re.IGNORECASE)
 _AFTER_NAME = ".-_"
 _AFTER_LINK = ".,;:!?*_~)"
@@ -56,6 +61,8 @@ def links(text: str) -> list[str]:
 def _names(pattern: re.Pattern[str], sign: str, text: str) -> list[str]:
     if sign not in text:
         return []
+    if "`" in text:
+        text = _CODE.sub(" ", text)
     names: dict[str, None] = {}
     for found in pattern.findall(text):
         names[found] = None

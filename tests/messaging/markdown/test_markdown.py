@@ -1,0 +1,159 @@
+"""The `md` tree: the same as Rocket.Chat's message parser makes, in linear time."""
+
+import itertools
+import json
+import lzma
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palaver.messaging import markdown
+from palaver.messaging.markdown.blocks import Blocks
+from tests.messaging.markdown.oracle import ANSWERS, running_oracle
+from tests.messaging.markdown.texts import random_texts
+
+_EXAMPLES = [json.loads(line) for line in Path(__file__).with_name("examples.jsonl").read_text().splitlines()]
+_LIVE_SECONDS = 30.0
+
+# For eight times the text: a line that turns out to be no item of a list is walked twice, one that is but once.
+_GROWTH = 18
+
+# What a parser that tries each sign anew spends its life on.
+_HOSTILE = [
+    *("*", "_", "~", "[", "(", ">", "`", "|", "<", "@", "#", ":", "+", "!", "\\", ".", "-", "\n", " ", "😀"),
+    *("**", "||", "![", "](", "[](", "[a](", "[a](b(", "<a.b|", "<t:", "http://", "a@", "a@b.", "a.b@", "(a.b|"),
+    *("*_", "*_~", "*_*~", "||*_~", "~*_a", "*a ", "_a ", "*`", "`*", "*[", "[*", "*[a](", "[a *b", "_a_b", "a_", "_-"),
+    *(
+        "- ",
+        "* ",
+        "* a",
+        "1. ",
+        "> ",
+        "- [ ] ",
+        "```\n",
+        "||\n",
+        "\n||",
+        "[a\n",
+        "* *",
+        ":a:",
+        "+1",
+        "+12345",
+        "a-",
+        "-_",
+    ),
+    *("mailto:a@", "://", "a://", "👨\u200d", "_a\n*", "[_a](", "*_~`[(<|"),
+]
+
+
+def _paragraph(text: str) -> dict[str, Any]:
+    return {"type": "PARAGRAPH", "value": [{"type": "PLAIN_TEXT", "value": text}]}
+
+
+def test_plain_text_is_a_paragraph_a_line() -> None:
+    assert markdown.parse("hello") == [_paragraph("hello")]
+    assert markdown.parse("a\n\nb") == [_paragraph("a"), {"type": "LINE_BREAK"}, _paragraph("b")]
+    assert markdown.parse("\n") == [{"type": "LINE_BREAK"}]
+    assert markdown.parse("") == []
+    assert markdown.parse("a\r\nb\rc") == [_paragraph("a"), _paragraph("b"), _paragraph("c")]
+
+
+@pytest.mark.parametrize("example", [each for each in _EXAMPLES if each["text"] and "options" not in each])
+def test_examples(example: dict[str, Any]) -> None:
+    assert markdown.parse(example["text"]) == example["md"]
+
+
+def test_recorded_answers() -> None:
+    answers = [json.loads(line) for line in lzma.decompress(ANSWERS.read_bytes()).decode().split("\n")]
+    assert len(answers) > 4000
+    different = [answer for answer in answers if markdown.parse(answer["text"]) != answer["md"]]
+    assert not different, different[:5]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("http://xn--a.org", [{"type": "LINK", "value": "http://xn--a.org"}]),
+        ("a 1" + "0" * 20 + ". b", None),
+        ("<t:2040-01-01T00:00:00>", [{"type": "TIMESTAMP", "value": "2208988800"}]),
+    ],
+)
+def test_what_differs_on_purpose(text: str, value: list[dict[str, str]] | None) -> None:
+    (paragraph,) = markdown.parse(text)
+    if value is None:
+        assert paragraph == _paragraph(text)
+        return
+    (node,) = paragraph["value"]
+    shown = node["value"]["src"]["value"] if node["type"] == "LINK" else node["value"]["timestamp"]
+    assert [{"type": node["type"], "value": shown}] == value
+
+
+def test_a_number_that_no_database_holds_makes_no_list() -> None:
+    assert markdown.parse("9" * 16 + ". a")[0]["type"] == "PARAGRAPH"
+    assert markdown.parse("9" * 15 + ". a")[0]["value"][0]["number"] == 10**15 - 1
+
+
+@given(st.text("ab *_~`|[]()<>@#:+!\\.-/\n\t1é😀", max_size=60))
+def test_no_text_is_lost_but_markup(text: str) -> None:
+    """Letters stay, in their order; and the fast path for plain texts says what the full parser says."""
+    tree = markdown.parse(text)
+    if text and not text.isspace():
+        assert tree
+    if "\r" not in text and tree and tree[0]["type"] != "BIG_EMOJI":
+        assert tree == Blocks(text).parse()
+
+
+@given(st.text("ab é,.!?'()/-1 \n:;=%&", max_size=40))
+def test_the_fast_path_sees_what_the_parser_sees(text: str) -> None:
+    assert markdown.parse(text) == Blocks(text).parse()
+
+
+def _steps(text: str) -> int:
+    blocks = Blocks(text)
+    blocks.parse()
+    return blocks.steps
+
+
+@pytest.mark.parametrize("sign", _HOSTILE)
+def test_time_is_linear(sign: str) -> None:
+    short, long = (_steps(sign * (size // len(sign))) for size in (1000, 8000))
+    assert long <= _GROWTH * short + 50
+    assert long <= 20 * 8000
+
+
+def test_time_is_linear_for_mixtures() -> None:
+    source = random.Random(7)
+    for _ in range(60):
+        part = "".join(source.choice(_HOSTILE) for _ in range(source.randint(2, 5)))
+        short, long = (_steps(part * (size // len(part))) for size in (600, 4800))
+        assert long <= _GROWTH * short + 50, part
+
+
+@pytest.mark.parametrize("sign", ["*", "[", "(", ">", "`", "||", "*_~`[(<|", "a *b* @c x.org\n"])
+def test_a_long_text_has_a_tree(sign: str) -> None:
+    assert markdown.parse(sign * (100_000 // len(sign)))
+
+
+def test_a_megabyte_has_a_tree() -> None:
+    line = "Hey @john, the *deploy* went fine, see https://ci.example.org/builds/1?x=y for more :tada: _please_ `ok`\n"
+    assert len(markdown.parse(line * (1_000_000 // len(line)))) == 1_000_000 // len(line)
+
+
+@pytest.mark.needs_servers
+async def test_live_answers() -> None:
+    """Texts that nobody has seen before, against the real parser."""
+    seed = random.SystemRandom().randrange(10**9)
+    print(f"seed {seed}")
+    compared = 0
+    deadline = time.monotonic() + _LIVE_SECONDS
+    async with running_oracle() as oracle:
+        for text in itertools.takewhile(lambda _: time.monotonic() < deadline, random_texts(seed)):
+            tree = await oracle.find_tree(text)
+            if tree is not None:
+                assert markdown.parse(text) == tree, f"seed {seed}: {text!r}"
+                compared += 1
+    assert compared
