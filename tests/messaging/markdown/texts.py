@@ -42,7 +42,7 @@ _OTHERWISE = re.compile(
     r"|:/*[^ \n]*\d[^ \n/]*(?:\.[^ \n/]*\d[^ \n/]*){3}"  # nor whether four numbers are an IPv4 address
     r"|<t:\d\d:\d\d(?::\d\d)?[+-]"  # a time of today
     r"|localhost_|//localhost[^ \n]*@|:/*@"  # users without a name, and users at this computer
-    r"|<[^\n|]*[_\-]\)"  # a closing bracket in a link's target
+    r"|[_\-]\)"  # a closing bracket in a link's target
     r"|_[^\n]*[:\u2300-\u27bf\U0001f000-\U0001ffff][^\n]*_[0-9A-Za-z]"  # emoji in what turns out not to be italic
 )
 

@@ -5,6 +5,7 @@ clients know it, down to its oddities: tests compare the trees. Where it differs
 
 - The time is linear in the text; there, some texts take minutes, and its answer may depend on texts it parsed before.
 - A host counts by its form and its top-level domain alone; punycode and the numbers of IPv4 addresses are not checked.
+- A closing bracket ends the target of a link, even behind a hyphen.
 - Scripts that joined Unicode after version 9 count as letters.
 - A moment outside the years that 32 bits hold keeps its value; there, it wraps around.
 - "\\r" ends a line wherever it stands; the number of a list's item has at most 15 digits.

@@ -27,7 +27,6 @@ _INNER_WORD = re.compile(r"[!-(*-\[\]^-{}~\x80-\U0010ffff]*")
 _AFTER_WEB = "!\"%'()*,.:;=~"
 
 _PHONE = re.compile(r"\+(?:\((\d+)\))?(\d+)(?:-(\d+))?", re.ASCII)
-_NUMBER = re.compile(r"\+\d+", re.ASCII)
 _FEWEST_DIGITS = 5
 
 _SCHEME = re.compile(r"[A-Za-z0-9+.\-]*:/+")
@@ -283,7 +282,5 @@ def phone(text: str, start: int) -> Found | None:
 
 def number_end(text: str, start: int) -> int:
     """Where the number ends that begins with the plus at `start`, long enough for a telephone or not."""
-    if found := phone(text, start):
-        return found.end
-    number = _NUMBER.match(text, start)
+    number = _PHONE.match(text, start)
     return number.end() if number else start + 1
