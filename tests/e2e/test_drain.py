@@ -56,7 +56,7 @@ async def _send_by_ddp(client: DdpClient, load: Load, name: str) -> None:
     for number in itertools.count():
         id = f"{name}-{number}"
         calling = asyncio.create_task(client.call("sendMessage", {"_id": id, "rid": load.room, "msg": f"text of {id}"}))
-        closing = asyncio.create_task(client.socket.wait_closed())
+        closing = asyncio.create_task(client.wait_closed())
         await asyncio.wait([calling, closing], return_when=asyncio.FIRST_COMPLETED)
         if not calling.done():  # the answer may have come with the end
             calling.cancel()

@@ -41,6 +41,10 @@ class DdpClient:
                 self._arrived.set()
         self._arrived.set()
 
+    async def wait_closed(self) -> None:
+        """Returns when the socket is closed, and every frame that came before is in `frames`."""
+        await asyncio.shield(self._reader)
+
     async def send(self, **fields: Any) -> None:
         await self.socket.send(json.dumps(fields))
 
