@@ -39,7 +39,7 @@ class Member(PalaverProcess):
         self.restarts = 0
         self.started_at = 0.0
         self.last_status: int | None = None  # of the process before this one
-        self.next_environment: dict[str, str] = {}  # for the next start only
+        self.next_environments: list[dict[str, str]] = []  # what is added for each of the next starts
 
     def cpu_seconds(self) -> float:
         """What its process has used since its start."""
@@ -49,7 +49,7 @@ class Member(PalaverProcess):
 
     def launch(self, **environment: str) -> None:
         self.started_at = time.monotonic()
-        own, self.next_environment = self.next_environment, {}
+        own = self.next_environments.pop(0) if self.next_environments else {}
         super().launch(**environment, **own)
 
 

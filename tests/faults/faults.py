@@ -20,6 +20,7 @@ from tests.servers import MongodbServer, NatsServer
 FREEZE_SECONDS = 10.0
 PARTITION_SECONDS = 8.0
 DEATH_SECONDS = 30.0
+_LEASE_SECONDS = 5.0  # longer than that of the sweeper
 PARTITIONED = "gateway-1"
 """The process that reaches NATS through a proxy."""
 
@@ -66,40 +67,47 @@ async def freeze(member: Member) -> None:
     member.send(signal.SIGSTOP)
     await asyncio.sleep(FREEZE_SECONDS)
     member.send(signal.SIGCONT)
-    await member.wait_until_ready()
+    await _until_ready(member)
 
 
 async def _until_restarted(member: Member, restarts: int) -> None:
     async with asyncio.timeout(DEATH_SECONDS):
         while member.restarts == restarts:
             await asyncio.sleep(0.05)
-    await member.wait_until_ready()
+    await _until_ready(member)
+
+
+async def _until_ready(member: Member) -> None:
+    """Whatever becomes of it meanwhile: it is started again."""
+    deadline = time.monotonic() + DEATH_SECONDS
+    while not await member.is_ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{member.name} is not ready after {DEATH_SECONDS:.0f} s")
+        await asyncio.sleep(0.05)
 
 
 async def die_at(scene: Scene, member: Member, names: Sequence[str]) -> None:
     """The process dies at one named point between two writes after another, in a life for each, and comes back."""
-    restarts = member.restarts
-    member.next_environment = _at(names[0])
+    first = member.restarts + 1  # the life in which it is to come to the first of them
+    member.next_environments += [_at(name) for name in names]
     member.send(signal.SIGKILL)
-    await _until_restarted(member, restarts)
-    for name, following in zip(names, [*names[1:], ""], strict=True):
-        restarts = member.restarts
-        member.next_environment = _at(following)
+    for life, name in enumerate(names, first):
         deadline = time.monotonic() + DEATH_SECONDS
-        while member.restarts == restarts:
+        while member.restarts <= life:
             if time.monotonic() > deadline:
+                member.next_environments.clear()
                 raise TimeoutError(f"{member.name} did not come to {name}")
-            if name == _BY_NAMING:
+            if name == _BY_NAMING and member.restarts == life:
                 await _name_a_room(scene)
             await asyncio.sleep(0.05)
         if member.last_status != -signal.SIGKILL:
             raise AssertionError(f"{member.name} ended with status {member.last_status} at {name}")
-    await member.wait_until_ready()
+    await _until_ready(member)
 
 
 def _at(name: str) -> dict[str, str]:
     """What kills a process there, not the first time: there should be some life before."""
-    return {"PALAVER_FAILPOINTS": f"{name}:{1 if name == _BY_NAMING else 5}"} if name else {}
+    return {"PALAVER_FAILPOINTS": f"{name}:{1 if name == _BY_NAMING else 5}"}
 
 
 async def _name_a_room(scene: Scene) -> None:
@@ -115,26 +123,30 @@ async def _name_a_room(scene: Scene) -> None:
 async def _die_sweeping(scene: Scene) -> None:
     """Whoever sweeps dies at it, and the next who takes over. Nobody knows who that is: every process is armed.
 
-    One of them dies with something that it has committed and not told.
+    All but one, which dies with something that it has committed and not told.
     """
-    armed: dict[str, int] = {}
     leaving = await _find_busiest(scene, "messaging")
+    armed: dict[Member, int] = {}  # with how often it has been started by then
     for role in ROLES:
-        members = scene.cluster.of(role)
+        members = [member for member in scene.cluster.of(role) if member is not leaving]
         for member in members:
-            first = "tell.before_publish:3," if member is leaving else ""
-            member.next_environment = {"PALAVER_FAILPOINTS": f"{first}{_BY_SWEEPER}:1"}
-            armed[member.name] = member.restarts + 1
+            member.next_environments.append({"PALAVER_FAILPOINTS": f"{_BY_SWEEPER}:1"})
+            armed[member] = member.restarts + 1
             member.send(signal.SIGKILL)
         for member in members:
-            await _until_restarted(member, armed[member.name] - 1)
-    async with asyncio.timeout(DEATH_SECONDS):
-        while not any(
-            scene.cluster.members[name].restarts > lives for name, lives in armed.items() if name != leaving.name
-        ):
-            await asyncio.sleep(0.1)
-    for name, lives in armed.items():
-        if (member := scene.cluster.members[name]).restarts == lives:
+            await _until_restarted(member, armed[member] - 1)
+    # Should the one that dies be the sweeper, it would come back in time to go on being it: first it loses the lease.
+    leaving.send(signal.SIGSTOP)
+    await asyncio.sleep(_LEASE_SECONDS)
+    leaving.send(signal.SIGCONT)
+    await die_at(scene, leaving, ["tell.before_publish"])
+    deadline = time.monotonic() + DEATH_SECONDS
+    while not (dead := [member for member, starts in armed.items() if member.restarts > starts]):
+        if time.monotonic() > deadline:
+            raise TimeoutError("nobody has died sweeping")
+        await asyncio.sleep(0.1)
+    for member in armed:
+        if member not in dead:
             await kill(member)  # or it would die of it in another round
 
 
