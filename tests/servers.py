@@ -281,7 +281,7 @@ async def nats_server(
 # Why mongo-java-server: of the wire servers that a package registry has, it alone passes what tests/test_servers.py
 # asks. nx-27017 0.8 (over SQLite) refuses a compound index that holds `_id`, compares no array field with an array,
 # ignores the filter of a partial index and loses a replacement that should insert. mongo-java-server takes 1.5 s to
-# start and scans for what is not unique, which is no matter at the size of a test.
+# start; what it lacks of indexes, WireServer.java adds.
 
 
 @dataclass

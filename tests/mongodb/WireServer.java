@@ -5,6 +5,9 @@ import de.bwaldvogel.mongo.backend.CursorRegistry;
 import de.bwaldvogel.mongo.backend.DefaultQueryMatcher;
 import de.bwaldvogel.mongo.backend.Index;
 import de.bwaldvogel.mongo.backend.IndexKey;
+import de.bwaldvogel.mongo.backend.KeyValue;
+import de.bwaldvogel.mongo.backend.Missing;
+import de.bwaldvogel.mongo.backend.ValueComparator;
 import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
 import de.bwaldvogel.mongo.backend.memory.MemoryDatabase;
 import de.bwaldvogel.mongo.backend.memory.index.MemoryUniqueIndex;
@@ -28,9 +31,17 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.NavigableMap;
 import java.util.Set;
+import java.util.TreeMap;
 
 /**
  * An in-memory MongoDB for the tests: prints its address when it listens, stops when its standard input ends (so it
@@ -40,9 +51,9 @@ import java.util.Set;
  * write goes there in the order in which it was carried out, before it is answered, and is carried out again at the
  * next start. So a killed server has lost nothing that it has answered.
  *
- * <p>It mends four things in which mongo-java-server differs from MongoDB and that Palaver relies on: the wire version
- * that today's drivers ask for, the count of documents that a failed insert wrote, partial unique indexes, and answers
- * that no later write changes.
+ * <p>It mends five things in which mongo-java-server differs from MongoDB and that Palaver relies on: the wire version
+ * that today's drivers ask for, the count of documents that a failed insert wrote, partial unique indexes, answers
+ * that no later write changes, and what a query costs: indexes that are not unique, and ranges of `_id`.
  */
 public final class WireServer {
     public static void main(String[] arguments) throws Exception {
@@ -179,10 +190,202 @@ public final class WireServer {
         @Override
         protected Index<Integer> openOrCreateUniqueIndex(
                 String collection, String name, List<IndexKey> keys, boolean sparse) {
-            if (partialFilter == null) {
-                return super.openOrCreateUniqueIndex(collection, name, keys, sparse);
+            if (partialFilter != null) {
+                return new PartialUniqueIndex(name, keys, sparse, partialFilter);
             }
-            return new PartialUniqueIndex(name, keys, sparse, partialFilter);
+            return keys.get(0).getKey().equals("_id")
+                    ? new IdIndex(name, keys, sparse)
+                    : super.openOrCreateUniqueIndex(collection, name, keys, sparse);
+        }
+
+        /** The original makes one that is always empty. A partial one holds every document here: nothing tells. */
+        @Override
+        protected Index<Integer> openOrCreateSecondaryIndex(
+                String collection, String name, List<IndexKey> keys, boolean sparse) {
+            return new SortedIndex(name, keys);
+        }
+    }
+
+    /**
+     * The documents in the order of an index's first key. It finds what may match by equality, `$in` or a range of that
+     * key; who asks compares the whole query with each.
+     */
+    private static final class SortedIndex extends Index<Integer> {
+        private final String key;
+        /** Positions by the document's `_id`, by the key's value (each of an array's values). */
+        private final NavigableMap<Object, Map<KeyValue, Integer>> entries =
+                new TreeMap<>(ValueComparator.ascWithoutListHandling());
+        private boolean hasArrays;
+
+        SortedIndex(String name, List<IndexKey> keys) {
+            super(name, keys.subList(0, 1), false);
+            key = keys.get(0).getKey();
+        }
+
+        private List<Object> valuesOf(Document document) {
+            List<Object> values = new ArrayList<>();
+            for (KeyValue value : getKeyValues(document)) {
+                values.add(value.get(0));
+            }
+            return values;
+        }
+
+        @Override
+        public synchronized void add(Document document, Integer position, MongoCollection<Integer> collection) {
+            List<Object> values = valuesOf(document);
+            hasArrays |= values.size() > 1;
+            for (Object value : values) {
+                entries.computeIfAbsent(value, unused -> new HashMap<>()).put(idOf(document), position);
+            }
+        }
+
+        @Override
+        public synchronized Integer remove(Document document) {
+            Integer position = null;
+            for (Object value : valuesOf(document)) {
+                Map<KeyValue, Integer> found = entries.get(value);
+                if (found != null) {
+                    position = found.remove(idOf(document));
+                    if (found.isEmpty()) {
+                        entries.remove(value);
+                    }
+                }
+            }
+            return position;
+        }
+
+        private static KeyValue idOf(Document document) {
+            return new KeyValue(document.get("_id")).normalized();
+        }
+
+        @Override
+        public void updateInPlace(
+                Document before, Document after, Integer position, MongoCollection<Integer> collection) {
+            remove(before);
+            add(after, position, collection);
+        }
+
+        @Override
+        public boolean canHandle(Document query) {
+            Object wanted = query.get(key);
+            if (!query.containsKey(key) || Missing.isNullOrMissing(wanted)) {
+                return false;
+            }
+            if (!(wanted instanceof Document conditions)) {
+                return isValue(wanted);
+            }
+            if (conditions.get("$in") instanceof Collection<?> values) {
+                return values.stream().allMatch(SortedIndex::isValue);
+            }
+            return oneOf(conditions, "$gt", "$gte") != null || oneOf(conditions, "$lt", "$lte") != null;
+        }
+
+        /** What a document can be found by: no pattern, no nothing, nothing with parts. */
+        private static boolean isValue(Object wanted) {
+            return wanted instanceof String || wanted instanceof Number || wanted instanceof Boolean
+                    || wanted instanceof Instant;
+        }
+
+        @Override
+        public synchronized Iterable<Integer> getPositions(Document query) {
+            Set<Integer> positions = new LinkedHashSet<>();
+            Object wanted = query.get(key);
+            if (!(wanted instanceof Document conditions)) {
+                positions.addAll(entries.getOrDefault(wanted, Map.of()).values());
+            } else if (conditions.get("$in") instanceof Collection<?> values) {
+                values.forEach(value -> positions.addAll(entries.getOrDefault(value, Map.of()).values()));
+            } else {
+                between(conditions).values().forEach(found -> positions.addAll(found.values()));
+            }
+            return positions;
+        }
+
+        private Map<Object, Map<KeyValue, Integer>> between(Document conditions) {
+            Object low = oneOf(conditions, "$gt", "$gte");
+            Object high = hasArrays && low != null ? null : oneOf(conditions, "$lt", "$lte");  // two values may do it
+            if (low == null) {
+                return entries.headMap(high, true);
+            }
+            if (high == null) {
+                return entries.tailMap(low, true);
+            }
+            boolean isEmpty = entries.comparator().compare(low, high) > 0;
+            return isEmpty ? Map.of() : entries.subMap(low, true, high, true);
+        }
+
+        private static Object oneOf(Document conditions, String name, String other) {
+            Object bound = conditions.get(name);
+            return isValue(bound) ? bound : isValue(conditions.get(other)) ? conditions.get(other) : null;
+        }
+
+        /** Only whole documents stand at positions; others tell which. */
+        @Override
+        public Integer getPosition(Document document) {
+            return null;
+        }
+
+        @Override
+        public void checkAdd(Document document, MongoCollection<Integer> collection) {
+            // Nothing is refused.
+        }
+
+        @Override
+        public void checkUpdate(Document before, Document after, MongoCollection<Integer> collection) {
+            // Nothing is refused.
+        }
+
+        @Override
+        public synchronized long getCount() {
+            return entries.values().stream().mapToLong(Map::size).sum();
+        }
+
+        @Override
+        public long getDataSize() {
+            return 0;
+        }
+
+        @Override
+        public void drop() {
+            entries.clear();
+        }
+    }
+
+    /** The index of `_id`, which also finds ranges. */
+    private static final class IdIndex extends MemoryUniqueIndex {
+        private final SortedIndex sorted;
+
+        IdIndex(String name, List<IndexKey> keys, boolean sparse) {
+            super(name, keys, sparse);
+            sorted = new SortedIndex(name, keys);
+        }
+
+        @Override
+        public synchronized boolean canHandle(Document query) {
+            return super.canHandle(query) || sorted.canHandle(query);
+        }
+
+        @Override
+        public synchronized Iterable<Integer> getPositions(Document query) {
+            return super.canHandle(query) ? super.getPositions(query) : sorted.getPositions(query);
+        }
+
+        @Override
+        public synchronized void add(Document document, Integer position, MongoCollection<Integer> collection) {
+            super.add(document, position, collection);
+            sorted.add(document, position, collection);
+        }
+
+        @Override
+        public synchronized Integer remove(Document document) {
+            sorted.remove(document);
+            return super.remove(document);
+        }
+
+        @Override
+        public void updateInPlace(
+                Document before, Document after, Integer position, MongoCollection<Integer> collection) {
+            super.updateInPlace(before, after, position, collection);
+            sorted.updateInPlace(before, after, position, collection);
         }
     }
 
