@@ -118,9 +118,10 @@ endif
 lock: environment ## Lock the requirements anew (ARGS=--upgrade for newer versions)
 	$(LOCK) $(ARGS) requirements/dev.in -o requirements/dev.txt
 	$(LOCK) -c requirements/dev.txt requirements/runtime.in -o requirements/runtime.txt
+	$(LOCK) -c requirements/dev.txt requirements/operator.in -o requirements/operator.txt
 	$(LOCK) -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	$(LOCK) requirements/servers.in -o requirements/servers.txt
 
 clean: ## Remove what was built in the checkout (never ./data)
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find services tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find services operator tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,3 @@
+from palaver_operator.cli import main
+
+main()

@@ -1,0 +1,80 @@
+"""What the status of workloads and pods means: ready, or in trouble. Pure; used by reconcile.py."""
+
+from collections.abc import Iterable
+
+from palaver_operator.objects.naming import Object
+from palaver_operator.objects.workloads import PROGRESS_SECONDS
+from palaver_operator.revisions import INPUTS, Revision
+
+_RESTARTS = 3  # so often a container may fall before its revision has failed
+_HOPELESS = (
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
+
+
+def count_ready(workload: Object | None) -> int:
+    """Pods that serve."""
+    return int(((workload or {}).get("status") or {}).get("readyReplicas") or 0)
+
+
+def count_desired(workload: Object) -> int:
+    """Pods that there are to be; 1 is what the API server takes for nothing."""
+    replicas = workload["spec"].get("replicas")
+    return 1 if replicas is None else int(replicas)
+
+
+def is_ready(workload: Object | None) -> bool:
+    """Whether all of its pods are of its newest template, and serve."""
+    if workload is None:
+        return False
+    status, desired = workload.get("status") or {}, count_desired(workload)
+    if (status.get("observedGeneration") or 0) < (workload["metadata"].get("generation") or 0):
+        return False
+    if status.get("updateRevision") != status.get("currentRevision") and status.get("updatedReplicas", 0) < desired:
+        return False
+    updated = status.get("updatedReplicas") or 0
+    is_whole = workload["kind"] == "StatefulSet" and status.get("updateRevision") == status.get("currentRevision")
+    available = status.get("availableReplicas") or 0
+    return (updated >= desired or is_whole) and available >= desired and (status.get("replicas") or 0) == desired
+
+
+def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revision | None, now: float) -> str:
+    """Why a workload's revision won't get ready, as a sentence; empty while there is hope. `now`: unix seconds."""
+    if workload is None or revision is None or is_ready(workload):
+        return ""
+    name = workload["metadata"]["name"]
+    for pod in pods:
+        if (pod["metadata"].get("annotations") or {}).get(INPUTS) != revision.inputs:
+            continue
+        for container in (pod.get("status") or {}).get("containerStatuses") or []:
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if container.get("restartCount", 0) >= _RESTARTS and not container.get("ready"):
+                return f"{pod['metadata']['name']} has ended {container['restartCount']} times"
+            if waiting.get("reason") in _HOPELESS and now - revision.since > PROGRESS_SECONDS / 2:
+                return f"{pod['metadata']['name']} can't start: {waiting['reason']}"
+    for condition in (workload.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return f"{name} was not ready within {PROGRESS_SECONDS} seconds"
+    if workload["kind"] == "StatefulSet" and revision.since and now - revision.since > PROGRESS_SECONDS:
+        return f"{name} was not ready within {PROGRESS_SECONDS} seconds"
+    return ""
+
+
+def is_pod_ready(pod: Object) -> bool:
+    """Whether it serves, and stays."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def job_outcome(job: Object | None) -> bool | None:
+    """True: done. False: failed. None: not yet."""
+    for condition in ((job or {}).get("status") or {}).get("conditions") or []:
+        if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
+            return bool(condition["type"] == "Complete")
+    return None

@@ -1,0 +1,74 @@
+"""The MongoDB of a trial: one server with a volume. A workspace that matters has one of its own."""
+
+from palaver_operator.objects.naming import MONGODB_PORT, Object, component_name, labels, make, selector
+from palaver_operator.objects.pods import container_security, from_secret, pod_basics, pod_security
+from palaver_operator.objects.workloads import claim, stateful_set
+from palaver_operator.resource import SecretKey, TrialMongodb, Workspace
+
+COMPONENT = "mongodb"
+_USER = 999  # of the official image
+
+
+def build_mongodb(workspace: Workspace, secrets_digest: str) -> list[Object]:
+    trial = workspace.trial_mongodb
+    if trial is None:
+        return []
+    name = component_name(workspace, COMPONENT)
+    service = make(
+        workspace,
+        "Service",
+        name,
+        COMPONENT,
+        spec={
+            "selector": selector(workspace, COMPONENT),
+            "ports": [{"name": "mongodb", "port": MONGODB_PORT, "targetPort": MONGODB_PORT, "protocol": "TCP"}],
+        },
+    )
+    server = stateful_set(
+        workspace,
+        COMPONENT,
+        replicas=1,
+        service=name,
+        template=_template(workspace, trial, secrets_digest),
+        claim=claim("data", trial.storage, trial.storage_class_name),
+        keep=workspace.spec.data_policy == "Retain",
+    )
+    return [service, server]
+
+
+def _template(workspace: Workspace, trial: TrialMongodb, secrets_digest: str) -> Object:
+    secret = component_name(workspace, COMPONENT)
+    asked = {"tcpSocket": {"port": "mongodb"}, "timeoutSeconds": 3}
+    container: Object = {
+        "name": "mongodb",
+        "image": trial.image,
+        "args": ["--bind_ip_all", "--wiredTigerCacheSizeGB", "0.5"],
+        "env": [
+            from_secret("MONGO_INITDB_ROOT_USERNAME", SecretKey(secret, "username")),
+            from_secret("MONGO_INITDB_ROOT_PASSWORD", SecretKey(secret, "password")),
+        ],
+        "ports": [{"name": "mongodb", "containerPort": MONGODB_PORT}],
+        "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1536Mi"}},
+        "securityContext": container_security(),
+        "startupProbe": asked | {"periodSeconds": 1, "failureThreshold": 300},
+        "readinessProbe": asked | {"periodSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": asked | {"periodSeconds": 20, "failureThreshold": 3},
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data/db"},
+            {"name": "configdb", "mountPath": "/data/configdb"},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    return {
+        "metadata": {
+            "labels": labels(workspace, COMPONENT),
+            "annotations": {"palaver.chat/secrets": secrets_digest},
+        },
+        "spec": {
+            **pod_basics(workspace),
+            "securityContext": pod_security(_USER),
+            "terminationGracePeriodSeconds": 60,
+            "containers": [container],
+            "volumes": [{"name": "configdb", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+        },
+    }

@@ -1,0 +1,133 @@
+"""The NetworkPolicies: nothing is reached by anybody, but for exactly the paths that exist."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from palaver_operator.objects.naming import (
+    COMPONENT,
+    GRPC_PORT,
+    HEALTH_PORT,
+    MONGODB_PORT,
+    NATS_PORT,
+    NATS_ROUTE_PORT,
+    PUBLIC_PORT,
+    Object,
+    make,
+    selector,
+)
+from palaver_operator.resource import ObjectStorage, Workspace
+from palaver_operator.roles import ROLES, SINGLE, list_callers
+
+JOBS = ("migrate", "backup")  # work on the database, beside the roles
+_ANYWHERE: list[Object] = []  # no restriction of who
+_DNS = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+_DEFAULT_PORTS = {"mongodb": MONGODB_PORT, "nats": NATS_PORT, "tls": NATS_PORT, "http": 80, "ws": 80}
+
+
+def list_ports(url: str) -> tuple[int, ...]:
+    """The ports in the address of a server, or of several with commas between; empty when they can't be known (SRV)."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "mongodb+srv":
+        return ()
+    found = set()
+    for host in rest.partition("/")[0].rpartition("@")[2].split(",") if scheme == "mongodb" else url.split(","):
+        parts = urlsplit(host if "://" in host else f"//{host}")
+        found.add(parts.port or _DEFAULT_PORTS.get(parts.scheme or scheme, 443))
+    return tuple(sorted(found))
+
+
+def build_policies(
+    workspace: Workspace, *, mongodb_ports: tuple[int, ...], nats_ports: tuple[int, ...], operator_namespace: str
+) -> list[Object]:
+    """`mongodb_ports`, `nats_ports`: of servers outside; empty: any. `operator_namespace`: empty when there is none."""
+    watching = _watching(workspace, operator_namespace)
+    storage = _storage(workspace.spec.object_storage)
+    found = [_policy(workspace, "default", None, [], [])]
+    if workspace.is_single:
+        users = _rule(_ANYWHERE, PUBLIC_PORT)
+        found.append(_policy(workspace, SINGLE.name, SINGLE.name, [users, *watching], [_DNS, *storage]))
+        return [*found, _policy(workspace, "backup", "backup", [], [_DNS, *storage, *_backup_storage(workspace)])]
+    mongodb = _to(workspace, ["mongodb"] if workspace.trial_mongodb else None, mongodb_ports or (), MONGODB_PORT)
+    nats = _to(workspace, ["nats"] if workspace.managed_nats else None, nats_ports or (), NATS_PORT)
+    for role in ROLES.values():
+        incoming = list(watching)
+        if callers := list_callers(role.name):
+            incoming.append(_rule(_pods(workspace, callers), GRPC_PORT))
+        if role.name == "gateway":
+            incoming.append(_rule(_ANYWHERE, PUBLIC_PORT))
+        outgoing = [_DNS, mongodb, nats, *storage]
+        if role.calls:
+            outgoing.append(_rule(_pods(workspace, role.calls), GRPC_PORT, side="to"))
+        found.append(_policy(workspace, role.name, role.name, incoming, outgoing))
+    for job in JOBS:
+        to_storage = [*storage, *_backup_storage(workspace)] if job == "backup" else storage
+        found.append(_policy(workspace, job, job, [], [_DNS, mongodb, *to_storage]))
+    if workspace.trial_mongodb:
+        clients = _rule(_pods(workspace, [*ROLES, *JOBS]), MONGODB_PORT)
+        found.append(_policy(workspace, "mongodb", "mongodb", [clients], []))
+    if workspace.managed_nats:
+        others = _pods(workspace, ["nats"])
+        incoming = [_rule(_pods(workspace, ROLES), NATS_PORT), _rule(others, NATS_ROUTE_PORT)]
+        found.append(_policy(workspace, "nats", "nats", incoming, [_DNS, _rule(others, NATS_ROUTE_PORT, side="to")]))
+    return found
+
+
+def _watching(workspace: Workspace, operator_namespace: str) -> list[Object]:
+    """Who reads metrics: the operator, and Prometheus if it is to."""
+    who: list[Object] = []
+    if operator_namespace:
+        who.append(
+            {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator_namespace}},
+                "podSelector": {"matchLabels": {"app.kubernetes.io/name": "palaver-operator"}},
+            }
+        )
+    if workspace.spec.monitoring.service_monitor:
+        who.append({"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}})
+    return [_rule(who, HEALTH_PORT)] if who else []
+
+
+def _storage(storage: ObjectStorage | None) -> list[Object]:
+    return [] if storage is None else [_rule(_ANYWHERE, *list_ports(storage.endpoint), side="to")]
+
+
+def _backup_storage(workspace: Workspace) -> list[Object]:
+    return _storage(workspace.spec.backup.to.object_storage) if workspace.spec.backup else []
+
+
+def _to(workspace: Workspace, pods: list[str] | None, outside: tuple[int, ...], inside: int) -> Object:
+    """The way to a server: to pods of the workspace, or to ports of whatever address."""
+    if pods is not None:
+        return _rule(_pods(workspace, pods), inside, side="to")
+    return _rule(_ANYWHERE, *outside, side="to")
+
+
+def _pods(workspace: Workspace, components: Iterable[str]) -> list[Object]:
+    matches = {
+        "matchLabels": selector(workspace),
+        "matchExpressions": [{"key": COMPONENT, "operator": "In", "values": sorted(components)}],
+    }
+    return [{"podSelector": matches}]
+
+
+def _rule(who: list[Object], *ports: int, side: str = "from") -> Object:
+    rule: Object = {side: who} if who else {}
+    return rule | ({"ports": [{"port": port, "protocol": "TCP"} for port in ports]} if ports else {})
+
+
+def _policy(
+    workspace: Workspace, name: str, component: str | None, incoming: list[Object], outgoing: list[Object]
+) -> Object:
+    return make(
+        workspace,
+        "NetworkPolicy",
+        f"{workspace.name}-{name}",
+        component or "workspace",
+        api="networking.k8s.io/v1",
+        spec={
+            "podSelector": {"matchLabels": selector(workspace, component)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": incoming,
+            "egress": outgoing,
+        },
+    )
