@@ -203,7 +203,8 @@ def cluster_parts(urls: tuple[str, str], folder: Path) -> Parts:
         database,
         JetStreamLog(nats, workspace, database),
         NatsLive(nats, workspace),
-        FileBlobs(folder / "uploads"),
+        MongoBlobs(mongodb, f"test_{workspace}"),
+    from palaver.blobs.mongodb import MongoBlobs
     )
 
 

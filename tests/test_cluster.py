@@ -27,10 +27,11 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         port = self.url.rpartition(":")[2]
+        self.folder = folder / "cluster"
         self._output = folder / "said"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.cluster", "--port", port, "--folder", folder / "cluster"],
+                [sys.executable, "-m", "tests.cluster", "--port", port, "--folder", self.folder],
                 cwd=_ROOT,
                 env={**os.environ, "PYTHONPATH": str(_ROOT / "services")},
                 stdin=subprocess.DEVNULL,
@@ -86,6 +87,8 @@ def test_it_starts_heals_and_stops(running: Running) -> None:
 
     login = httpx.post(f"{running.url}/api/v1/login", json={"user": "admin", "password": password}).json()["data"]
     headers = {"X-Auth-Token": login["authToken"], "X-User-Id": login["userId"]}
+    file = {"file": ("notes.txt", b"for everybody", "text/plain")}
+    sent = httpx.post(f"{running.url}/api/v1/rooms.upload/GENERAL", files=file, headers=headers, timeout=20).json()
     for number, role in enumerate(ROLES):
         os.kill(int(rows[f"{role}-1"]), signal.SIGKILL)
         running.wait(rf"{role}-1 \(pid {rows[f'{role}-1']}\) ended with status -9; started again as pid \d+")
@@ -95,6 +98,12 @@ def test_it_starts_heals_and_stops(running: Running) -> None:
         assert answer.status_code == 200, answer.text
     found = httpx.get(f"{running.url}/api/v1/channels.history", params={"roomId": "GENERAL"}, headers=headers).json()
     assert {f"after-{number}" for number in range(len(ROLES))} <= {message["_id"] for message in found["messages"]}
+
+    # Each is a connection of its own: both gateways are asked, and neither had the file but in the database.
+    path = sent["message"]["attachments"][0]["title_link"]
+    fetched = [httpx.get(running.url + path, headers=headers, timeout=20) for _ in range(12)]
+    assert [answer.content for answer in fetched] == [b"for everybody"] * 12
+    assert list(running.folder.glob("*/data")) == []
 
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(_PATIENCE) == 0

@@ -37,7 +37,7 @@ class Config:
     health_port: int = _option(
         "PALAVER_HEALTH_PORT", 0, "port of its own for health and metrics; 0: they are answered on PALAVER_PORT"
     )
-    data_dir: Path = _option("PALAVER_DATA_DIR", Path("data"), "folder of the embedded database and uploads")
+    data_dir: Path = _option("PALAVER_DATA_DIR", Path("data"), "folder of the embedded database and its uploads")
     site_url: str = _option(
         "PALAVER_SITE_URL", "", "address at which users reach this server; http://host:port when empty"
     )
@@ -45,9 +45,9 @@ class Config:
     workspace: str = _option("PALAVER_WORKSPACE", "default", "name of the workspace in subjects and keys")
     node_id: str = _option("PALAVER_NODE_ID", "", "name of this process, unique in the workspace; made up when empty")
 
-    mongodb_url: str = _option("PALAVER_MONGODB_URL", "", "MongoDB instead of the embedded database")
+    mongodb_url: str = _option("PALAVER_MONGODB_URL", "", "MongoDB instead of the embedded database, for uploads too")
     s3_endpoint: str = _option(
-        "PALAVER_S3_ENDPOINT", "", "http(s)://host:port of an S3-speaking server for uploads instead of the data folder"
+        "PALAVER_S3_ENDPOINT", "", "http(s)://host:port of an S3-speaking server for uploads instead of the database"
     )
     s3_bucket: str = _option("PALAVER_S3_BUCKET", "", "its bucket, which must exist")
     s3_access_key: str = _option("PALAVER_S3_ACCESS_KEY", "", "the key's id there")

@@ -241,14 +241,14 @@ def build_database(config: Config) -> Database:
     if config.mongodb_url:
         from palaver.database.mongo import MongoDatabase
 
-        return MongoDatabase(config.mongodb_url, f"palaver_{config.workspace}")
+        return MongoDatabase(config.mongodb_url, _mongodb_name(config))
     from palaver.database.sqlite import SqliteDatabase
 
     return SqliteDatabase(config.data_dir / DATABASE_NAME)
 
 
 def build_blobs(config: Config) -> Blobs:
-    """Where uploads are kept, not open yet."""
+    """Where uploads are kept, not open yet: where all processes of the workspace reach them."""
     if config.s3_bucket:
         from palaver.blobs.s3 import S3Blobs
 
@@ -260,9 +260,17 @@ def build_blobs(config: Config) -> Blobs:
             secret_key=config.s3_secret_key,
             prefix=config.s3_prefix,
         )
+    if config.mongodb_url:
+        from palaver.blobs.mongodb import MongoBlobs
+
+        return MongoBlobs(config.mongodb_url, _mongodb_name(config))
     from palaver.blobs.files import FileBlobs
 
     return FileBlobs(config.data_dir / "uploads")
+
+
+def _mongodb_name(config: Config) -> str:
+    return f"palaver_{config.workspace}"
 
 
 async def migrate(config: Config) -> None:

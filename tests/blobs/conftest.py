@@ -1,16 +1,21 @@
-"""Both adapters: a folder always, S3 where its server can be had (marker `needs_servers`)."""
+"""The adapters: a folder always, S3 and MongoDB where their servers can be had (marker `needs_servers`)."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
 
 from palaver.blobs import Blobs
 from palaver.blobs.files import FileBlobs
+from palaver.blobs.mongodb import BLOBS, CHUNKS, MongoBlobs
 from palaver.blobs.s3 import S3Blobs
-from tests.servers import S3Server, s3_server
+from palaver.ids import new_id
+from tests.servers import S3Server, mongodb_server, s3_server
 
 _numbers = itertools.count()
 
@@ -24,32 +29,95 @@ def server() -> Iterator[S3Server]:
         runner.run(running.__aexit__(None, None, None))
 
 
+@pytest.fixture(scope="session")
+def mongodb_url() -> Iterator[str]:
+    """The same of MongoDB."""
+    with asyncio.Runner() as runner:
+        running = mongodb_server()
+        yield runner.run(running.__aenter__())
+        runner.run(running.__aexit__(None, None, None))
+
+
 def connect(server: S3Server, bucket: str, **options: str) -> S3Blobs:
     """What Palaver makes of a complete configuration."""
     keys = {"region": server.region, "access_key": server.access_key, "secret_key": server.secret_key}
     return S3Blobs(**{"endpoint": server.endpoint, "bucket": bucket, "prefix": "chat/blobs", **keys, **options})
 
 
-@pytest.fixture(params=["files", pytest.param("s3", marks=pytest.mark.needs_servers)])
-def adapter(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def left(folder: Path) -> list[Path]:
+    """Every file that the adapter has made."""
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+class Place(Protocol):
+    """Where an adapter's bytes end up."""
+
+    def connect(self) -> Blobs: ...
+
+    async def sizes(self) -> list[int]:
+        """Of every file or document that the adapter has made: a test may look whether anything is left."""
+
+    async def clear(self) -> None: ...
+
+
+class Folder:
+    def __init__(self, folder: Path, server: S3Server | None = None) -> None:
+        """With `server`: one of its buckets."""
+        self._folder = folder
+        self._server = server
+
+    def connect(self) -> Blobs:
+        return FileBlobs(self._folder) if self._server is None else connect(self._server, self._folder.name)
+
+    async def sizes(self) -> list[int]:
+        return [path.stat().st_size for path in left(self._folder)]
+
+    async def clear(self) -> None:
+        """The test's folder, or the server's, goes as a whole."""
+
+
+class Collections:
+    """Those of a database of the test's own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.name = f"palaver_test_{new_id()}"
+
+    def connect(self) -> MongoBlobs:
+        return MongoBlobs(self.url, self.name)
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator[Any]:
+        """The driver's own view of the database."""
+        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(self.url)
+        yield client[self.name]
+        client.close()
+
+    async def sizes(self) -> list[int]:
+        async with self.raw() as raw:
+            blobs = await raw[BLOBS].count_documents({})
+            return [0] * blobs + [len(chunk["data"]) async for chunk in raw[CHUNKS].find({})]
+
+    async def clear(self) -> None:
+        async with self.raw() as raw:
+            await raw.client.drop_database(self.name)
+
+
+@pytest.fixture(params=["files", *(pytest.param(name, marks=pytest.mark.needs_servers) for name in ("s3", "mongodb"))])
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    if request.param == "files":
+        return Folder(tmp_path / "uploads")
+    if request.param == "mongodb":
+        return Collections(request.getfixturevalue("mongodb_url"))
+    server: S3Server = request.getfixturevalue("server")
+    return Folder(server.make_bucket(f"bucket-{next(_numbers)}"), server)
 
 
 @pytest.fixture
-def folder(adapter: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Where the adapter's bytes end up: a test may look whether anything is left."""
-    if adapter == "files":
-        return tmp_path / "uploads"
-    return request.getfixturevalue("server").make_bucket(f"bucket-{next(_numbers)}")  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-async def blobs(adapter: str, folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Blobs]:
+async def blobs(place: Place) -> AsyncIterator[Blobs]:
     """Open, and empty."""
-    if adapter == "files":
-        opened: Blobs = FileBlobs(folder)
-    else:
-        opened = connect(request.getfixturevalue("server"), folder.name)
+    opened = place.connect()
     await opened.open()
     yield opened
     await opened.close()
+    await place.clear()

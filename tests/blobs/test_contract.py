@@ -1,4 +1,4 @@
-"""What both adapters of the blobs' port do: whole or not at all, in pieces, and only where a key points."""
+"""What all adapters of the blobs' port do: whole or not at all, in pieces, and only where a key points."""
 
 import asyncio
 import hashlib
@@ -11,6 +11,7 @@ import pytest
 
 from palaver.blobs import Blob, BlobNotFound, Blobs, BlobTooLarge
 from palaver.ids import new_id
+from tests.blobs.conftest import Place
 
 MIB = 1024 * 1024
 PART = 5 * MIB
@@ -43,13 +44,8 @@ async def keys(blobs: Blobs, kind: str = "files") -> set[str]:
     return {blob.key async for blob in blobs.list(kind)}
 
 
-def left(folder: Path) -> list[Path]:
-    """Every file that the adapter has made."""
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-async def stream_and_settle(folder: Path, content: bytes) -> AsyncIterator[bytes]:
-    """The content; before its last piece, waits until the server has every part that is full so far.
+async def stream_and_settle(place: Place, content: bytes) -> AsyncIterator[bytes]:
+    """The content; before its last piece, waits until the place has every part that is full so far.
 
     S3 promises nothing about parts that are under way when their upload is given up ("might or might not succeed",
     AbortMultipartUpload in its reference), so what is to be given back has to have arrived.
@@ -59,7 +55,7 @@ async def stream_and_settle(folder: Path, content: bytes) -> AsyncIterator[bytes
         yield piece
     full = sum(map(len, pieces)) // PART * PART
     async with asyncio.timeout(30):
-        while sum(path.stat().st_size for path in left(folder)) < full:
+        while sum(await place.sizes()) < full:
             await asyncio.sleep(0.01)
     yield last
 
@@ -105,41 +101,68 @@ async def test_what_is_not_there(blobs: Blobs) -> None:
     assert await keys(blobs) == set()
 
 
-async def test_what_was_deleted_is_gone(blobs: Blobs, folder: Path) -> None:
-    one, two = await put(blobs, b"one"), await put(blobs, b"two")
+async def test_what_was_deleted_is_gone(blobs: Blobs, place: Place) -> None:
+    two = await put(blobs, b"two")
+    before = await place.sizes()
+    one = await put(blobs, make(3 * MIB))
     await blobs.delete(one)
     assert await blobs.find(one) is None
     assert await keys(blobs) == {two}
-    assert len(left(folder)) == 1
+    assert await place.sizes() == before
+
+
+async def test_what_is_put_again_replaces_what_was_there(blobs: Blobs, place: Place) -> None:
+    await put(blobs, make(3 * MIB), "files/again")
+    await put(blobs, b"short", "files/again")
+    assert await read(blobs, "files/again") == b"short"
+    found = await blobs.find("files/again")
+    assert found is not None
+    assert found.size == 5
+    assert await keys(blobs) == {"files/again"}
+    assert sum(await place.sizes()) == 5
+
+
+async def test_sweeping_leaves_what_is_stored_and_what_is_being_stored(blobs: Blobs) -> None:
+    content, kept = make(3 * MIB), await put(blobs, b"kept")
+
+    async def swept() -> AsyncIterator[bytes]:
+        async for chunk in stream(content[: 2 * MIB]):
+            yield chunk
+        await blobs.sweep()
+        yield content[2 * MIB :]
+
+    await blobs.put("files/swept", swept(), max_size=len(content))
+    assert await read(blobs, "files/swept") == content
+    assert await read(blobs, kept) == b"kept"
 
 
 @pytest.mark.parametrize("size", [1000, 12 * MIB])
-async def test_too_much_is_refused_and_leaves_nothing(blobs: Blobs, folder: Path, size: int) -> None:
+async def test_too_much_is_refused_and_leaves_nothing(blobs: Blobs, place: Place, size: int) -> None:
     with pytest.raises(BlobTooLarge):
-        await blobs.put("files/big", stream_and_settle(folder, make(size)), max_size=size - 1)
+        await blobs.put("files/big", stream_and_settle(place, make(size)), max_size=size - 1)
     assert await blobs.find("files/big") is None
-    assert left(folder) == []
+    assert await place.sizes() == []
 
 
 @pytest.mark.parametrize("size", [0, 1000, 12 * MIB])
-async def test_a_source_that_fails_leaves_nothing(blobs: Blobs, folder: Path, size: int) -> None:
+async def test_a_source_that_fails_leaves_nothing(blobs: Blobs, place: Place, size: int) -> None:
     async def broken() -> AsyncIterator[bytes]:
-        async for chunk in stream_and_settle(folder, make(size)):
+        async for chunk in stream_and_settle(place, make(size)):
             yield chunk
         raise ConnectionResetError("the client has gone")
 
     with pytest.raises(ConnectionResetError):
         await blobs.put("files/broken", broken(), max_size=99 * MIB)
     assert await keys(blobs) == set()
-    assert left(folder) == []
+    assert await place.sizes() == []
 
 
 @pytest.mark.parametrize("size", [0, 1000, 12 * MIB])
-async def test_a_put_that_is_cancelled_leaves_nothing(blobs: Blobs, folder: Path, size: int) -> None:
+async def test_a_put_that_is_cancelled_leaves_nothing(blobs: Blobs, place: Place, size: int) -> None:
     waiting = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
-        async for chunk in stream_and_settle(folder, make(size)):
+        async for chunk in stream_and_settle(place, make(size)):
             yield chunk
         waiting.set()
         await asyncio.Event().wait()
@@ -151,7 +174,7 @@ async def test_a_put_that_is_cancelled_leaves_nothing(blobs: Blobs, folder: Path
     with pytest.raises(asyncio.CancelledError):
         await putting
     assert await keys(blobs) == set()
-    assert left(folder) == []
+    assert await place.sizes() == []
 
 
 async def test_many_at_once(blobs: Blobs) -> None:
@@ -186,7 +209,7 @@ BAD_KEYS = ["", "a", "files/", "/a", "files/a/b", "files/..", "../a", "files/a.b
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-async def test_what_is_no_key_is_refused(blobs: Blobs, folder: Path, key: str) -> None:
+async def test_what_is_no_key_is_refused(blobs: Blobs, place: Place, key: str) -> None:
     with pytest.raises(ValueError):
         await blobs.put(key, stream(b"x"), max_size=1)
     with pytest.raises(ValueError):
@@ -195,7 +218,7 @@ async def test_what_is_no_key_is_refused(blobs: Blobs, folder: Path, key: str) -
         await blobs.find(key)
     with pytest.raises(ValueError):
         await blobs.delete(key)
-    assert left(folder) == []
+    assert await place.sizes() == []
 
 
 @pytest.mark.parametrize("kind", ["", "..", "files/a", "."])

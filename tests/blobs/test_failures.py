@@ -12,8 +12,8 @@ import pytest
 from palaver.blobs import s3
 from palaver.blobs.files import FileBlobs
 from palaver.errors import Unavailable
-from tests.blobs.conftest import connect
-from tests.blobs.test_contract import MIB, keys, left, make, put, read, stream
+from tests.blobs.conftest import connect, left
+from tests.blobs.test_contract import MIB, keys, make, put, read, stream
 from tests.servers import S3Server, s3_server
 
 
@@ -47,7 +47,7 @@ async def test_what_a_dead_process_left_is_removed_after_a_day(tmp_path: Path) -
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
-    await blobs.open()
+    await blobs.sweep()
     assert left(tmp_path) == [young]
     assert await keys(blobs) == set()
 

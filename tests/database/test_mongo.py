@@ -17,7 +17,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from palaver import failpoints
 from palaver.commit import Commits, Draft
-from palaver.database import Put, Stream, StreamConflict, mongo, mongo_migrate, mongo_schema
+from palaver.database import Put, Stream, StreamConflict, mongo_connection, mongo_migrate, mongo_schema
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo import MongoDatabase
 from palaver.database.mongo_schema import event_id
@@ -373,7 +373,7 @@ async def test_a_name_whose_answer_is_lost_is_claimed(lossy: Lossy) -> None:
 
 @pytest.mark.needs_servers
 async def test_a_lost_server_is_unavailable_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongo, "SELECT_SECONDS", 1.0)
+    monkeypatch.setattr(mongo_connection, "SELECT_SECONDS", 1.0)
     monkeypatch.delenv("PALAVER_TEST_MONGODB_URL", raising=False)
     async with mongodb_server() as url:
         database = MongoDatabase(url, "palaver_test_lost")
@@ -409,7 +409,7 @@ async def test_a_lost_server_is_unavailable_in_bounded_time(monkeypatch: pytest.
 
 
 async def test_opening_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongo, "SELECT_SECONDS", 0.2)
+    monkeypatch.setattr(mongo_connection, "SELECT_SECONDS", 0.2)
     with pytest.raises(Unavailable, match="away"):
         await MongoDatabase("mongodb://127.0.0.1:1", "palaver_test_none").open()
 

@@ -44,10 +44,11 @@ async def set_setting(admin: Client, setting_id: str, value: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-def stored(client: Client) -> list[bytes]:
+async def stored(client: Client) -> list[bytes]:
     """What is kept, whoever may have it."""
-    folder = client.node.config.data_dir / "uploads" / "files"
-    return [file.read_bytes() for file in folder.iterdir()] if folder.exists() else []
+    blobs = client.node.blobs
+    keys = [blob.key async for blob in blobs.list("files")]
+    return [b"".join([piece async for piece in await blobs.read(key)]) for key in keys]
 
 
 # -- sending -----------------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ async def test_forms_of_another_shape_are_refused(alice: Client) -> None:
             assert read(answer, 400)["error"] == error
     answer = await alice.request("POST", f"rooms.upload/{room_id}", json={"file": "x"})
     assert read(answer, 400)["errorType"] == "error-invalid-form"
-    assert stored(alice) == []
+    assert await stored(alice) == []
 
 
 async def test_who_may_not_write_in_a_room_stores_nothing(admin: Client, alice: Client, bob: Client) -> None:
@@ -165,7 +166,7 @@ async def test_who_may_not_write_in_a_room_stores_nothing(admin: Client, alice: 
         await upload(bob, "no-such-room", path=path, status=400)
         anybody = Client(alice.http, alice.node)
         await upload(anybody, room_id, path=path, status=401)
-    assert stored(alice) == []
+    assert await stored(alice) == []
 
 
 async def test_the_settings_are_obeyed(admin: Client, alice: Client) -> None:
@@ -188,7 +189,7 @@ async def test_the_settings_are_obeyed(admin: Client, alice: Client) -> None:
     assert (await upload(alice, direct, status=400))["errorType"] == "error-direct-message-file-upload-not-allowed"
     await set_setting(admin, "FileUpload_Enabled", False)
     assert (await upload(alice, room_id, status=400))["errorType"] == "error-file-upload-disabled"
-    assert len(stored(alice)) == 3
+    assert len(await stored(alice)) == 3
 
 
 async def test_a_client_that_goes_away_leaves_nothing(alice: Client) -> None:
@@ -204,7 +205,7 @@ async def test_a_client_that_goes_away_leaves_nothing(alice: Client) -> None:
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
     assert read(answer, 400)["errorType"] == "error-invalid-form"
-    assert stored(alice) == []
+    assert await stored(alice) == []
 
 
 # -- fetching ----------------------------------------------------------------------------------------------------------

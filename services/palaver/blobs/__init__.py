@@ -1,8 +1,9 @@
 """Port 4, the blobs: the bytes of uploads, by keys that Palaver makes up.
 
 A blob comes as a stream, is there as a whole or not at all, and never changes. What it is called, of which type it is
-and who may have it stands in the database. Its adapters are `files.py` (a folder) and `s3.py` (whatever speaks S3);
-both pass `tests/blobs`. Nothing here holds more than a few MiB of a blob, however large it is.
+and who may have it stands in the database. Its adapters are `files.py` (a folder), `mongodb.py` (a cluster's database)
+and `s3.py` (whatever speaks S3); all pass `tests/blobs`. Nothing here holds more than a few MiB of a blob, however
+large it is.
 
 Called by the gateway's uploads, and by messaging, which removes what nobody has sent.
 """
@@ -17,6 +18,8 @@ from palaver.errors import InvalidInput, NotFound
 
 _is_key = re.compile(r"[a-z]{1,32}/[A-Za-z0-9]{1,64}").fullmatch
 _PIECE_BYTES = 256 * 1024
+# What a dead process left half stored is in nobody's way, and is swept after so long.
+KEEP_UNFINISHED_SECONDS = 24 * 3600.0
 
 
 class BlobNotFound(NotFound):
@@ -56,7 +59,7 @@ class Blobs(Protocol):
     async def close(self) -> None: ...
 
     async def put(self, key: str, content: AsyncIterable[bytes], *, max_size: int) -> Digest:
-        """Stores what `content` gives, once all of it is there.
+        """Stores what `content` gives, once all of it is there; in place of what had the key before.
 
         Raises BlobTooLarge for more than `max_size` bytes, and whatever `content` raises: nothing is stored then.
         """
@@ -71,6 +74,9 @@ class Blobs(Protocol):
 
     def list(self, kind: str) -> AsyncIterator[Blob]:
         """All blobs of a kind, in no order. What is stored or deleted meanwhile may be among them or not."""
+
+    async def sweep(self) -> None:
+        """Removes what has been half stored or half deleted for a day: its process is no more. Called now and then."""
 
 
 def check_key(key: str) -> None:

@@ -1,7 +1,7 @@
 """Blobs as files of a folder: `<folder>/<kind>/<id>`.
 
 A blob is written beside its place, synced and renamed, so that a file at its place is whole. Chosen by `node.py` when
-no S3 is configured. Several processes may share the folder.
+neither MongoDB nor S3 is configured. Several processes may share the folder.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from palaver.blobs import Blob, BlobNotFound, Digest, Measured, check_key
+from palaver.blobs import KEEP_UNFINISHED_SECONDS, Blob, BlobNotFound, Digest, Measured, check_key
 from palaver.errors import Unavailable
 from palaver.ids import new_id
 
@@ -21,8 +21,6 @@ T = TypeVar("T")
 
 _PIECE_BYTES = 256 * 1024
 _UNFINISHED = ".unfinished"
-# What a dead process left half written is in nobody's way, and is removed when somebody starts after so long.
-_KEEP_UNFINISHED_SECONDS = 24 * 3600.0
 
 
 class FileBlobs:
@@ -44,10 +42,6 @@ class FileBlobs:
         probe = self._unfinished / new_id()
         probe.touch(0o600)
         probe.unlink()
-        for left in self._unfinished.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another process is finished with it
-                if time.time() - left.stat().st_mtime > _KEEP_UNFINISHED_SECONDS:
-                    left.unlink()
 
     async def put(self, key: str, content: AsyncIterable[bytes], *, max_size: int) -> Digest:
         """Writes aside, syncs and renames."""
@@ -108,6 +102,10 @@ class FileBlobs:
             if (found := await self._do(_find, f"{kind}/{name}", folder / name)) is not None:
                 yield found
 
+    async def sweep(self) -> None:
+        """Unlinks old files among the unfinished."""
+        await self._do(_sweep, self._unfinished)
+
     def _path(self, key: str) -> Path:
         check_key(key)
         return self._folder / key
@@ -137,6 +135,13 @@ def _move(aside: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _sweep(unfinished: Path) -> None:
+    for left in unfinished.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process is finished with it
+            if time.time() - left.stat().st_mtime > KEEP_UNFINISHED_SECONDS:
+                left.unlink()
 
 
 def _find(key: str, path: Path) -> Blob | None:

@@ -146,6 +146,9 @@ class S3Blobs:
             for found in page:
                 yield Blob(found["path"], found["size"], int(found["last_modified"].timestamp() * 1000))
 
+    async def sweep(self) -> None:
+        """Nothing of ours: parts of uploads that a dead process left are aborted by a rule of the bucket."""
+
     async def _stored(self, request: Awaitable[object]) -> None:
         try:
             await self._answered(request)

@@ -1,8 +1,7 @@
 """The database of a cluster: MongoDB, by motor.
 
-It uses no transactions, so a single server will do. All writes are acknowledged by a majority and journaled, and where
-there are replicas only what a majority has is read, from the primary: after a failover nobody has acted on what is then
-gone. Whatever the address says of it, these are not the operator's to loosen.
+It uses no transactions, so a single server will do. All writes are acknowledged by a majority and journaled, and only
+what a majority has is read (`mongo_connection.py`): after a failover nobody has acted on what is then gone.
 
 Every call has one deadline for all that it does: waiting for a primary, what the driver tries again after a failover
 (single writes and reads, where the server knows sessions), and the answer. Past it, the caller hears Unavailable.
@@ -12,23 +11,12 @@ How a commit is written is `mongo_commit.py`; what lies where, `mongo_schema.py`
 """
 
 import asyncio
-import functools
-import logging
-import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-# Motor runs each operation in a thread; its default would let ten wait for the server at once.
-os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
+from pymongo import WriteConcern
+from pymongo.errors import DuplicateKeyError
 
-import pymongo
-from bson.codec_options import CodecOptions, DatetimeConversion
-from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import ReadPreference, WriteConcern
-from pymongo.errors import ConfigurationError, ConnectionFailure, DuplicateKeyError, PyMongoError
-from pymongo.read_concern import ReadConcern
-
-from palaver.config import ConfigError
 from palaver.database import (
     STREAM_COLLECTIONS,
     Document,
@@ -42,10 +30,11 @@ from palaver.database import (
 )
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo_commit import Writing, applied_in
+from palaver.database.mongo_connection import MotorDatabase, connect, within
 from palaver.database.mongo_events import now
 from palaver.database.mongo_filter import get_collection, translate, translate_sort
 from palaver.database.mongo_migrate import migrate
-from palaver.database.mongo_schema import CLAIMS, EVENTS, MotorDatabase, event_id, event_range
+from palaver.database.mongo_schema import CLAIMS, EVENTS, event_id, event_range
 from palaver.database.mongo_values import WORDS, decode_document
 from palaver.database.timing import timed
 from palaver.errors import Unavailable
@@ -54,10 +43,7 @@ from palaver.v1.event_pb2 import Event
 P = ParamSpec("P")
 T = TypeVar("T")
 Method = Callable[P, Coroutine[Any, Any, T]]
-logger = logging.getLogger(__name__)
 
-_MAX_CONNECTIONS = int(os.environ["MOTOR_MAX_WORKERS"])
-SELECT_SECONDS = 5.0
 OPERATION_SECONDS = 5.0
 # For what the sweeper looks for after a broker was away for long: nobody waits for it.
 _LONG_SECONDS = 15.0
@@ -66,23 +52,10 @@ _MAX_IDS = 1000
 
 
 def _within(seconds: float | None) -> Callable[[Method[P, T]], Method[P, T]]:
-    """Gives a method so long (None: it sees to that itself), measures it, and turns what the driver raises into
-    Unavailable."""
+    """Gives a method so long (None: it sees to that itself), measures it, and raises Unavailable for the driver."""
 
     def decorate(method: Method[P, T]) -> Method[P, T]:
-        @timed
-        @functools.wraps(method)
-        async def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
-            try:
-                with pymongo.timeout(seconds):
-                    return await method(*arguments, **named)
-            except PyMongoError as error:
-                if isinstance(error, ConnectionFailure) or error.timeout:
-                    raise Unavailable(f"MongoDB is away: {error}") from error
-                logger.exception("MongoDB refuses")
-                raise Unavailable(f"MongoDB refuses: {error}") from error
-
-        return wrapped
+        return timed(within(seconds)(method))
 
     return decorate
 
@@ -100,53 +73,25 @@ class MongoDatabase:
         self._url = url
         self._name = name
         self._migrations = migrations
-        self._client: AsyncIOMotorClient[dict[str, Any]] | None = None
         self._opened: tuple[MotorDatabase, Writing] | None = None
         self.documents_written = 0
 
     @_within(None)
     async def open(self) -> None:
         """Connects, and migrates the schema to this version. Raises ConfigError, NewerSchema, or Unavailable."""
-        client = self._make_client()
+        database = await connect(self._url, self._name)
         try:
-            with pymongo.timeout(SELECT_SECONDS):
-                await client.admin.command("ping")
-            servers = client.delegate.topology_description.server_descriptions().values()
-            is_alone = all(server.server_type_name in ("Standalone", "Unknown") for server in servers)
-            database = client.get_database(
-                self._name,
-                codec_options=CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS),
-                read_preference=ReadPreference.PRIMARY,
-                write_concern=WriteConcern("majority", j=True),
-                read_concern=ReadConcern() if is_alone else ReadConcern("majority"),
-            )
             await migrate(database, self._migrations)
         except BaseException:
-            client.close()
+            database.client.close()
             raise
-        self._client = client
         self._opened = database, Writing(database, self._count_written)
-
-    def _make_client(self) -> "AsyncIOMotorClient[dict[str, Any]]":
-        try:
-            return AsyncIOMotorClient(
-                self._url,
-                appname="palaver",
-                maxPoolSize=_MAX_CONNECTIONS,
-                serverSelectionTimeoutMS=int(SELECT_SECONDS * 1000),
-                connectTimeoutMS=int(SELECT_SECONDS * 1000),
-                waitQueueTimeoutMS=int(SELECT_SECONDS * 1000),
-                retryWrites=True,
-                retryReads=True,
-            )
-        except (ConfigurationError, ValueError) as error:
-            raise ConfigError(f"PALAVER_MONGODB_URL: {error}") from error
 
     async def close(self) -> None:
         """Disconnects."""
-        if self._client is not None:
-            self._client.close()
-        self._client = self._opened = None
+        if self._opened is not None:
+            self._opened[0].client.close()
+        self._opened = None
 
     async def watch(self) -> None:
         """A server that is away may come back: nothing is final here."""

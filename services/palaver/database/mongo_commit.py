@@ -23,8 +23,9 @@ from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
 
 from palaver import failpoints
 from palaver.database import STREAM_COLLECTIONS, Put, Stream, StreamConflict, stream_document_id
+from palaver.database.mongo_connection import MotorDatabase
 from palaver.database.mongo_puts import Projection, Stored, Update
-from palaver.database.mongo_schema import EVENTS, MotorDatabase, event_id
+from palaver.database.mongo_schema import EVENTS, event_id
 from palaver.v1.event_pb2 import Event
 
 _DUPLICATE = 11000

@@ -4,12 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorCollection
-
 from palaver.database import Stream
+from palaver.database.mongo_connection import MotorCollection
 from palaver.v1.event_pb2 import Event
-
-Events = AsyncIOMotorCollection[dict[str, Any]]
 
 _AT_ONCE = 1000
 _STREAMS_AT_ONCE = 100
@@ -27,7 +24,7 @@ def decode(found: dict[str, Any]) -> Event:
     return event
 
 
-async def mark_some_unpublished(events: Events, since: int, until: int) -> int:
+async def mark_some_unpublished(events: MotorCollection, since: int, until: int) -> int:
     """Has some of those that were marked between these times published again. Returns how many: 0 for none left."""
     marked = {"published": {"$gte": max(since, 2), "$lte": until}}
     cursor = events.find(marked, {"_id": 1}).sort("published", 1).limit(_AT_ONCE)
@@ -37,7 +34,7 @@ async def mark_some_unpublished(events: Events, since: int, until: int) -> int:
     return len(ids)
 
 
-async def list_unpublished_before(events: Events, seqs: Mapping[Stream, int], limit: int) -> list[Event]:
+async def list_unpublished_before(events: MotorCollection, seqs: Mapping[Stream, int], limit: int) -> list[Event]:
     """Of each of these streams the events below its seq that are to be published, by stream and seq."""
     found: list[Event] = []
     order = [("stream_kind", 1), ("stream_id", 1), ("seq", 1)]

@@ -17,7 +17,7 @@ import pymongo
 from pymongo.errors import DuplicateKeyError
 
 from palaver.database.migrations import Migration, Schema, list_pending
-from palaver.database.mongo_schema import MotorDatabase
+from palaver.database.mongo_connection import MotorDatabase
 from palaver.errors import Unavailable
 from palaver.ids import new_id
 

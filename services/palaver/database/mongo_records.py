@@ -3,7 +3,8 @@
 from orjson import dumps, loads
 
 from palaver.database import Document
-from palaver.database.mongo_schema import RECORDS, MotorDatabase
+from palaver.database.mongo_connection import MotorDatabase
+from palaver.database.mongo_schema import RECORDS
 
 
 async def put(database: MotorDatabase, kind: str, id: str, record: Document) -> None:

@@ -11,15 +11,13 @@ Called by `mongo.py`, and by the migrations.
 
 from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import IndexModel
 
 from palaver.database import Stream
+from palaver.database.mongo_connection import MotorDatabase
 from palaver.database.mongo_values import WORDS
 from palaver.database.schema import COLLECTIONS, Collection, Index
 from palaver.ids import encode_subject_token
-
-MotorDatabase = AsyncIOMotorDatabase[dict[str, Any]]
 
 EVENTS = "events"
 CLAIMS = "claims"

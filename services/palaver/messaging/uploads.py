@@ -137,6 +137,7 @@ class Uploads:
 
     async def clean(self, at: int) -> None:
         """Removes what is in nobody's reach at this time (epoch milliseconds)."""
+        await self._node.blobs.sweep()
         some: list[Blob] = []
         async for blob in self._node.blobs.list(KIND):
             some.append(blob)
