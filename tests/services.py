@@ -53,7 +53,9 @@ class RunningServices:
         return list(self.nodes.values())[-1]
 
     @asynccontextmanager
-    async def another(self, role: str, node_id: str, parts: "Parts | None" = None) -> AsyncIterator[Node]:
+    async def another(
+        self, role: str, node_id: str, parts: "Parts | None" = None, **options: Any
+    ) -> AsyncIterator[Node]:
         """One more node of a role that runs already; with parts of the test's own, if they are given."""
         config = dataclasses.replace(self.nodes[role].config, node_id=node_id)
         node = Node(config, *(parts or self.make_parts()))

@@ -52,6 +52,16 @@ def test_a_wrong_variable_is_named() -> None:
 
 
 def test_config_lists_every_variable() -> None:
+def test_a_wrong_settings_file_is_refused_at_start(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text('{"Site_Nam": "Ours", "Accounts_LoginExpiration": "7"}')
+    where = {"PALAVER_PORT": "0", "PALAVER_DATA_DIR": str(tmp_path / "data"), "PALAVER_SETTINGS_FILE": str(file)}
+    run = _run("serve", **where)
+    assert run.returncode == 2
+    assert "there is no setting Site_Nam; Invalid value for setting Accounts_LoginExpiration" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
     run = _run("config")
     assert run.returncode == 0
     for name in ("PALAVER_HOST", "PALAVER_PORT", "PALAVER_DATA_DIR", "PALAVER_SITE_URL", "PALAVER_ADMIN_ID"):

@@ -85,6 +85,9 @@ class Config:
     admin_email: str = _option("PALAVER_ADMIN_EMAIL", "", "their e-mail address")
     admin_name: str = _option("PALAVER_ADMIN_NAME", "", "their full name")
 
+    settings_file: str = _option(
+        "PALAVER_SETTINGS_FILE", "", "JSON file {setting id: value}: settings that it decides; read again as it changes"
+    )
     test_mode: bool = _option("PALAVER_TEST_MODE", False, "1: no rate limits, no second factor; never in production")
     log_level: str = _option("PALAVER_LOG_LEVEL", "info", "debug, info, warning or error")
     traces_url: str = _option(

@@ -1,10 +1,11 @@
 """Permissions, roles, settings and licenses over REST."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.gateway.rest import Client
+from tests.gateway.rest import Client, as_admin, running_api
 
 # -- permissions -------------------------------------------------------------------------------------------------------
 
@@ -257,6 +258,27 @@ async def test_one_setting(anybody: Client, admin: Client) -> None:
 )
 async def test_setting_refuses(admin: Client, path: str, body: dict[str, Any]) -> None:
     assert (await admin.post(path, 400, **body))["success"] is False
+
+
+async def test_a_setting_that_the_server_decides(tmp_path: Path, cheap_hashes: None) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text('{"Site_Name": "Ours"}')
+    async with running_api(tmp_path / "data", settings_file=str(file)) as anybody:
+        admin = await as_admin(anybody)
+        assert (await admin.get("settings/Site_Name"))["value"] == "Ours"
+        answer = await admin.post("settings/Site_Name", 400, value="Mine")
+        assert answer["errorType"] == "error-setting-readonly"
+        assert "Site_Name is decided by the server's configuration" in answer["error"]
+        for method, parameters in (
+            ("saveSetting", ("Site_Name", "Mine")),
+            ("saveSettings", ([{"_id": "Site_Name", "value": "Mine"}],)),
+        ):
+            error = (await admin.call(method, *parameters))["error"]
+            assert error["error"] == "error-setting-readonly"
+        private = (await admin.call("private-settings/get"))["result"]
+        shown = {setting["_id"]: setting for setting in private}
+        assert (shown["Site_Name"]["value"], shown["Site_Name"]["blocked"]) == ("Ours", True)
+        assert shown["Livechat_title"]["blocked"] is False
 
 
 async def test_login_services(anybody: Client) -> None:

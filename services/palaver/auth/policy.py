@@ -17,7 +17,7 @@ from palaver.auth.values import check_value
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.errors import InvalidInput, NotAllowed
-from palaver.events import WORKSPACE, user_actor
+from palaver.events import SYSTEM, WORKSPACE, user_actor
 from palaver.node import Node
 from palaver.v1.auth_pb2 import (
     DocumentsReply,
@@ -48,7 +48,7 @@ class Policies:
         return GetPolicyReply(
             permissions=_encoded(await self.list_permissions()),
             roles=_encoded((await self.list_roles()).values()),
-            settings=_encoded(await self._list_settings()),
+            settings=_encoded(await self.list_settings()),
             seq=seq,
         )
 
@@ -65,7 +65,7 @@ class Policies:
         }
         return {id: role for id, role in found.items() if role is not None}
 
-    async def _list_settings(self) -> list[Document]:
+    async def list_settings(self) -> list[Document]:
         stored = await self._store.list_stored("settings")
         defaults = self._defaults.settings
         return [merged_setting(defaults.get(id), stored.get(id)) for id in {**defaults, **stored}]
@@ -111,13 +111,18 @@ class Policies:
         setting = access.policy.settings.get(request.setting_id)
         if setting is None:
             raise InvalidInput(f"There is no setting {request.setting_id[:100]}", code="error-invalid-setting")
-        if setting.get("readonly"):
-            raise InvalidInput(f"The setting {request.setting_id} can't be changed", code="error-setting-readonly")
+        _check_free(setting)
         try:
-            value = msgspec.json.decode(request.value)
+            given = msgspec.json.decode(request.value)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise InvalidInput("The value is no JSON", code="error-invalid-setting-value") from error
-        await self.store_value(setting["_id"], check_value(setting, value), user_actor(actor.id))
+        value = check_value(setting, given)
+
+        async def decide(draft: Draft) -> None:
+            _check_free(self._merged(setting["_id"], await draft.get("settings", setting["_id"])))
+            await self._change_setting(draft, setting["_id"], user_actor(actor.id), value=value)
+
+        await self._execute(decide)
         return Empty()
 
     def _may_edit(self, actor: User, setting_id: str) -> bool:
@@ -130,16 +135,31 @@ class Policies:
         """Commits a value that is right already; with `only_if_absent`, unless somebody has stored one."""
 
         async def decide(draft: Draft) -> None:
-            stored = await draft.get("settings", setting_id)
-            setting = merged_setting(self._defaults.settings.get(setting_id), stored)
-            if (stored is not None and only_if_absent) or (stored is not None and setting["value"] == value):
-                return
-            at = now()
-            changed = {**setting, "value": value, "_updatedAt": {"$date": at}}
-            fact = SettingChanged(setting_id=setting_id, setting=orjson.dumps(changed))
-            draft.append(Event(setting_changed=fact), actor=actor, at=at)
+            if not only_if_absent or await draft.get("settings", setting_id) is None:
+                await self._change_setting(draft, setting_id, actor, value=value)
 
         await self._execute(decide)
+
+    async def decide_value(self, setting_id: str, value: Any) -> None:
+        """Commits a value that is right already and that nobody may change through this service from now on."""
+        await self._execute(lambda draft: self._change_setting(draft, setting_id, SYSTEM, value=value, blocked=True))
+
+    async def release_value(self, setting_id: str) -> None:
+        """Lets the setting be changed again."""
+        await self._execute(lambda draft: self._change_setting(draft, setting_id, SYSTEM, blocked=False))
+
+    async def _change_setting(self, draft: Draft, setting_id: str, actor: Actor, **fields: Any) -> None:
+        stored = await draft.get("settings", setting_id)
+        setting = self._merged(setting_id, stored)
+        if stored is not None and all(setting[name] == value for name, value in fields.items()):
+            return
+        at = now()
+        changed = {**setting, **fields, "_updatedAt": {"$date": at}}
+        fact = SettingChanged(setting_id=setting_id, setting=orjson.dumps(changed))
+        draft.append(Event(setting_changed=fact), actor=actor, at=at)
+
+    def _merged(self, setting_id: str, stored: Document | None) -> Document:
+        return merged_setting(self._defaults.settings.get(setting_id), stored)
 
     async def _execute(self, decide: Callable[[Draft], Awaitable[None]]) -> None:
         """Commits to the workspace's stream; this node obeys before the answer goes out."""
@@ -158,6 +178,17 @@ class Policies:
         for event in events:
             if event.seq == access.policy.seq + 1:
                 access.take(event)
+
+
+def _check_free(setting: Document) -> None:
+    """Raises InvalidInput for a setting that is nobody's to change."""
+    if setting.get("readonly"):
+        raise InvalidInput(f"The setting {setting['_id']} can't be changed", code="error-setting-readonly")
+    if setting.get("blocked"):
+        raise InvalidInput(
+            f"The setting {setting['_id']} is decided by the server's configuration and can only be changed there",
+            code="error-setting-readonly",
+        )
 
 
 def _encoded(documents: Iterable[Document]) -> list[bytes]:

@@ -15,6 +15,7 @@ from palaver.auth.policy import Policies
 from palaver.auth.profiles import Profiles
 from palaver.auth.roles import Roles
 from palaver.auth.second_factor import SecondFactor
+from palaver.auth.settings_file import SettingsFile
 from palaver.auth.store import Store
 from palaver.auth.tokens import Tokens
 from palaver.auth.users import Users
@@ -74,6 +75,7 @@ def build(node: Node) -> "AuthService":
         logins=Logins(node, store, passwords, tokens),
         second_factor=SecondFactor(node, store, passwords),
         policies=policies,
+        settings_file=SettingsFile(node, policies, defaults),
         roles=Roles(node, store, accounts, policies),
         feeds=Feeds(node),
     )
@@ -94,6 +96,7 @@ class AuthService:
         logins: Logins,
         second_factor: SecondFactor,
         policies: Policies,
+        settings_file: SettingsFile,
         roles: Roles,
         feeds: Feeds,
     ) -> None:
@@ -106,6 +109,7 @@ class AuthService:
         self._logins = logins
         self._second_factor = second_factor
         self._policies = policies
+        self._settings_file = settings_file
         self._roles = roles
         self._feeds = feeds
 
@@ -113,12 +117,14 @@ class AuthService:
         """Makes what a new workspace lacks, and begins to hear of changed users."""
         await self._node.live.subscribe(USERS_CHANGED, self._tokens.on_user_changed)
         self._node.log.on_gap(self._tokens.forget_all)
+        await self._settings_file.open()
         await self._bootstrap.run()
 
     async def drain(self) -> None:
         """Every call is short, and the node's commits finish what they accepted."""
 
     async def close(self) -> None:
+        await self._settings_file.close()
         self._passwords.close()
 
     async def login(self, request: LoginRequest) -> LoginReply:

@@ -81,10 +81,12 @@ def merged_role(default: Document | None, stored: Document | None) -> Document |
 
 
 def merged_setting(default: Document | None, stored: Document | None) -> Document:
-    """The setting as it is: what it is comes from the defaults of this version, its value from the database."""
+    """The setting as it is: what it is comes from the defaults of this version; its value, and whether the server's
+    configuration decides it, from the database."""
     if default is None or stored is None:
         return _clean(default or stored or {})
-    return {**default, "value": stored["value"], "_updatedAt": stored["_updatedAt"]}
+    blocked = default["blocked"] or stored.get("blocked", False)
+    return {**default, "value": stored["value"], "blocked": blocked, "_updatedAt": stored["_updatedAt"]}
 
 
 def _clean(document: Document) -> Document:
