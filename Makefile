@@ -25,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run cluster test test-all test-machines test-faults lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
+.PHONY: help contract run cluster test test-all test-machines test-faults lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,10 @@ proto: environment ## Generate services/palaver/v1 from proto/palaver/v1
 	@rm -f services/palaver/v1/*_pb2.py services/palaver/v1/*_pb2.pyi
 	@test -f services/palaver/v1/__init__.py || echo '"""Generated from proto/palaver/v1 by `make proto`: never edited by hand."""' > services/palaver/v1/__init__.py
 	$(PROTOC) --python_out services --mypy_out quiet:services $(PROTOS)
+
+contract: environment ## Keep the contract of this version as released: what the next one must bear beside it
+	@mkdir -p proto/released
+	$(PROTOC) --descriptor_set_out proto/released/$$($(BIN)/python -c 'import palaver; print(palaver.__version__)').binpb $(PROTOS)
 
 proto-check: environment
 ifneq ($(PROTOS),)

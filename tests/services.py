@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,12 +40,16 @@ ADMIN_PASSWORD = "an admin's password"
 
 @dataclass(slots=True)
 class RunningServices:
-    """What `service_nodes` started. `nodes` has the node of each role: the same one for all of them in "process"."""
+    """What `service_nodes` started. `nodes` has the node of each role: the same one for all of them in "process".
+
+    `addresses` says where each role answers by gRPC; nowhere in "process".
+    """
 
     services: Services
     nodes: dict[str, Node]
     config: Config
     make_parts: "Callable[[], Parts]"
+    addresses: dict[str, str] = field(default_factory=dict)
 
     @property
     def node(self) -> Node:
@@ -57,7 +61,7 @@ class RunningServices:
         self, role: str, node_id: str, parts: "Parts | None" = None, **options: Any
     ) -> AsyncIterator[Node]:
         """One more node of a role that runs already; with parts of the test's own, if they are given."""
-        config = dataclasses.replace(self.nodes[role].config, node_id=node_id)
+        config = dataclasses.replace(self.nodes[role].config, node_id=node_id, **options)
         node = Node(config, *(parts or self.make_parts()))
         try:
             await node.open([ROLES[role]])
@@ -131,7 +135,13 @@ async def service_nodes(
             )
             stack.push_async_callback(caller.close)
             setattr(services, name, caller)
-        yield RunningServices(services, nodes, config, make_parts)
+        yield RunningServices(
+            services,
+            nodes,
+            config,
+            make_parts,
+            {name.removesuffix("_address"): address for name, address in addresses.items()},
+        )
 
 
 class ClusterServers:
@@ -194,6 +204,7 @@ async def _parts(transport: Transport, folder: Path, stack: AsyncExitStack, nats
 
 def cluster_parts(urls: tuple[str, str], folder: Path) -> Parts:
     """A node's own connections; the folder's name stands for the workspace, so that a second use finds the first's."""
+    from palaver.blobs.mongodb import MongoBlobs
     from palaver.database.mongo import MongoDatabase
     from palaver.live.nats import NatsLive
     from palaver.log.jetstream import JetStreamLog
@@ -206,7 +217,6 @@ def cluster_parts(urls: tuple[str, str], folder: Path) -> Parts:
         JetStreamLog(nats, workspace, database),
         NatsLive(nats, workspace),
         MongoBlobs(mongodb, f"test_{workspace}"),
-    from palaver.blobs.mongodb import MongoBlobs
     )
 
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from palaver import __version__
 from palaver.database import Stream
 from palaver.database.sqlite import SqliteDatabase
 from palaver.ids import new_id
@@ -51,7 +52,6 @@ def test_a_wrong_variable_is_named() -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_config_lists_every_variable() -> None:
 def test_a_wrong_settings_file_is_refused_at_start(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     file.write_text('{"Site_Nam": "Ours", "Accounts_LoginExpiration": "7"}')
@@ -62,6 +62,7 @@ def test_a_wrong_settings_file_is_refused_at_start(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_config_lists_every_variable() -> None:
     run = _run("config")
     assert run.returncode == 0
     for name in ("PALAVER_HOST", "PALAVER_PORT", "PALAVER_DATA_DIR", "PALAVER_SITE_URL", "PALAVER_ADMIN_ID"):
@@ -108,9 +109,11 @@ async def test_one_process_starts_answers_and_stops_in_order(tmp_path: Path) -> 
             assert page.headers["content-type"].startswith("text/html")
             assert server.url.rpartition(":")[2] in page.text
             assert (await http.get("/healthz")).json() == {"status": "ok"}
-            assert (await http.get("/readyz")).json()["roles"] == ["auth", "presence", "messaging", "gateway"]
+            roles = ["auth", "presence", "messaging", "gateway"]
+            assert (await http.get("/readyz")).json() == {"status": "ready", "version": __version__, "roles": roles}
             metrics = (await http.get("/metrics")).text
             assert "palaver_events_committed_total" in metrics
+            assert f'palaver_build_info{{roles="{",".join(roles)}",version="{__version__}"}} 1.0' in metrics
             assert (await http.get("/no/such/page")).status_code == 404
         second = _run(
             "serve",

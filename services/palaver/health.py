@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from palaver import __version__
 from palaver.config import Config
 from palaver.errors import Unavailable
 
@@ -29,14 +30,14 @@ _BACKLOG = 4096
 
 
 def health_routes(node: Any, *, metrics: bool) -> list[Route]:
-    """`/healthz` (this process runs), `/readyz` (it can serve); with `metrics`, `/metrics` (Prometheus)."""
+    """`/healthz` (this process runs), `/readyz` (it can serve; what it is); with `metrics`, `/metrics` (Prometheus)."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
         ready = node.ready and not node.stopping.is_set()
-        body = {"status": "ready" if ready else "not ready", "roles": list(node.roles)}
+        body = {"status": "ready" if ready else "not ready", "version": __version__, "roles": list(node.roles)}
         return JSONResponse(body, 200 if ready else 503)
 
     async def prometheus(request: Request) -> Response:

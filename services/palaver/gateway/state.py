@@ -48,9 +48,11 @@ class RoomStates:
         """One event of a room, in order: notes what has to be told of it, and when."""
         if not room.members:
             return
-        if room.document is not None:
-            _project(room, event)
         fact = event.WhichOneof("fact")
+        if fact is None:
+            room.document = None  # what a newer version has done to it, messaging tells
+        elif room.document is not None:
+            _project(room, event)
         if _changes_room(event):
             self._rooms_due.add(room)
         if fact == "message_sent":

@@ -101,6 +101,8 @@ def failure(error: grpc.aio.AioRpcError, what: str) -> PalaverError:
     details = {"status": error.code().name}
     if error.code() in UNREACHABLE:
         return Unavailable(f"{what} does not answer", details=details)
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # its process is of an older version
+        return NotBuilt(f"{what} is not there yet", details=details)
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return InvalidInput(f"{what}: too much for one message", code="error-message-too-large", details=details)
     return InternalError(f"{what} failed", details=details)
