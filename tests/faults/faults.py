@@ -18,6 +18,7 @@ from tests.faults.proxy import Proxy
 from tests.servers import MongodbServer, NatsServer
 
 FREEZE_SECONDS = 10.0
+RANDOM_SECONDS = 15.0
 PARTITION_SECONDS = 8.0
 DEATH_SECONDS = 30.0
 _LEASE_SECONDS = 5.0  # longer than that of the sweeper
@@ -187,6 +188,15 @@ async def _find_busiest(scene: Scene, role: str) -> Member:
     return members[used.index(max(used))]
 
 
+async def kill_at_random(scene: Scene) -> None:
+    """SIGKILL for one process after another, whoever it is and whatever it does: while the last ones come back, too."""
+    members = list(scene.cluster.members.values())
+    until = time.monotonic() + RANDOM_SECONDS
+    while time.monotonic() < until:
+        random.choice(members).send(signal.SIGKILL)
+        await asyncio.sleep(random.uniform(0.1, 2.5))
+
+
 async def restart_nats(scene: Scene) -> None:
     await scene.nats.restart()
 
@@ -236,6 +246,7 @@ FAILPOINTS: dict[str, Fault] = {
 }
 EVERY_FAILPOINT = "die at every failpoint of messaging"
 KILLS: dict[str, Fault] = {f"kill -9 a {role}": _of_busiest(role, kill) for role in ROLES}
+RANDOM_KILLS: dict[str, Fault] = {"kill -9 anybody, again and again": kill_at_random}
 FREEZES: dict[str, Fault] = {f"freeze a {role}": _of_busiest(role, freeze) for role in ROLES}
 SERVERS: dict[str, Fault] = {
     "restart NATS": restart_nats,
@@ -251,6 +262,7 @@ FAULTS: dict[str, Fault] = {
     EVERY_FAILPOINT: failpoints_of_messaging(*(name for name in _OF_MESSAGING if name != _BY_SWEEPER)),
     **FAILPOINTS,
     **KILLS,
+    **RANDOM_KILLS,
     **FREEZES,
     **SERVERS,
     **TERMINATIONS,

@@ -72,21 +72,43 @@ class Ledger:
                 yield heard, missing
 
 
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a room's document and those of its members say of its messages."""
+
+    counted: int
+    last: str
+    own: Mapping[str, int]  # by user
+
+
 @dataclass(slots=True)
 class Stored:
     """What the database holds: of each room, the messages of its events in order, and the documents made of them."""
 
     events: Mapping[str, Sequence[str]]
     documents: Mapping[str, Sequence[str]]
+    senders: Mapping[str, str] = field(default_factory=dict)  # message → user, by the events
+    counters: Mapping[str, Counters] = field(default_factory=dict)  # by room
     unpublished: int = 0
     """Events that nobody was told of, long after they were committed."""
+    misnamed: Sequence[str] = ()
+    """Memberships that still show a name which their user has given up."""
 
 
 def violations(ledger: Ledger, stored: Stored) -> list[str]:
     """Every promise that was broken, in words; at most a few of each kind. Empty: all is well."""
     return [
         line
-        for check in (_surprises, _stored_once, _projected, _acknowledged, _heard_in_order, _heard_at_all, _known)
+        for check in (
+            _surprises,
+            _stored_once,
+            _projected,
+            _counted,
+            _acknowledged,
+            _heard_in_order,
+            _heard_at_all,
+            _known,
+        )
         for line in _some(check(ledger, stored))
     ]
 
@@ -104,6 +126,8 @@ def _surprises(ledger: Ledger, stored: Stored) -> Iterator[str]:
     yield from ledger.surprises
     if stored.unpublished:
         yield f"{stored.unpublished} events were never told to anybody"
+    for membership in stored.misnamed:
+        yield f"{membership} shows an old name"
 
 
 def _stored_once(ledger: Ledger, stored: Stored) -> Iterator[str]:
@@ -130,6 +154,20 @@ def _projected(ledger: Ledger, stored: Stored) -> Iterator[str]:
             yield f"{message} has an event and no document"
         for message in documents - events:
             yield f"{message} has a document and no event"
+
+
+def _counted(ledger: Ledger, stored: Stored) -> Iterator[str]:
+    """The counters that unread messages are worked out from are what the events add up to."""
+    for room, shown in stored.counters.items():
+        messages = stored.events.get(room, ())
+        if shown.counted != len(messages):
+            yield f"{room} counts {shown.counted} messages, and has {len(messages)}"
+        if messages and shown.last != messages[-1]:
+            yield f"{room} shows {shown.last} as its last message, which is {messages[-1]}"
+        own = Counter(stored.senders.get(message, "nobody") for message in messages)
+        for user in own.keys() | shown.own.keys():
+            if own[user] != shown.own.get(user, 0):
+                yield f"{user} has {shown.own.get(user, 0)} messages of their own in {room}, and sent {own[user]}"
 
 
 def _acknowledged(ledger: Ledger, stored: Stored) -> Iterator[str]:

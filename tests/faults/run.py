@@ -9,6 +9,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import random
 import shutil
 import sys
@@ -31,7 +32,7 @@ from tests.cluster import Cluster
 from tests.e2e.process import ADMIN
 from tests.faults.client import Counts, LoadClient, Login
 from tests.faults.faults import FAULTS, PARTITIONED, Scene
-from tests.faults.oracle import Ledger, Stored, violations
+from tests.faults.oracle import Counters, Ledger, Stored, violations
 from tests.faults.proxy import Proxy
 from tests.servers import nats_server, own_mongodb_server
 
@@ -67,7 +68,9 @@ class Suite:
     chats: list["asyncio.Task[None]"]
     draw: Random
     say: Callable[[str], None]
+    logins: list[Login]
     seen: dict[str, tuple[int, list[str]]] = field(default_factory=dict)  # what was read of each room's events
+    senders: dict[str, str] = field(default_factory=dict)  # message → user
 
     async def run_round(self, number: int, names: Sequence[str]) -> list[str]:
         """Does these faults under load. Returns what was broken by it."""
@@ -80,6 +83,7 @@ class Suite:
         await asyncio.sleep(WARM_SECONDS)
         began = time.monotonic()
         broken: list[str] = []
+        renaming = asyncio.create_task(self._rename(number))
         for name in names:
             try:
                 await FAULTS[name](self.scene)
@@ -90,8 +94,9 @@ class Suite:
         for client in self.clients:
             client.sending.clear()
         broken += await self._recover()
+        renamed = await renaming
         quiet = await self._wait_until_quiet()
-        broken += violations(self.ledger, await self._read())
+        broken += violations(self.ledger, await self._read(*renamed))
         for chat in self.chats:
             if chat.done():
                 broken.append(f"a client broke: {chat.exception()!r}")
@@ -110,6 +115,26 @@ class Suite:
 
     def _acknowledged(self) -> int:
         return sum(map(len, self.ledger.acknowledged.values()))
+
+    async def _rename(self, number: int) -> tuple[str, str]:
+        """Gives somebody another name, however often it takes: a durable follower is to bring it into every room.
+
+        Returns the user and the name.
+        """
+        user, name = self.draw.choice(self.logins).user_id, f"Called {number}"
+        body = {"userId": user, "data": {"name": name}}
+        url = f"{self.scene.cluster.url}/api/v1/users.update"
+        await asyncio.sleep(self.draw.uniform(0, 2))
+        async with httpx.AsyncClient(headers=self.scene.headers, timeout=15) as http:
+            for _ in range(100):
+                with contextlib.suppress(httpx.HTTPError):
+                    answer = await http.post(url, json=body)
+                    if answer.status_code == 200:
+                        return user, name
+                    if answer.status_code != 503:
+                        raise RuntimeError(f"users.update answered {answer.status_code}: {answer.text[:300]}")
+                await asyncio.sleep(0.5)
+        raise TimeoutError("users.update did not answer")
 
     async def _recover(self) -> list[str]:
         """Waits until every process is ready, and every client connected with nothing left to send."""
@@ -135,14 +160,16 @@ class Suite:
         await asyncio.sleep(0.5)  # what nobody answered for has no place in the ledger's order
         return took
 
-    async def _read(self) -> Stored:
-        """The state of the database, once every event is told."""
-        unpublished = 0
+    async def _read(self, renamed: str, name: str) -> Stored:
+        """The state of the database, once every event is told and the user's new name has come into every room."""
+        unpublished, misnamed = 0, [""]
         deadline = time.monotonic() + QUIET_SECONDS
         while True:
             try:
                 unpublished = len(await self.database.list_unpublished(now() - 2000))
-                if not unpublished or time.monotonic() > deadline:
+                memberships = await self.database.find("subscriptions", {"u._id": renamed})
+                misnamed = [found["_id"] for found in memberships if found["u"].get("name") != name]
+                if not (unpublished or misnamed) or time.monotonic() > deadline:
                     break
             except Unavailable:
                 if time.monotonic() > deadline:
@@ -153,7 +180,16 @@ class Suite:
             await self._read_events(room)
             found = await self.database.find("messages", {"rid": room})
             documents[room] = [message["_id"] for message in found if "t" not in message]
-        return Stored({room: messages for room, (_, messages) in self.seen.items()}, documents, unpublished)
+        events = {room: messages for room, (_, messages) in self.seen.items()}
+        counters = {room: await self._read_counters(room) for room in self.rooms}
+        return Stored(events, documents, self.senders, counters, unpublished, misnamed)
+
+    async def _read_counters(self, room: str) -> Counters:
+        document = await self.database.get("rooms", room)
+        assert document is not None
+        members = await self.database.find("subscriptions", {"rid": room})
+        own = {member["u"]["_id"]: member.get("own", 0) for member in members}
+        return Counters(document["counted"], document.get("lastMessage", {}).get("_id", ""), own)
 
     async def _read_events(self, room: str) -> None:
         after, messages = self.seen.get(room, (0, []))
@@ -164,6 +200,7 @@ class Suite:
                 after = event.seq
                 if event.WhichOneof("fact") == "message_sent":
                     messages.append(event.message_sent.message_id)
+                    self.senders[event.message_sent.message_id] = event.actor.id
         self.seen[room] = (after, messages)
 
 
@@ -200,7 +237,7 @@ async def running_suite(folder: Path, seed: int, say: Callable[[str], None]) -> 
                     clients.append(LoadClient(f"c{number}", login, mine, cluster.url, http, ledger, counts, own))
                 chats = [asyncio.create_task(client.run(), name=client.name) for client in clients]
                 scene = Scene(cluster, nats, mongodb, proxy, headers)
-                suite = Suite(scene, database, rooms, clients, ledger, counts, chats, Random(seed), say)
+                suite = Suite(scene, database, rooms, clients, ledger, counts, chats, Random(seed), say, logins)
                 if broken := await suite._recover():
                     raise RuntimeError(f"the load did not start: {broken[0]}")
                 yield suite

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import pytest_asyncio
 
-from tests.faults.faults import EVERY_FAILPOINT, KILLS
+from tests.faults.faults import EVERY_FAILPOINT, KILLS, RANDOM_KILLS
 from tests.faults.run import Suite, running_suite
 
 pytestmark = [pytest.mark.needs_servers, pytest.mark.asyncio(loop_scope="module")]
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.needs_servers, pytest.mark.asyncio(loop_scope="module"
 PLAN: dict[str, Sequence[str]] = {
     "failpoints": [EVERY_FAILPOINT],
     "sweeping": ["die at tell.between_publishes"],
-    "kills": list(KILLS),
+    "kills": [*KILLS, *RANDOM_KILLS],
     "network": ["freeze a messaging", "restart NATS", "lose JetStream", "cut the network"],
     "stops": ["kill -9 the database", "SIGTERM a gateway", "SIGTERM a messaging"],
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.oracle import Ledger, Stored, violations
+from tests.faults.oracle import Counters, Ledger, Stored, violations
 
 ROOM = "room"
 
@@ -25,7 +25,9 @@ def _chat() -> tuple[Ledger, Stored]:
             moving.open = False
             moving = ledger.subscribe("moving", ROOM)
             ledger.learn("moving", ROOM, ["m2"])
-    return ledger, Stored({ROOM: messages}, {ROOM: list(messages)})
+    counters = Counters(5, "m4", {"ann": 3, "bob": 2})
+    senders = {message: "ann" if number < 3 else "bob" for number, message in enumerate(messages)}
+    return ledger, Stored({ROOM: messages}, {ROOM: list(messages)}, senders, {ROOM: counters})
 
 
 def _of(ledger: Ledger, client: str, index: int = -1) -> list[str]:
@@ -137,6 +139,22 @@ def _not_published(ledger: Ledger, stored: Stored) -> None:
     stored.unpublished = 3
 
 
+def _not_counted(ledger: Ledger, stored: Stored) -> None:
+    stored.counters = {ROOM: Counters(4, "m4", {"ann": 3, "bob": 2})}
+
+
+def _not_last(ledger: Ledger, stored: Stored) -> None:
+    stored.counters = {ROOM: Counters(5, "m3", {"ann": 3, "bob": 2})}
+
+
+def _not_own(ledger: Ledger, stored: Stored) -> None:
+    stored.counters = {ROOM: Counters(5, "m4", {"ann": 3})}
+
+
+def _misnamed(ledger: Ledger, stored: Stored) -> None:
+    stored.misnamed = ["bob in room"]
+
+
 def _surprise(ledger: Ledger, stored: Stored) -> None:
     ledger.surprises.append("sendMessage answered 500")
 
@@ -160,6 +178,10 @@ def _surprise(ledger: Ledger, stored: Stored) -> None:
         (_not_told_after_coming_back, "moving missed 1 messages of room, the first of them m2"),
         (_not_stored_there, "steady heard from nowhere in room, where it is not stored"),
         (_not_published, "3 events were never told to anybody"),
+        (_not_counted, "room counts 4 messages, and has 5"),
+        (_not_last, "room shows m3 as its last message, which is m4"),
+        (_not_own, "bob has 0 messages of their own in room, and sent 2"),
+        (_misnamed, "bob in room shows an old name"),
         (_surprise, "sendMessage answered 500"),
     ],
 )
