@@ -25,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help contract run cluster test test-all test-machines test-faults lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
+.PHONY: help contract run cluster test test-all test-machines test-faults simulate lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test-machines: environment ## Run the state machines for SECONDS=3600 each, one 
 ROUNDS ?= 1
 test-faults: environment ## Break a cluster under load in every way, ROUNDS times, and count every message (long)
 	$(BIN)/python -m tests.faults.run --rounds $(ROUNDS) $(ARGS)
+
+simulate: environment ## Drive the rules of scaling with a day, a stampede and flapping metrics (ARGS=--help)
+	$(BIN)/palaver-operator simulate $(ARGS)
 
 lint: style types imports proto-check ## Check style, types, the architecture's import rules and the generated code
 

@@ -14,6 +14,7 @@ from palaver_operator import __version__
 from palaver_operator.kinds import list_rules
 from palaver_operator.objects import Surroundings, build
 from palaver_operator.resource import API_VERSION, SpecError, parse
+from palaver_operator.simulate import SCENARIOS, simulate
 
 CRDS = ("palaver.yaml", "palaverbackup.yaml")
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     render.add_argument("file", type=Path, help="a file with a Palaver (YAML); - for standard input")
     commands.add_parser("crds", help="print the custom resource definitions")
     commands.add_parser("rules", help="print the rules of the operator's ClusterRole or Role")
+    _add_simulate(commands.add_parser("simulate", help="show what the scaling rules do with a day of load"))
     parsed = parser.parse_args(arguments)
     try:
         if parsed.command == "render":
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("---\n".join(read_crd(name) for name in CRDS), end="")
         elif parsed.command == "rules":
             _print([{"rules": list_rules()}])
+        elif parsed.command == "simulate":
+            simulate(parsed.scenario or SCENARIOS, parsed.users, parsed.picture)
     except (SpecError, OSError, yaml.YAMLError) as error:
         print(f"palaver-operator: {error}", file=sys.stderr)
         sys.exit(2)
@@ -43,6 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def read_crd(name: str) -> str:
     """One of `CRDS`, as YAML."""
     return files("palaver_operator").joinpath("crds", name).read_text()
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="only this one (several times)")
+    parser.add_argument("--users", type=_positive, default=50_000, help="concurrent users (default: %(default)s)")
+    parser.add_argument("--picture", type=Path, help="draw it into this file, too (SVG)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _render(path: Path) -> None:

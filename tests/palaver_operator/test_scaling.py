@@ -206,7 +206,7 @@ def test_the_emptiest_gateway_goes_first_and_one_that_is_silent_last() -> None:
 
 # -- what always holds -------------------------------------------------------------------------------------------------
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 values = st.floats(0, 20_000, allow_nan=False)
 pod_loads = st.one_of(
     st.builds(

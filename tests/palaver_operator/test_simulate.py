@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from palaver_operator.cli import main
 from palaver_operator.load import TIMEOUT_SECONDS
+from palaver_operator.roles import ROLES
 from palaver_operator.scaling import ROUND_SECONDS, Reason
-from palaver_operator.simulate import play, simulate
+from palaver_operator.simulate import play
 from palaver_operator.simulate.picture import describe, draw
-from palaver_operator.simulate.scenarios import ROLES, Player, Run, default_limits, warm_up
+from palaver_operator.simulate.scenarios import Player, Run, default_limits, warm_up
 from palaver_operator.simulate.world import CAPACITY, DRAIN_SECONDS, NOTICE_SECONDS, World
 
 USERS = 50_000
@@ -153,8 +155,22 @@ def test_the_picture_is_drawn_and_the_words_say_what_came_of_it(day: Run, stampe
     assert "2 → 3" in words
 
 
-def test_it_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    simulate(("flapping",), 10_000, tmp_path / "picture.svg")
+def test_the_picture_in_the_documentation_is_of_these_rules(day: Run, stampede: Run, flapping: Run) -> None:
+    """If not: make simulate ARGS="--picture docs/scaling.svg"."""
+    picture = Path(__file__).parents[2] / "docs" / "scaling.svg"
+    assert picture.read_text() == draw([day, stampede, flapping])
+
+
+def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "picture.svg"
+    main(["simulate", "--scenario", "flapping", "--users", "10000", "--picture", str(picture)])
     printed = capsys.readouterr().out
+    assert "6,000 users and metrics that flap" in printed
     assert "refused connections" in printed
-    assert (tmp_path / "picture.svg").read_text().startswith("<svg")
+    assert picture.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize("wrong", [["--users", "0"], ["--scenario", "night"]])
+def test_what_cannot_be_played_is_refused(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", *wrong])

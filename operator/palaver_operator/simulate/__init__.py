@@ -3,6 +3,7 @@
 It needs no cluster: the rules are those that the operator runs by, the rest is on paper (`world.py`). It takes seconds.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from palaver_operator.simulate.picture import describe, draw
@@ -21,8 +22,8 @@ def play(name: str, users: int) -> Run:
     return play_flapping(users * 3 // 5, limits)
 
 
-def simulate(names: tuple[str, ...], users: int, picture: Path | None) -> None:
-    """Plays, prints, and writes the picture if a file is named for it."""
+def simulate(names: Sequence[str], users: int, picture: Path | None) -> None:
+    """Plays, prints, and writes the picture if a file is named for it. Raises OSError."""
     runs = [play(name, users) for name in names]
     for run in runs:
         print(describe(run))

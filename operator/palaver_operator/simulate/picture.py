@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from palaver_operator.simulate.scenarios import ROLES, Bucket, Run
+from palaver_operator.roles import ROLES
+from palaver_operator.simulate.scenarios import Bucket, Run
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 760, 96, 86, 46, 42
 _COLORS = ("#1f6feb", "#d29922", "#2da44e", "#cf222e")
@@ -40,7 +41,7 @@ _PANELS = (
             _Line("want to be", lambda bucket: bucket.online),
         ),
     ),
-    _Panel("pods", "", tuple(_pods(role) for role in ROLES)),
+    _Panel("pods", "", tuple(_pods(role) for role in reversed(ROLES))),
     _Panel("sockets of the fullest gateway", "", (_Line("fullest", lambda bucket: bucket.fullest),)),
     _Panel("refused connections", "", (_Line("refused", lambda bucket: bucket.refused),)),
     _Panel(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from palaver_operator.resource import parse
+from palaver_operator.roles import ROLES
 from palaver_operator.scaling import (
     ROUND_SECONDS,
     TARGETS,
@@ -21,7 +23,6 @@ from palaver_operator.scaling import (
 )
 from palaver_operator.simulate.world import CAPACITY, World
 
-ROLES = ("gateway", "messaging", "presence", "auth")
 BUCKETS = 288
 """Points of the picture, and lines of what a run remembers."""
 
@@ -167,8 +168,12 @@ class Player:
 
 
 def default_limits(users: int) -> dict[str, RoleLimits]:
-    """What a resource that says nothing but how many users are expected has for limits."""
-    return {role: RoleLimits(2, max(4, -(-users // 2000)), TARGETS[role]) for role in ROLES}
+    """Those of a resource that says nothing but how many users are expected."""
+    spec = {"version": "0", "hostname": "localhost", "expectedUsers": users, "mongodb": {"trial": {}}}
+    workspace = parse({"metadata": {"name": "simulated"}, "spec": spec})
+    window = workspace.spec.scaling.down_stabilization_seconds
+    plans = {role: workspace.role(role) for role in ROLES}
+    return {role: RoleLimits(plan.min, plan.max, TARGETS[role], window) for role, plan in plans.items()}
 
 
 def level(hour: float) -> float:
