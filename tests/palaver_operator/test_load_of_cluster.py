@@ -36,7 +36,7 @@ async def _look(cluster: Cluster) -> None:
     ]
     async with MetricsReader("http://{address}/metrics") as reader:
         workspace = WorkspaceLoad(reader)
-        await workspace.read(pods, {})
+        loads = await workspace.read(pods, {})
         async with connect(f"ws://{address}/websocket") as one, connect(f"ws://{address}/websocket"):
             client = DdpClient(one)
             await client.connect()
