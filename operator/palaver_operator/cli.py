@@ -1,6 +1,10 @@
 """The command line: `palaver-operator run`, and what helps those who run no operator."""
 
 import argparse
+import asyncio
+import json
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,9 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("crds", help="print the custom resource definitions")
     commands.add_parser("rules", help="print the rules of the operator's ClusterRole or Role")
     _add_simulate(commands.add_parser("simulate", help="show what the scaling rules do with a day of load"))
+    _add_run(commands.add_parser("run", help="look after the Palavers of a cluster"))
     parsed = parser.parse_args(arguments)
     try:
-        if parsed.command == "render":
+        if parsed.command == "run":
+            _run(parsed)
+        elif parsed.command == "render":
             _render(parsed.file)
         elif parsed.command == "crds":
             print("---\n".join(read_crd(name) for name in CRDS), end="")
@@ -60,6 +67,65 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--namespace", action="append", default=[], help="look after this one only (several times)")
+    parser.add_argument("--kubeconfig", type=Path, help="the way to the API server; in a pod: its service account")
+    parser.add_argument("--lease", default="palaver-operator", help="its name; empty: no other operator may run")
+    parser.add_argument("--host", default="0.0.0.0", help="address for health and metrics")
+    parser.add_argument("--port", type=int, default=9090, help="port for health and metrics")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--metrics-url-template",
+        default="http://{address}:9090/metrics",
+        help="where pods tell their metrics, for tests; {address}, {name} and {role} stand for a pod's",
+    )
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    """Exits with 1 when the lease is lost, or there is no way to the API server."""
+    # What runs the operator is not loaded by who only prints manifests.
+    from palaver_operator.kube import KubeconfigError, find_access
+    from palaver_operator.leader import LeadershipLost
+    from palaver_operator.operate import Options, operate
+
+    configure_logging(parsed.log_level)
+    try:
+        access = find_access(parsed.kubeconfig, os.environ)
+        options = Options(
+            namespaces=parsed.namespace,
+            namespace=os.environ.get("POD_NAMESPACE", access.namespace),
+            lease=parsed.lease,
+            host=parsed.host,
+            port=parsed.port,
+            metrics_url_template=parsed.metrics_url_template,
+        )
+        asyncio.run(operate(access, options))
+    except (KubeconfigError, LeadershipLost, OSError) as error:
+        print(f"palaver-operator: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def configure_logging(level: str) -> None:
+    """JSON lines on standard error, as Palaver's own processes write them."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
 
 
 def _render(path: Path) -> None:

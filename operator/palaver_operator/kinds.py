@@ -5,9 +5,17 @@ The chart's roles are made from `list_rules`: nothing is granted that is not on 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from palaver_operator.resource import GROUP, VERSION
+
+
+class Key(NamedTuple):
+    """One object of a workspace."""
+
+    kind: str
+    name: str
+
 
 _ALL = ("get", "list", "watch", "create", "patch", "delete")
 

@@ -24,7 +24,7 @@ from palaver_operator.objects.naming import MANAGER, Object
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT_SECONDS = 15.0
-_TOKEN_SECONDS = 60.0  # a mounted token is replaced now and then
+_TOKEN_SECONDS = 60.0
 _WATCH_SECONDS = 240
 _PAGE = 250
 
@@ -60,6 +60,10 @@ class Access:
     certificate: bytes | None = None
     key: bytes | None = None
     namespace: str = "default"
+
+    def read_token(self) -> str:
+        """The token as it is now: a mounted one is replaced now and then."""
+        return self.token_file.read_text().strip() if self.token_file is not None else self.token
 
 
 def find_access(kubeconfig: Path | None, environment: Mapping[str, str]) -> Access:
@@ -116,7 +120,7 @@ class Kube:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._session: aiohttp.ClientSession | None = None
-        self._token = access.token
+        self._token = ""
         self._token_read = float("-inf")
         self.writes = 0  # requests that change something, of this client
 
@@ -250,9 +254,9 @@ class Kube:
         return context
 
     def _headers(self) -> dict[str, str]:
-        path, now = self._access.token_file, time.monotonic()
-        if path is not None and now >= self._token_read + _TOKEN_SECONDS:
-            self._token, self._token_read = path.read_text().strip(), now
+        now = time.monotonic()
+        if now >= self._token_read + _TOKEN_SECONDS:
+            self._token, self._token_read = self._access.read_token(), now
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from palaver_operator.kinds import KINDS, Kind
+from palaver_operator.kinds import KINDS, Key, Kind
 from palaver_operator.kube import ApiError, Kube, pause
 from palaver_operator.objects.naming import INSTANCE, MANAGER, OWNED, Object
 
@@ -22,13 +22,6 @@ logger = logging.getLogger(__name__)
 
 _ABSENT_SECONDS = 60.0  # how often it is asked whether an optional kind has come
 _RETRY_SECONDS = 2.0
-
-
-class Key(NamedTuple):
-    """One object of a workspace."""
-
-    kind: str
-    name: str
 
 
 class _Kept(NamedTuple):

@@ -226,13 +226,19 @@ class RolePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
-    """One Palaver resource: what it is called, and what it wants."""
+class Identity:
+    """Which resource it is."""
 
     name: str
     namespace: str
     uid: str  # empty when it is rendered only
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace(Identity):
+    """One Palaver resource: what it is called, and what it wants."""
+
     spec: Spec
 
     @property
@@ -311,13 +317,19 @@ class Workspace:
 def parse(body: dict[str, Any]) -> Workspace:
     """A Palaver as the API server gives it, or as a file has it. Raises SpecError."""
     try:
-        metadata = body["metadata"]
+        identity = identify(body)
         spec = msgspec.convert(body.get("spec"), Spec)
     except (KeyError, msgspec.ValidationError) as error:
         raise SpecError(f"this is no Palaver: {error}") from error
     _check(spec)
-    name, namespace = metadata["name"], metadata.get("namespace") or "default"
-    return Workspace(name, namespace, metadata.get("uid", ""), metadata.get("generation", 0), spec)
+    return Workspace(identity.name, identity.namespace, identity.uid, identity.generation, spec)
+
+
+def identify(body: dict[str, Any]) -> Identity:
+    """Which resource this is, whatever it says."""
+    metadata = body["metadata"]
+    namespace = metadata.get("namespace") or "default"
+    return Identity(metadata["name"], namespace, metadata.get("uid", ""), metadata.get("generation", 0))
 
 
 def parse_backup(body: dict[str, Any]) -> BackupSpec:

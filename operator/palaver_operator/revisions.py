@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from palaver_operator.objects.naming import Object
-from palaver_operator.objects.settings import has_settings
 from palaver_operator.resource import RoleSpec, Workspace
 from palaver_operator.roles import SINGLE
 
@@ -69,8 +68,6 @@ def _inputs(workspace: Workspace, component: str, secrets: str) -> list[object]:
         found += [workspace.mongodb_url, workspace.nats_url, workspace.nats_replicas]
     if component in ("auth", SINGLE.name):
         found.append(workspace.admin_secret)
-    if has_settings(workspace, component):
-        found.append(spec.settings)
     return found
 
 

@@ -90,7 +90,7 @@ def _go_on(components: Sequence[Component]) -> Decision:
     turns: dict[str, Turn] = {}
     waiting_for: Component | None = None
     for one in components:
-        if waiting_for is None or (one.current is None and not waiting_for.is_backing):
+        if waiting_for is None or (one.current is None and (one.is_backing or not waiting_for.is_backing)):
             # The first that is not as it shall be, everything before it being ready; or what was never there.
             turns[one.name] = Turn.WANTED
         elif one.current is not None:

@@ -12,7 +12,7 @@ from palaver_operator.objects.naming import (
     labels,
     selector,
 )
-from palaver_operator.objects.settings import FILE, has_settings, settings_digest, settings_name
+from palaver_operator.objects.settings import FILE, READERS, settings_name
 from palaver_operator.resource import ObjectStorage, SecretKey, Workspace
 from palaver_operator.roles import ROLES, SINGLE
 
@@ -113,7 +113,7 @@ def environment(workspace: Workspace, component: str) -> list[Object]:
             from_secret(f"PALAVER_ADMIN_{key.upper()}", SecretKey(admin, key), optional=key in ("email", "name"))
             for key in ("username", "password", "email", "name")
         ]
-    if has_settings(workspace, component):
+    if component in READERS:
         found.append({"name": "PALAVER_SETTINGS_FILE", "value": f"{_SETTINGS_PATH}/{FILE}"})
     if component == SINGLE.name:
         found.append({"name": "PALAVER_DATA_DIR", "value": "/data"})
@@ -147,7 +147,7 @@ def volumes(workspace: Workspace, component: str) -> tuple[list[Object], list[Ob
         secret = {"secretName": grpc_secret(workspace, component), "defaultMode": 0o440}
         found.append({"name": "grpc", "secret": secret})
         mounts.append({"name": "grpc", "mountPath": _GRPC_PATH, "readOnly": True})
-    if has_settings(workspace, component):
+    if component in READERS:
         found.append({"name": "settings", "configMap": {"name": settings_name(workspace)}})
         mounts.append({"name": "settings", "mountPath": _SETTINGS_PATH, "readOnly": True})
     return found, mounts
@@ -193,8 +193,6 @@ def template(workspace: Workspace, component: str, secrets_digest: str) -> Objec
         **probes(),
     }
     annotations = {"palaver.chat/secrets": secrets_digest}
-    if has_settings(workspace, component):
-        annotations["palaver.chat/settings"] = settings_digest(workspace)
     return {
         "metadata": {
             "labels": labels(workspace, component, workspace.spec.version),

@@ -1,6 +1,7 @@
-"""The workspace settings that the resource decides: a ConfigMap that auth reads as PALAVER_SETTINGS_FILE."""
+"""The workspace settings that the resource decides: a ConfigMap that auth reads as PALAVER_SETTINGS_FILE.
 
-import hashlib
+It is there even if it decides nothing: auth reads it again when it changes, so no pod starts anew for a setting.
+"""
 
 import msgspec
 
@@ -13,24 +14,9 @@ FILE = "settings.json"
 
 
 def build_settings(workspace: Workspace) -> list[Object]:
-    if not workspace.spec.settings:
-        return []
-    return [make(workspace, "ConfigMap", settings_name(workspace), "auth", data={FILE: _encode(workspace)})]
+    content = msgspec.json.encode(workspace.spec.settings, order="sorted").decode()
+    return [make(workspace, "ConfigMap", settings_name(workspace), "auth", data={FILE: content})]
 
 
 def settings_name(workspace: Workspace) -> str:
     return f"{workspace.name}-settings"
-
-
-def has_settings(workspace: Workspace, component: str) -> bool:
-    """Whether this component reads the file."""
-    return component in READERS and bool(workspace.spec.settings)
-
-
-def settings_digest(workspace: Workspace) -> str:
-    """Changes when the settings do: whoever reads them at its start has to start anew."""
-    return hashlib.sha256(_encode(workspace).encode()).hexdigest()[:16]
-
-
-def _encode(workspace: Workspace) -> str:
-    return msgspec.json.encode(workspace.spec.settings, order="sorted").decode()

@@ -1,0 +1,132 @@
+"""Which revision each workload gets now: what was built and what is there, brought before rollout.py. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from palaver_operator.health import find_trouble, is_ready, job_outcome
+from palaver_operator.kinds import Key
+from palaver_operator.objects.jobs import build_migration, migration_name
+from palaver_operator.objects.naming import COMPONENT, VERSION, Object
+from palaver_operator.resource import Workspace
+from palaver_operator.revisions import REVISION, STABLE, Revision, find_revision, put_revision, wanted_revision
+from palaver_operator.rollout import Component, Decision, Migration, Phase, Turn, decide
+
+WORKLOADS = ("Deployment", "StatefulSet")
+BACKING = ("mongodb", "nats")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`objects`: what to apply now, with the revisions that were decided; `version`: that all roles play, or empty."""
+
+    objects: list[Object]
+    decision: Decision
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Workload:
+    built: Object
+    live: Object | None
+    component: Component
+    wanted: Revision
+    current: Revision | None
+    stable: Revision | None
+
+
+def component_of(found: Object) -> str:
+    """The component that an object belongs to."""
+    component: str = found["metadata"]["labels"][COMPONENT]
+    return component
+
+
+def make_plan(
+    workspace: Workspace,
+    built: Sequence[Object],
+    live: Mapping[Key, Object],
+    *,
+    running: str,
+    failed: str,
+    strain: Mapping[str, str],
+    now: float,
+) -> Plan:
+    """`running`: the version that all roles played last; `failed`: the target that is not to be tried again.
+
+    `strain`: by component why its new revision is to be taken back although it is ready. `now`: unix seconds.
+    """
+    workloads = [
+        _look(workspace, one, live, strain.get(component_of(one), ""), now) for one in built if one["kind"] in WORKLOADS
+    ]
+    order = {name: place for place, name in enumerate((*BACKING, *workspace.components))}
+    workloads.sort(key=lambda one: order[one.component.name])
+    migration = _migration(workspace, live, running)
+    decision = decide([one.component for one in workloads], failed, migration)
+    for one in workloads:
+        if turn := decision.turns.get(one.component.name):
+            _give(one, turn, decision.phase, now)
+    later = {id(one.built) for one in workloads if one.component.name not in decision.turns}
+    objects = [one for one in built if id(one) not in later]
+    if migration is not Migration.NOT_NEEDED:
+        objects.append(build_migration(workspace))
+    version = workspace.spec.version if decision.phase is Phase.COMPLETE else running
+    return Plan(objects, decision, version)
+
+
+def list_pods(live: Mapping[Key, Object], component: str) -> list[Object]:
+    """The pods of a component, ready or not."""
+    return [one for key, one in live.items() if key.kind == "Pod" and component_of(one) == component]
+
+
+def version_of(workload: Object | None) -> str:
+    """The version that a workload's pods are of, or are becoming."""
+    if workload is None:
+        return ""
+    version: str = workload["spec"]["template"]["metadata"]["labels"].get(VERSION, "")
+    return version
+
+
+def _look(workspace: Workspace, built: Object, live: Mapping[Key, Object], strain: str, now: float) -> _Workload:
+    name = component_of(built)
+    there = live.get(Key(built["kind"], built["metadata"]["name"]))
+    wanted = wanted_revision(workspace, name, built, now)
+    current, stable = find_revision(there, REVISION), find_revision(there, STABLE)
+    pods: Iterable[Object] = list_pods(live, name)
+    component = Component(
+        name,
+        wanted=wanted.inputs,
+        current=current.inputs if current else None,
+        stable=stable.inputs if stable else None,
+        is_ready=is_ready(there),
+        trouble=find_trouble(there, pods, current, now) or strain,
+        is_backing=name in BACKING,
+    )
+    return _Workload(built, there, component, wanted, current, stable)
+
+
+def _give(one: _Workload, turn: Turn, phase: Phase, now: float) -> None:
+    """Puts the revision of its turn into a built workload: as it was first applied, if it was."""
+    chosen = {Turn.WANTED: one.wanted, Turn.CURRENT: one.current, Turn.STABLE: one.stable}[turn] or one.wanted
+    if one.current is not None and one.current.inputs == chosen.inputs:
+        chosen = one.current
+    elif one.stable is not None and one.stable.inputs == chosen.inputs:
+        chosen = replace_since(one.stable, now)
+    put_revision(one.built, chosen, chosen if phase is Phase.COMPLETE else one.stable)
+    if one.built["kind"] == "StatefulSet" and one.live is not None:
+        # Can't be changed once it is there.
+        one.built["spec"]["volumeClaimTemplates"] = [
+            {name: value for name, value in claim.items() if name != "status"}
+            for claim in one.live["spec"]["volumeClaimTemplates"]
+        ]
+
+
+def replace_since(revision: Revision, now: float) -> Revision:
+    """The same revision, given at another time."""
+    return Revision(revision.inputs, revision.template, now)
+
+
+def _migration(workspace: Workspace, live: Mapping[Key, Object], running: str) -> Migration:
+    """A workspace's first version brings its database along by itself; so does one that has it in its volume."""
+    if not running or running == workspace.spec.version or workspace.is_single:
+        return Migration.NOT_NEEDED
+    outcome = job_outcome(live.get(Key("Job", migration_name(workspace))))
+    return {True: Migration.DONE, False: Migration.FAILED, None: Migration.RUNNING}[outcome]

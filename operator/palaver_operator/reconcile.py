@@ -1,0 +1,320 @@
+"""One idempotent reconcile of a workspace: looks at the resource and at what is there, and writes what differs.
+
+The same whether something was created, changed, resumed or only time has passed; it knows of no "before" but what
+stands in the cluster. Called by handlers.py, one at a time for each workspace.
+"""
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from palaver_operator import metrics
+from palaver_operator.apply import Again, Applier
+from palaver_operator.conditions import Condition, Finding, Reason
+from palaver_operator.events import build_event
+from palaver_operator.health import count_desired, count_ready
+from palaver_operator.kinds import KINDS, Key
+from palaver_operator.kube import ApiError, Kube
+from palaver_operator.mirror import Mirror
+from palaver_operator.objects import Surroundings, build, list_named_secrets
+from palaver_operator.objects.naming import Object, component_name
+from palaver_operator.objects.secrets import Values, values_of
+from palaver_operator.planning import Plan, component_of, list_pods, make_plan, version_of
+from palaver_operator.resource import Identity, SpecError, Workspace, identify, parse
+from palaver_operator.rollout import Phase, refuse_jump
+from palaver_operator.sizing import Sizes, Sizing
+from palaver_operator.status import Observed, RoleState, Status, find_change, make_idle_status, make_status
+
+logger = logging.getLogger(__name__)
+
+_CONNECTIONS_SECONDS = 30.0  # how often at most the status is written only because people came or went
+_NAMED_SECONDS = 30.0  # how long a Secret that the resource names is taken to be as it was read
+_AGAIN = 3
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+@dataclass(slots=True)
+class _Named:
+    """Secrets that the resource names, as they were read."""
+
+    values: dict[str, Values]
+    missing: list[str]
+    read_at: float
+
+
+class Reconciler:
+    """`operator_namespace`: where this operator runs (its pods may read metrics); `clock`: UTC."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        mirror: Mirror,
+        sizing: Sizing,
+        *,
+        operator_namespace: str = "",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._kube = kube
+        self._mirror = mirror
+        self._sizing = sizing
+        self._operator_namespace = operator_namespace
+        self._clock = clock
+        self._applier = Applier(kube, mirror)
+        self._named: dict[str, _Named] = {}
+        self._connections_at: dict[str, float] = {}
+        self._instance = os.environ.get("HOSTNAME", "palaver-operator")
+
+    async def reconcile(self, body: Object) -> Object:
+        """Brings a workspace nearer to what its resource says. Returns the resource as it is then. Raises ApiError."""
+        try:
+            workspace = parse(body)
+        except SpecError as error:
+            return await self._leave(body, Finding(Reason.SPEC_INVALID, str(error)))
+        if workspace.spec.paused:
+            return await self._leave(body, Finding(Reason.PAUSED))
+        for _ in range(_AGAIN):
+            try:
+                return await self._reconcile(workspace, body)
+            except Again as again:
+                logger.info("%s/%s: %s", workspace.namespace, workspace.name, again)
+        return body  # the next round sees what is there
+
+    def forget(self, namespace: str, name: str, uid: str) -> None:
+        """A workspace that is gone; what it owned goes by itself."""
+        self._sizing.forget(uid)
+        self._applier.forget(namespace, list(self._mirror.look(namespace, name)))
+        self._named.pop(uid, None)
+        self._connections_at.pop(uid, None)
+        metrics.forget(namespace, name)
+
+    async def _reconcile(self, workspace: Workspace, body: Object) -> Object:
+        before: Status = body.get("status") or {}
+        now = self._clock()
+        running = before.get("version") or ""
+        problems: list[Finding] = []
+        if refusal := refuse_jump(running, workspace.spec.version):
+            problems.append(Finding(Reason.VERSION_REFUSED, refusal))
+            spec = msgspec.structs.replace(workspace.spec, version=running)
+            workspace = dataclasses.replace(workspace, spec=spec)
+        named = await self._read_named(workspace)
+        if named.missing:
+            problems.append(Finding(Reason.SECRET_MISSING, ", ".join(named.missing)))
+        live = self._mirror.look(workspace.namespace, workspace.name)
+        secrets = {key.name: values_of(found) for key, found in live.items() if key.kind == "Secret"} | named.values
+        built = build(workspace, Surroundings(secrets, now, self._operator_namespace))
+        failed = (before.get("rollout") or {}).get("failed", "")
+        plan = make_plan(
+            workspace,
+            [*built.passwords, *built.others],
+            live,
+            running=running,
+            failed=failed,
+            strain={},
+            now=now.timestamp(),
+        )
+        autoscaled = [role for role in workspace.components if self._is_autoscaled(workspace, role)]
+        sizes = await self._sizing.look(workspace, live, autoscaled)
+        await self._set_sizes(workspace, plan, sizes, live, autoscaled)
+        problems += await self._applier.apply(workspace, plan.objects, live)
+        await self._applier.prune(workspace, plan.objects, live)
+        return await self._tell(workspace, body, plan, sizes, problems, autoscaled)
+
+    async def _read_named(self, workspace: Workspace) -> _Named:
+        """The Secrets that somebody else has to make."""
+        names, now = list_named_secrets(workspace), time.monotonic()
+        known = self._named.get(workspace.uid)
+        is_fresh = known is not None and not known.missing and now < known.read_at + _NAMED_SECONDS
+        if known is not None and is_fresh and set(names) == set(known.values):
+            return known
+        values: dict[str, Values] = {}
+        missing: list[str] = []
+        for name in names:
+            found = await self._kube.find(KINDS["Secret"], workspace.namespace, name)
+            if found is None:
+                missing.append(name)
+            else:
+                values[name] = values_of(found)
+        sources = (workspace.mongodb_url, workspace.nats_url)
+        missing += [
+            f"{source.secret} has no key {source.key}"
+            for source in sources
+            if source.secret in values and source.key not in values[source.secret]
+        ]
+        self._named[workspace.uid] = _Named(values, missing, now)
+        return self._named[workspace.uid]
+
+    def _is_autoscaled(self, workspace: Workspace, role: str) -> bool:
+        return self._mirror.is_autoscaled(workspace.namespace, component_name(workspace, role))
+
+    async def _set_sizes(
+        self,
+        workspace: Workspace,
+        plan: Plan,
+        sizes: Sizes,
+        live: Mapping[Key, Object],
+        autoscaled: Sequence[str],
+    ) -> None:
+        """Writes the number of pods into the Deployments, and which of them shall go first where it shrinks."""
+        for built in plan.objects:
+            if built["kind"] != "Deployment":
+                continue
+            role = component_of(built)
+            there = live.get(Key("Deployment", built["metadata"]["name"]))
+            if there is not None and role in autoscaled:
+                # Whoever has sized it owns that field. Until somebody has, it would become 1 if we didn't repeat it.
+                if not there["metadata"].get("sizedByOthers"):
+                    built["spec"]["replicas"] = count_desired(there)
+                continue
+            decision = sizes.decisions.get(role) if there is not None else None
+            size = decision.size if decision else workspace.role(role).min
+            built["spec"]["replicas"] = size
+            metrics.PODS_WANTED.labels(workspace.namespace, workspace.name, role).set(size)
+            for signal, value in decision.inputs.items() if decision else ():
+                metrics.SCALING_INPUT.labels(workspace.namespace, workspace.name, role, signal).set(value)
+            if there is not None and size != (had := count_desired(there)):
+                metrics.ROLES_SCALED.labels(role, "up" if size > had else "down").inc()
+                sentence = decision.sentence if decision else "scaling is off"
+                await self._announce(workspace, "Scaled", f"{role} from {had} to {size} pods: {sentence}")
+            if there is not None and size < count_desired(there):
+                await self._mark_leaving(workspace, role, sizes, count_desired(there) - size, live)
+
+    async def _mark_leaving(
+        self, workspace: Workspace, role: str, sizes: Sizes, count: int, live: Mapping[Key, Object]
+    ) -> None:
+        """Tells the controller whom to take: those with the lowest cost go first."""
+        leaving = sizes.choose_leaving(role, count)
+        for pod in list_pods(live, role):
+            name = pod["metadata"]["name"]
+            has = (pod["metadata"].get("annotations") or {}).get(_DELETION_COST)
+            wants = str(leaving.index(name) - len(leaving)) if name in leaving else None
+            if has != wants:
+                change = {"metadata": {"annotations": {_DELETION_COST: wants}}}
+                try:
+                    await self._kube.patch(KINDS["Pod"], workspace.namespace, name, change)
+                except ApiError as error:
+                    if error.status != 404:
+                        raise
+
+    async def _tell(
+        self,
+        workspace: Workspace,
+        body: Object,
+        plan: Plan,
+        sizes: Sizes,
+        problems: Sequence[Finding],
+        autoscaled: Sequence[str],
+    ) -> Object:
+        """Writes the status where it differs."""
+        before: Status = body.get("status") or {}
+        live = self._mirror.look(workspace.namespace, workspace.name)
+        roles = {}
+        for component in workspace.components:
+            kind = "StatefulSet" if workspace.is_single else "Deployment"
+            found = live.get(Key(kind, component_name(workspace, component)))
+            limits = workspace.role(component)
+            roles[component] = RoleState(
+                desired=count_desired(found) if found else 0,
+                ready=count_ready(found),
+                version=version_of(found),
+                min=limits.min,
+                max=limits.max,
+                is_autoscaled=component in autoscaled,
+            )
+        observed = Observed(
+            version=plan.version,
+            roles=roles,
+            decision=plan.decision,
+            problems=problems,
+            is_new=not plan.version,
+            connections=self._connections(workspace, sizes, before),
+            scaling=_show_scaling(sizes, before, autoscaled, self._clock()),
+        )
+        status, conditions = make_status(workspace, observed, before, self._clock())
+        was, phase = (before.get("rollout") or {}).get("phase"), plan.decision.phase
+        if phase is Phase.ROLLED_BACK and was != phase.value:
+            metrics.ROLLBACKS.inc()
+        if plan.version and plan.version != before.get("version"):
+            await self._announce(workspace, "VersionRuns", f"All roles play version {plan.version}")
+        return await self._write_status(workspace, body, status, conditions)
+
+    def _connections(self, workspace: Workspace, sizes: Sizes, before: Status) -> int | None:
+        """What to show: the newest figure, unless the last one was written just now."""
+        was, count, now = before.get("connections"), sizes.connections, time.monotonic()
+        if count is None or (
+            was is not None and now < self._connections_at.get(workspace.uid, float("-inf")) + _CONNECTIONS_SECONDS
+        ):
+            return was
+        if count != was:
+            self._connections_at[workspace.uid] = now
+        return count
+
+    async def _leave(self, body: Object, finding: Finding) -> Object:
+        """Writes only why nothing is done."""
+        workspace = identify(body)
+        status, conditions = make_idle_status(workspace, finding, body.get("status") or {}, self._clock())
+        return await self._write_status(workspace, body, status, conditions)
+
+    async def _write_status(
+        self, workspace: Identity, body: Object, status: Status, conditions: Sequence[Condition]
+    ) -> Object:
+        before: Status = body.get("status") or {}
+        degraded = conditions[-1]
+        metrics.DEGRADED.labels(workspace.namespace, workspace.name).set(1 if degraded.is_true else 0)
+        change = find_change(before, status)
+        if change is None:
+            return body
+        answer = await self._kube.patch(
+            KINDS["Palaver"], workspace.namespace, workspace.name, {"status": change}, subresource="status"
+        )
+        await self._announce_conditions(workspace, conditions, before.get("conditions") or [])
+        return answer
+
+    async def _announce_conditions(
+        self, workspace: Identity, conditions: Sequence[Condition], before: Sequence[Mapping[str, Any]]
+    ) -> None:
+        old = {entry["type"]: entry["reason"] for entry in before}
+        for condition in conditions:
+            finding = condition.finding
+            if old.get(condition.type) == finding.reason or finding.reason is Reason.AS_EXPECTED:
+                continue
+            is_lost = condition.type == "Available" and bool(old) and not condition.is_true
+            is_bad = condition.type == "Degraded" or is_lost
+            await self._announce(workspace, str(finding.reason), finding.message, warning=is_bad)
+
+    async def _announce(self, workspace: Identity, reason: str, note: str, *, warning: bool = False) -> None:
+        """Posts an Event; one that is refused is only logged, as it changes nothing."""
+        logger.info("%s/%s: %s: %s", workspace.namespace, workspace.name, reason, note)
+        event = build_event(workspace, self._instance, reason, note, self._clock(), warning=warning)
+        try:
+            await self._kube.create(KINDS["Event"], event)
+        except ApiError as error:
+            logger.warning("an event was not taken: %s", error)
+
+
+def _show_scaling(sizes: Sizes, before: Status, autoscaled: Sequence[str], now: datetime) -> dict[str, Any]:
+    """The last change of each role's size and why: written when it changes, not each time that its inputs do."""
+    shown: dict[str, Any] = {}
+    was = before.get("scaling") or {}
+    for role in autoscaled:
+        shown[role] = {"reason": "HorizontalPodAutoscaler", "message": "An autoscaler of yours sizes this role"}
+    for role, decision in sizes.decisions.items():
+        old = was.get(role) or {}
+        if old.get("to") == decision.size and "at" in old:
+            shown[role] = old
+            continue
+        shown[role] = {
+            "at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "from": old.get("to", decision.size),
+            "to": decision.size,
+            "reason": str(decision.reason),
+            "message": decision.sentence,
+            "inputs": dict(decision.inputs),
+        }
+    return shown

@@ -1,0 +1,125 @@
+"""A task for each workspace, which reconciles it when something has changed, and every ROUND_SECONDS.
+
+Used by handlers.py.
+
+One at a time for a workspace, a few at a time for all; an error of one is told and tried again later, and is no
+other's.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from palaver_operator import metrics
+from palaver_operator.kube import ApiError
+from palaver_operator.objects.naming import Object
+from palaver_operator.reconcile import Reconciler
+from palaver_operator.scaling import ROUND_SECONDS
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 10
+_SETTLE_SECONDS = 0.2  # changes seldom come alone
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    body: Object
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None] | None" = None
+
+
+class Rounds:
+    def __init__(self) -> None:
+        self._reconciler: Reconciler | None = None
+        self._watched: dict[tuple[str, str], _Watched] = {}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def start(self, reconciler: Reconciler) -> None:
+        """From now on there is somebody who reconciles."""
+        self._reconciler = reconciler
+
+    def on_resource(self, body: Object) -> None:
+        """A Palaver that is there, or has changed."""
+        key = _key(body)
+        known = self._watched.get(key)
+        if known is not None and known.body["metadata"]["uid"] != body["metadata"]["uid"]:
+            self.on_gone(known.body)
+            known = None
+        if known is None:
+            known = self._watched[key] = _Watched(body)
+            known.task = asyncio.create_task(self._run(known), name=f"palaver {key[0]}/{key[1]}")
+            metrics.WORKSPACES.set(len(self._watched))
+            return
+        has_changed = known.body["metadata"].get("generation") != body["metadata"].get("generation")
+        _take(known, body)
+        if has_changed:
+            known.woken.set()
+
+    def on_gone(self, body: Object) -> None:
+        """A Palaver that was deleted. What it owned goes by itself."""
+        namespace, name = _key(body)
+        known = self._watched.pop((namespace, name), None)
+        if known is not None and known.task is not None:
+            known.task.cancel()
+            metrics.WORKSPACES.set(len(self._watched))
+        if self._reconciler is not None:
+            self._reconciler.forget(namespace, name, body["metadata"]["uid"])
+
+    def wake(self, namespace: str, name: str) -> None:
+        """Something of this workspace has changed in the cluster."""
+        if known := self._watched.get((namespace, name)):
+            known.woken.set()
+
+    async def close(self) -> None:
+        """Ends all rounds; one that is under way is interrupted between two requests."""
+        tasks = [known.task for known in self._watched.values() if known.task is not None]
+        self._watched.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, known: _Watched) -> None:
+        failures = 0
+        while True:
+            known.woken.clear()
+            failures = 0 if await self._reconcile(known) else failures + 1
+            if failures:
+                await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, 2.0**failures))
+                continue
+            try:
+                async with asyncio.timeout(ROUND_SECONDS):
+                    await known.woken.wait()
+                await asyncio.sleep(_SETTLE_SECONDS)
+            except TimeoutError:
+                pass
+
+    async def _reconcile(self, known: _Watched) -> bool:
+        """Whether it went well."""
+        namespace, name = _key(known.body)
+        assert self._reconciler is not None, "started before resources are told"
+        async with self._turns:
+            try:
+                with metrics.RECONCILE_SECONDS.time():
+                    _take(known, await self._reconciler.reconcile(known.body))
+            except ApiError as error:
+                logger.warning("%s/%s: %s", namespace, name, error)
+                metrics.RECONCILES.labels("refused" if error.status else "unreachable").inc()
+                return error.status == 404  # the resource itself is gone, which will be told
+            except Exception:
+                logger.exception("%s/%s could not be reconciled", namespace, name)
+                metrics.RECONCILES.labels("failed").inc()
+                return False
+        metrics.RECONCILES.labels("done").inc()
+        return True
+
+
+def _take(known: _Watched, body: Object) -> None:
+    """Keeps the newer one: what was just written may be told again as it was before."""
+    if int(body["metadata"]["resourceVersion"]) >= int(known.body["metadata"]["resourceVersion"]):
+        known.body = body
+
+
+def _key(body: Object) -> tuple[str, str]:
+    return body["metadata"]["namespace"], body["metadata"]["name"]

@@ -1,0 +1,119 @@
+"""How many pods each role of a workspace has: reads what they say, and asks scaling.py. Called by each reconcile.
+
+It remembers, by workspace, what was read and decided last; after a restart it begins anew, which only makes shrinking
+later.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from palaver_operator.health import count_desired, is_pod_ready
+from palaver_operator.kinds import Key
+from palaver_operator.load import MetricsReader, Pod, WorkspaceLoad
+from palaver_operator.objects.naming import COMPONENT, Object, component_name
+from palaver_operator.resource import RolePlan, Workspace
+from palaver_operator.roles import ROLES, SINGLE
+from palaver_operator.scaling import (
+    ROUND_SECONDS,
+    TARGETS,
+    Decision,
+    History,
+    PodLoad,
+    RoleLimits,
+    RoleLoad,
+    Signal,
+    choose_leaving,
+    decide,
+)
+
+
+@dataclass(slots=True)
+class Sizes:
+    """What the last round has brought. A role that is not in `decisions` has no size of our making."""
+
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    loads: dict[str, list[PodLoad]] = field(default_factory=dict)
+
+    @property
+    def connections(self) -> int | None:
+        """Open websockets; None while not every gateway says how many it has."""
+        pods = [load for role in ("gateway", SINGLE.name) for load in self.loads.get(role, ())]
+        counts = [load.values.get(Signal.CONNECTIONS) for load in pods]
+        if not pods or None in counts:
+            return None
+        return int(sum(count or 0.0 for count in counts))
+
+    def choose_leaving(self, role: str, count: int) -> list[str]:
+        """The names of the pods that are to go."""
+        return choose_leaving(self.loads.get(role, ()))[:count]
+
+
+@dataclass(slots=True)
+class _Remembered:
+    load: WorkspaceLoad
+    histories: dict[str, History] = field(default_factory=dict)
+    sizes: Sizes = field(default_factory=Sizes)
+    due_at: float = float("-inf")
+
+
+class Sizing:
+    """`clock`: monotonic seconds."""
+
+    def __init__(self, reader: MetricsReader, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._remembered: dict[str, _Remembered] = {}
+
+    async def look(self, workspace: Workspace, live: Mapping[Key, Object], autoscaled: Sequence[str]) -> Sizes:
+        """The sizes from now on: decided anew each round, else as before. `autoscaled`: roles that others size."""
+        known = self._remembered.setdefault(workspace.uid, _Remembered(WorkspaceLoad(self._reader)))
+        now = self._clock()
+        if now < known.due_at:
+            return known.sizes
+        known.due_at = now + ROUND_SECONDS - 0.5  # a round that begins a little early is this round
+        pods = [one for key, one in live.items() if key.kind == "Pod"]
+        ready = [_pod(one) for one in pods if is_pod_ready(one) and (one.get("status") or {}).get("podIP")]
+        cores = {name: _cores(workspace.role(name)) for name in workspace.components}
+        loads = await known.load.read([pod for pod in ready if pod.role in cores], cores)
+        sizes = Sizes(loads=loads)
+        if workspace.spec.scaling.enabled and not workspace.is_single:
+            for role in ROLES:
+                deployment = live.get(Key("Deployment", component_name(workspace, role)))
+                if deployment is None or role in autoscaled:
+                    known.histories.pop(role, None)
+                    continue
+                existing = sum(1 for one in pods if one["metadata"]["labels"].get(COMPONENT) == role)
+                load = RoleLoad(count_desired(deployment), existing, loads.get(role, []))
+                decision = decide(limits(workspace, role), known.histories.get(role, History()), load, self._clock())
+                known.histories[role] = decision.history
+                sizes.decisions[role] = decision
+        known.sizes = sizes
+        return sizes
+
+    def forget(self, uid: str) -> None:
+        """A workspace that is gone."""
+        self._remembered.pop(uid, None)
+
+
+def limits(workspace: Workspace, role: str) -> RoleLimits:
+    """What scaling.py has to know: the resource's own targets over the usual ones."""
+    plan = workspace.role(role)
+    given = msgspec.to_builtins(plan.targets)
+    targets = {signal: float(given.get(signal.value) or usual) for signal, usual in TARGETS[role].items()}
+    return RoleLimits(plan.min, plan.max, targets, workspace.spec.scaling.down_stabilization_seconds)
+
+
+def _pod(found: Object) -> Pod:
+    metadata = found["metadata"]
+    role = metadata["labels"].get(COMPONENT, "")
+    return Pod(metadata["uid"], metadata["name"], role, found["status"]["podIP"])
+
+
+def _cores(plan: RolePlan) -> float:
+    """How much CPU a pod may use: a process computes on one core, or on less where it is limited."""
+    text = str(plan.resources.get("limits", {}).get("cpu", "1"))
+    cores = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+    return min(1.0, cores) or 1.0

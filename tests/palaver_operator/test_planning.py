@@ -1,0 +1,238 @@
+"""Revisions: what changes the pods of whom, what a new operator leaves alone, and the way there and back."""
+
+import copy
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from palaver_operator.kinds import Key
+from palaver_operator.objects import Surroundings, build
+from palaver_operator.objects.certificates import build_certificates
+from palaver_operator.objects.jobs import migration_name
+from palaver_operator.objects.secrets import Values, values_of
+from palaver_operator.planning import WORKLOADS, Plan, component_of, make_plan, version_of
+from palaver_operator.resource import Workspace
+from palaver_operator.revisions import REVISION, STABLE, find_revision
+from palaver_operator.rollout import Phase
+from tests.palaver_operator.workspaces import SINGLE, workspace
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Live = dict[Key, dict[str, Any]]
+SECRETS: dict[str, Values] = {
+    "chat-nats": {"user": "u", "password": "p", "url": "nats://n"},
+    "chat-mongodb": {"username": "u", "password": "p", "url": "mongodb://m"},
+    "chat-admin": {"username": "a", "password": "p", "email": "e", "name": "n"},
+    "mine": {"url": "mongodb://other", "accessKey": "a", "secretKey": "s"},
+}
+SECRETS |= {one["metadata"]["name"]: values_of(one) for one in build_certificates(workspace(), {}, NOW)}
+
+
+def plan(found: Workspace, live: Live, running: str = "", failed: str = "", now: float = 0.0) -> Plan:
+    built = build(found, Surroundings(secrets=SECRETS, now=NOW))
+    objects = [*built.passwords, *built.others]
+    return make_plan(found, objects, live, running=running, failed=failed, strain={}, now=now)
+
+
+def become(made: Plan, live: Live, ready: bool = True) -> Live:
+    """The cluster after everything was applied, and its pods are ready (or not)."""
+    after: Live = dict(live)
+    for one in made.objects:
+        if one["kind"] in WORKLOADS:
+            key = Key(one["kind"], one["metadata"]["name"])
+            new = copy.deepcopy(one)
+            new["spec"].setdefault("replicas", 2)
+            was = live.get(key)
+            is_same = was is not None and was["spec"]["template"] == new["spec"]["template"]
+            count = new["spec"]["replicas"]
+            serving = count if ready or is_same else 0
+            new["status"] = {
+                "observedGeneration": 1,
+                "replicas": count,
+                "updatedReplicas": serving,
+                "readyReplicas": count,
+                "availableReplicas": serving,
+            }
+            new["metadata"]["generation"] = 1
+            after[key] = new
+        if one["kind"] == "Job":
+            after[Key("Job", one["metadata"]["name"])] = one
+    return after
+
+
+def settled(found: Workspace) -> Live:
+    live: Live = {}
+    for _ in range(4):
+        live = become(plan(found, live), live)
+    assert plan(found, live).decision.phase is Phase.COMPLETE
+    return live
+
+
+def templates(live: Live) -> dict[str, Any]:
+    return {component_of(one): one["spec"]["template"] for key, one in live.items() if key.kind in WORKLOADS}
+
+
+def test_a_workspace_comes_up_servers_first() -> None:
+    first = plan(workspace(), {})
+    assert {component_of(one) for one in first.objects if one["kind"] in WORKLOADS} == {"mongodb", "nats"}
+    assert first.decision.phase is Phase.WAITING
+    assert first.version == ""
+    live = settled(workspace())
+    assert set(templates(live)) == {"mongodb", "nats", "auth", "presence", "messaging", "gateway"}
+    assert plan(workspace(), live).version == "1.4.0"
+    assert all(one["metadata"]["annotations"][STABLE] for one in live.values())
+
+
+CHANGES: list[tuple[dict[str, Any], set[str]]] = [
+    ({"version": "1.4.1"}, {"auth", "presence", "messaging", "gateway"}),
+    ({"image": {"repository": "other"}}, {"auth", "presence", "messaging", "gateway"}),
+    ({"hostname": "other.example.org"}, {"auth", "presence", "messaging", "gateway"}),
+    ({"tls": {}}, {"auth", "presence", "messaging", "gateway"}),
+    ({"tls": {"secretName": "t"}}, {"auth", "presence", "messaging", "gateway"}),
+    ({"drain": {"seconds": 7}}, {"auth", "presence", "messaging", "gateway"}),
+    ({"roles": {"messaging": {"resources": {"limits": {"memory": "2Gi"}}}}}, {"messaging"}),
+    ({"roles": {"messaging": {"min": 3, "max": 9, "targets": {"cpuPercent": 50}}}}, set()),
+    ({"admin": {"secretName": "mine"}}, {"auth"}),
+    ({"mongodb": {"secretName": "mine"}}, {"auth", "presence", "messaging", "gateway"}),
+    ({"mongodb": {"trial": {"image": "mongo:9"}}}, {"mongodb"}),
+    ({"nats": {"managed": {"image": "nats:3"}}}, {"nats"}),
+    ({"nats": {"managed": {"replicas": 1}}}, {"nats", "auth", "presence", "messaging", "gateway"}),
+    ({"nats": {"secretName": "mine"}}, {"auth", "presence", "messaging", "gateway"}),
+    (
+        {"objectStorage": {"endpoint": "https://s", "bucket": "b", "secretName": "mine"}},
+        {"auth", "presence", "messaging", "gateway"},
+    ),
+    ({"settings": {"Site_Name": "x"}}, set()),
+    ({"route": {"kind": "None"}}, set()),
+    ({"expectedUsers": 9000}, set()),
+    ({"scaling": {"enabled": False}}, set()),
+    ({"monitoring": {"serviceMonitor": True}}, set()),
+    ({"backup": {"to": {"volume": {"claimName": "c"}}}}, set()),
+    ({"dataPolicy": "Delete"}, set()),
+]
+
+
+@pytest.mark.parametrize(("change", "who"), CHANGES, ids=[str(change) for change, _ in CHANGES])
+def test_each_field_restarts_exactly_those_whom_it_concerns(change: dict[str, Any], who: set[str]) -> None:
+    before = settled(workspace())
+    changed = workspace(**change)
+    live = before
+    for _ in range(8):
+        live = become(plan(changed, live, running=changed.spec.version), live)
+    made = plan(changed, live, running=changed.spec.version)
+    assert made.decision.phase is Phase.COMPLETE
+    old, new = templates(before), templates(live)
+    assert {name for name, template in new.items() if template != old.get(name)} == who
+    # What was decided by the digests is what the builders make of it: a field that one of them forgot would differ.
+    fresh = templates(settled(changed))
+    for name, template in fresh.items():
+        assert template == new[name], name
+
+
+def test_an_image_with_another_tag_is_another_revision() -> None:
+    live = settled(workspace())
+    made = plan(workspace(image={"tag": "hotfix"}), live, running="1.4.0")
+    assert (made.decision.phase, made.decision.component) == (Phase.ROLLING, "auth")
+
+
+def test_an_operator_that_would_make_other_pods_restarts_none() -> None:
+    live = settled(workspace())
+    older = copy.deepcopy(live)
+    for one in older.values():
+        # As if an earlier operator had made them: another template, remembered under the same inputs.
+        one["spec"]["template"]["metadata"]["annotations"]["made"] = "earlier"
+        for annotation in (REVISION, STABLE):
+            revision = find_revision(one, annotation)
+            assert revision is not None
+            text = one["metadata"]["annotations"][annotation]
+            one["metadata"]["annotations"][annotation] = text.replace(
+                '"annotations":{', '"annotations":{"made":"earlier",', 1
+            )
+    made = plan(workspace(), older, running="1.4.0")
+    assert made.decision.phase is Phase.COMPLETE
+    for one in made.objects:
+        if one["kind"] in WORKLOADS:
+            assert one["spec"]["template"]["metadata"]["annotations"]["made"] == "earlier"
+    changed = plan(workspace(version="1.4.1", image={"tag": "x"}), older, running="1.4.1")
+    auth = next(one for one in changed.objects if one["kind"] == "Deployment" and component_of(one) == "auth")
+    assert "made" not in auth["spec"]["template"]["metadata"]["annotations"]
+
+
+def _with_job(live: Live, found: Workspace, condition: str) -> Live:
+    key = Key("Job", migration_name(found))
+    return live | {key: live[key] | {"status": {"conditions": [{"type": condition, "status": "True"}]}}}
+
+
+def test_a_new_version_migrates_first_then_rolls_gateways_last() -> None:
+    new = workspace(version="1.5.0")
+    live = settled(workspace())
+    made = plan(new, live, running="1.4.0")
+    assert made.decision.phase is Phase.MIGRATING
+    assert [one["metadata"]["name"] for one in made.objects if one["kind"] == "Job"] == [migration_name(new)]
+    live = become(made, live)
+    assert {version_of(live[Key("Deployment", f"chat-{role}")]) for role in ("auth", "gateway")} == {"1.4.0"}
+    live = _with_job(live, new, "Complete")
+    seen = []
+    for _ in range(6):
+        made = plan(new, live, running="1.4.0")
+        seen.append(made.decision.component)
+        live = _with_job(become(made, live), new, "Complete")
+    assert seen[:4] == ["auth", "presence", "messaging", "gateway"]
+    assert made.version == "1.5.0"
+    again = plan(new, live, running="1.5.0")
+    assert not [one for one in again.objects if one["kind"] == "Job"], "what is done needs no job any more"
+
+
+def test_a_failed_migration_rolls_nothing() -> None:
+    new = workspace(version="1.5.0")
+    live = settled(workspace())
+    live = _with_job(become(plan(new, live, running="1.4.0"), live), new, "Failed")
+    made = plan(new, live, running="1.4.0")
+    assert made.decision.phase is Phase.ROLLED_BACK
+    assert made.version == "1.4.0"
+    assert templates(become(made, live)) == templates(live)
+
+
+def test_a_revision_that_fails_is_taken_back_exactly() -> None:
+    before = settled(workspace())
+    bad = workspace(image={"tag": "broken"}, drain={"seconds": 3})
+    live = become(plan(bad, before, running="1.4.0"), before, ready=False)
+    auth = live[Key("Deployment", "chat-auth")]
+    assert auth["spec"]["template"] != before[Key("Deployment", "chat-auth")]["spec"]["template"]
+    auth["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+    made = plan(bad, live, running="1.4.0")
+    assert made.decision.phase is Phase.ROLLED_BACK
+    live = become(made, live)
+    assert templates(live) == templates(before)
+    again = plan(bad, live, running="1.4.0", failed=made.decision.failed)
+    assert again.decision.phase is Phase.ROLLED_BACK
+    assert templates(become(again, live)) == templates(before)
+    good = plan(workspace(), live, running="1.4.0", failed=made.decision.failed)
+    assert good.decision.phase is Phase.COMPLETE
+
+
+def test_pods_that_end_again_and_again_are_trouble_before_the_deadline() -> None:
+    before = settled(workspace())
+    bad = workspace(image={"tag": "broken"})
+    live = become(plan(bad, before, running="1.4.0"), before, ready=False)
+    template = live[Key("Deployment", "chat-auth")]["spec"]["template"]
+    pod = {
+        "kind": "Pod",
+        "metadata": {"name": "chat-auth-x", **template["metadata"]},
+        "status": {"containerStatuses": [{"restartCount": 3, "ready": False, "state": {}}]},
+    }
+    made = plan(bad, live | {Key("Pod", "chat-auth-x"): pod}, running="1.4.0")
+    assert made.decision.phase is Phase.ROLLED_BACK
+    assert "ended 3 times" in made.decision.message
+
+
+def test_the_one_pod_of_size_single_rolls_and_goes_back_too() -> None:
+    live = settled(workspace(SINGLE))
+    new = workspace(SINGLE, version="1.5.0")
+    made = plan(new, live, running="1.4.0", now=1000.0)
+    assert made.decision.phase is Phase.ROLLING
+    live = become(made, live, ready=False)
+    assert plan(new, live, running="1.4.0", now=1100.0).decision.phase is Phase.ROLLING
+    late = plan(new, live, running="1.4.0", now=1301.0)
+    assert late.decision.phase is Phase.ROLLED_BACK
+    assert version_of(become(late, live)[Key("StatefulSet", "chat-single")]) == "1.4.0"
