@@ -54,6 +54,8 @@ LEFT_AGE = Gauge(
     "and in every process that does not sweep",
 )
 _MAX_BATCH = 256
+MAX_TOLD_BYTES = 24 * 1024 * 1024
+"""Of the events in one answer to somebody who missed them."""
 _MAX_ATTEMPTS = 50
 _MAX_WRITERS = 4096
 _SWEPT_AT_ONCE = 500
@@ -206,6 +208,27 @@ class Commits:
         except Unavailable as error:
             logger.warning("%s can't be projected yet: %s", stream, error)
             stuck.add(stream)
+
+    async def list_told(self, stream: Stream, after: int, limit: int) -> list[Event]:
+        """The events after a `seq` for somebody who missed them; as with what is told, the documents show each.
+
+        At most `limit`, and as many as fit into one answer: at least one, if there is one.
+        """
+        events: list[Event] = []
+        size = 0
+        while len(events) < limit:
+            wanted = min(_MAX_BATCH, limit - len(events))
+            found = await self.database.list_events(stream, events[-1].seq if events else after, limit=wanted)
+            for event in found:
+                size += event.ByteSize()
+                if events and size > MAX_TOLD_BYTES:
+                    break
+                events.append(event)
+            if len(found) < wanted or size > MAX_TOLD_BYTES:
+                break
+        if events:
+            await self.catch_up(stream)
+        return events
 
     async def close(self) -> None:
         """Refuses new commands and ends the telling after the last event; what runs is finished first."""

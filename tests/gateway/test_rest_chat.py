@@ -1,10 +1,14 @@
 """Messages by REST: posted, changed, reacted to, found, synchronised."""
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 
+from palaver.gateway.ejson import parse_iso
+from palaver.gateway.operations import reading
+from palaver.messaging import paging
 from tests.gateway.rest import Client
 from tests.gateway.rooms import make_channel, make_group, say
 
@@ -310,6 +314,49 @@ async def test_what_changed_since_a_date(alice: Client) -> None:
     assert (await alice.get("chat.getDeletedMessages", 400, roomId=room_id, since="x"))["error"] == (
         'The "since" query parameter must be a valid date.'
     )
+
+
+async def test_whoever_was_away_gets_everything(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much it is: messaging answers in parts. What is too much for a client is no half of it."""
+    room_id = await make_channel(alice, "busy")
+    first = await say(alice, room_id, "before")
+    texts = [f"m{number}" for number in range(9)]
+    for text in texts:
+        root = await say(alice, room_id, text)
+        await say(alice, room_id, f"to {text}", tmid=root["_id"])
+    since = first["ts"]
+    monkeypatch.setattr(paging, "MAX_BYTES", 3 * len(json.dumps(root)))
+    newest_first = [text for number in reversed(texts) for text in (f"to {number}", number)]
+
+    def said(messages: list[dict[str, Any]]) -> list[str]:
+        return [message["msg"] for message in messages]
+
+    synced = (await alice.get("chat.syncMessages", roomId=room_id, lastUpdate=since))["result"]["updated"]
+    assert said(synced) == newest_first
+    missed = await alice.call("loadMissedMessages", room_id, {"$date": parse_iso(since)})
+    assert said(missed["result"]) == newest_first
+    threads = (await alice.get("chat.syncThreadsList", rid=room_id, updatedSince=since))["threads"]["update"]
+    assert said(threads) == texts[::-1]
+    replies = await alice.get("chat.syncThreadMessages", tmid=root["_id"], updatedSince=since)
+    assert said(replies["messages"]["update"]) == ["to m8"]
+    page = await alice.get("channels.messages", roomId=room_id, count=50)
+    assert (page["count"] < len(newest_first), page["total"] > page["count"]) == (True, True)
+    monkeypatch.setattr(reading, "_MAX_MISSED_BYTES", 1000)
+    refused = await alice.get("chat.syncMessages", 400, roomId=room_id, lastUpdate=since)
+    assert refused["errorType"] == "error-too-much-changed"
+    refused = await alice.get("chat.syncThreadsList", 400, rid=room_id, updatedSince=since)
+    assert refused["errorType"] == "error-too-much-changed"
+
+
+async def test_too_much_beside_a_text_is_refused(alice: Client) -> None:
+    room_id = await make_channel(alice, "talk")
+    attachments = [{"text": "x" * 1000} for _ in range(70)]
+    for path, body in (
+        ("chat.sendMessage", {"message": {"rid": room_id, "msg": "x", "attachments": attachments}}),
+        ("chat.postMessage", {"roomId": room_id, "text": "x", "attachments": attachments}),
+    ):
+        assert (await alice.post(path, 400, **body))["errorType"] == "error-message-size-exceeded"
+    assert "lastMessage" not in (await alice.get("rooms.info", roomId=room_id))["room"]
 
 
 async def test_users_can_be_ignored(alice: Client, bob: Client) -> None:

@@ -1,9 +1,11 @@
 """Lists of messages: pages, bounds, what surrounds, what changed, what is hidden, who sees stars."""
 
+import orjson
 import pytest
 
+from palaver.messaging import paging
 from palaver.v1.event_pb2 import Actor
-from palaver.v1.messaging_pb2 import ListMessagesReply
+from palaver.v1.messaging_pb2 import ListMessagesReply, ListRoomEventsRequest, ListThreadsRequest
 from tests.messaging.helpers import ADMIN, Chat, Document, loaded, refused
 
 
@@ -99,6 +101,72 @@ async def test_what_a_client_missed(chat: Chat) -> None:
     assert "_deletedAt" in loaded(missed.deleted[0])
     later = loaded(missed.deleted[0])["_deletedAt"]["$date"]
     assert (await chat.page(ann, room_id, updated_since=later)) == ListMessagesReply()
+
+
+async def test_a_list_that_is_too_large_for_one_answer_goes_on(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes and goes between two parts of it moves no other message out of it."""
+    room_id, ann, messages = await make_room(chat, 7)
+    since = messages[0]["ts"]["$date"] - 1
+    monkeypatch.setattr(paging, "MAX_BYTES", len(orjson.dumps(messages[0])) * 2)
+    monkeypatch.setattr(paging, "_PART", 3)
+    for ask, expected in (
+        ({}, ["m6", "m5", "m4", "m3", "m2", "m1", "m0"]),
+        ({"ascending": True}, ["m0", "m1", "m2", "m3", "m4", "m5", "m6"]),
+        ({"updated_since": since}, ["m6", "m5", "m4", "m3", "m2", "m1", "m0"]),
+        ({"sort": b'[["_updatedAt",-1]]', "offset": 2}, ["m4", "m3", "m2", "m1", "m0"]),
+    ):
+        found: list[str] = []
+        reply = await chat.page(ann, room_id, **ask)
+        assert reply.next
+        found += texts(reply)
+        while reply.next:
+            reply = await chat.page(ann, room_id, start=reply.next, **ask)
+            assert len(reply.messages) <= 2
+            found += texts(reply)
+        assert found == expected
+    first = await chat.page(ann, room_id)
+    await chat.send(ann, room_id, "m7")
+    await chat.delete(ann, messages[6]["_id"])
+    assert texts(await chat.page(ann, room_id, start=first.next)) == ["m4", "m3"]
+    around = await chat.page(ann, room_id, around_id=messages[3]["_id"], count=10, ascending=True)
+    assert (texts(around), around.more_before, around.more_after) == (["m1", "m2", "m3", "m4", "m5"], True, True)
+    with refused("invalid-params"):
+        await chat.page(ann, room_id, start="nowhere")
+
+
+async def test_a_thread_list_goes_on(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    room_id, ann, messages = await make_room(chat, 3)
+    for message in messages:
+        await chat.send(ann, room_id, "reply", thread_id=message["_id"])
+    monkeypatch.setattr(paging, "MAX_BYTES", 1)
+    found = []
+    request = ListThreadsRequest(actor=ann, room_id=room_id)
+    for left in (True, True, False):
+        reply = await chat.messaging.list_threads(request)
+        found += [loaded(data)["msg"] for data in reply.documents]
+        assert (bool(reply.next), reply.total) == (left, 3)
+        request.start = reply.next
+    assert found == ["m2", "m1", "m0"]
+
+
+async def test_no_member_makes_a_room_unreadable(chat: Chat) -> None:
+    """More than one answer between processes can have, as long as the administrator lets them say so much."""
+    await chat.set_setting("Message_MaxAllowedSize", 4_000_000)
+    room_id, ann, _ = await make_room(chat, 0)
+    for number in range(10):
+        await chat.send(ann, room_id, str(number) + "x" * 3_900_000)
+    reply = await chat.page(ann, room_id, count=10)
+    found = texts(reply)
+    while reply.next:
+        reply = await chat.page(ann, room_id, count=10, start=reply.next)
+        found += texts(reply)
+    assert [text[0] for text in found] == list("9876543210")
+    heard: list[int] = []
+    events = await chat.messaging.list_room_events(ListRoomEventsRequest(room_id=room_id))
+    while events.events:
+        heard += [event.seq for event in events.events]
+        events = await chat.messaging.list_room_events(ListRoomEventsRequest(room_id=room_id, after=heard[-1]))
+    assert heard == list(range(1, events.head + 1))
 
 
 async def test_filters_know_their_fields(chat: Chat) -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from palaver.database import Document, Put
 from palaver.events import SYSTEM, room_stream
+from palaver.v1.auth_pb2 import SetUserActiveRequest
 from palaver.v1.event_pb2 import Actor, Event
 from palaver.v1.messaging_pb2 import (
     CheckAccessRequest,
     GetRoomHeadsRequest,
+    ListHearingRequest,
     ListJoinsRequest,
     ListMembershipsRequest,
     ListRoomEventsRequest,
@@ -236,3 +238,34 @@ async def test_a_user_of_many_rooms_is_answered_at_once(local: Chat) -> None:
         assert (len(shown), len(listed.rooms)) == (200, 200)
         assert all(subscription["alert"] for subscription in shown.values())
     assert best < 0.1
+
+
+async def test_access_of_many_listeners(chat: Chat) -> None:
+    """The same as one by one, whoever they are many of."""
+    ann, bob, eve = await chat.users("ann", "bob", "eve")
+    rooms = [(await chat.room(ann, name, "bob", type=type))["_id"] for name, type in (("open", "c"), ("inner", "p"))]
+    gone = (await chat.room(ann, "gone", "bob"))["_id"]
+    await chat.messaging.delete_room(RoomRequest(actor=ann, room_id=gone))
+    await chat.leave(bob, rooms[0])
+    people = [ann.id, bob.id, eve.id, "nobody", ""]
+    pairs = [(room_id, user_id) for room_id in (*rooms, gone, "unknown") for user_id in people]
+    others = [(f"unknown{number}", eve.id) for number in range(10)]
+
+    async def heard(asked: list[tuple[str, str]]) -> list[bool]:
+        listeners = [ListHearingRequest.Listener(room_id=room_id, user_id=user_id) for room_id, user_id in asked]
+        request = ListHearingRequest(listeners=listeners, users_changed=True)
+        return list((await chat.messaging.list_hearing(request)).allowed)
+
+    async def check(*expected: tuple[str, str]) -> None:
+        for asked in (pairs, pairs + others, [pair for pair in pairs if pair[1] == eve.id]):
+            assert await heard(asked) == [pair in expected for pair in asked]
+
+    members = [(rooms[0], ann.id), (rooms[1], ann.id), (rooms[1], bob.id)]
+    await check(*members, (rooms[0], bob.id), (rooms[0], eve.id))
+    await chat.set_setting("Accounts_AllowAnonymousRead", True)
+    await check(*members, (rooms[0], bob.id), (rooms[0], eve.id), (rooms[0], ""))
+    await chat.set_setting("Accounts_AllowAnonymousRead", False)
+    await chat.grant("preview-c-room", "admin")
+    await check(*members)
+    await chat.running.services.auth.set_user_active(SetUserActiveRequest(actor=ADMIN, user_id=ann.id, active=False))
+    await check((rooms[1], bob.id))

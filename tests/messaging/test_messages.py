@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
+import orjson
 import pytest
 from prometheus_client import REGISTRY
 
@@ -190,6 +191,24 @@ async def test_what_a_client_may_add(chat: Chat) -> None:
     for message_id in ("", "x" * 65):
         with refused("error-invalid-message-id"):
             await chat.send(ann, room_id, message_id=message_id)
+
+
+async def test_what_a_message_has_besides_its_text_is_limited(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    large, larger = {"text": "x" * 40_000}, {"text": "x" * 70_000}
+    extra: Any
+    for extra in ({"blocks": [larger]}, {"attachments": [large], "content": large}):
+        with refused("error-message-size-exceeded"):
+            await chat.send(ann, room_id, extra=extra)
+    sent = await chat.send(ann, room_id, extra={"attachments": [large]})
+    for extra in ({"content": large}, {"attachments": [larger]}):  # what is replaced does not count, what stays does
+        with refused("error-message-size-exceeded"):
+            await chat.edit(ann, sent["_id"], "more", extra=orjson.dumps(extra))
+    edited = await chat.edit(ann, sent["_id"], "other", extra=orjson.dumps({"attachments": [{"text": "y" * 50_000}]}))
+    assert edited["msg"] == "other"
+    for changes in ({"customFields": larger}, {"sysMes": ["x" * 70_000]}):
+        with refused("error-invalid-params"):
+            await chat.update_room(ann, room_id, **changes)
 
 
 async def test_only_members_write(chat: Chat) -> None:

@@ -19,9 +19,6 @@ class Feeds:
         return GetUserHeadsReply(heads=await self._node.database.get_heads(streams))
 
     async def list_events(self, request: ListUserEventsRequest) -> ListUserEventsReply:
-        """The user's events after a `seq`. Each of them is projected: as with what is told, the documents show it."""
+        """The first of the user's events after a `seq`: whoever is not at the head yet asks again."""
         stream = user_stream(request.user_id)
-        events = await self._node.database.list_events(stream, request.after, limit=_MAX_EVENTS)
-        if events:
-            await self._node.commits.catch_up(stream)
-        return ListUserEventsReply(events=events)
+        return ListUserEventsReply(events=await self._node.commits.list_told(stream, request.after, _MAX_EVENTS))

@@ -7,16 +7,19 @@ import orjson
 from palaver.database import Document, Filter
 from palaver.database.schema import COLLECTIONS, FieldType
 from palaver.documents import public_message
-from palaver.errors import MessageNotFound
+from palaver.errors import InvalidInput, MessageNotFound
 from palaver.filters import read_filter, read_sort
 from palaver.messaging import rules
-from palaver.messaging.rules import milliseconds
+from palaver.messaging.paging import Order, Page, place, read_page
 from palaver.messaging.store import Store
 from palaver.messaging.views import Views
 from palaver.v1.messaging_pb2 import ListMessagesReply, ListMessagesRequest
 
 _MAX_COUNT = 10_000
-# What lists of messages can be filtered and sorted by.
+_MAX_DELETED = 100_000
+# What lists of messages can be sorted by.
+_SORTED: dict[str, FieldType] = {"_id": "text", "ts": "date", "_updatedAt": "date"}
+# What they can be filtered by.
 _FILTERED: dict[str, FieldType] = {"_id": "text", **COLLECTIONS["messages"].fields}
 
 
@@ -37,41 +40,47 @@ class History:
         if request.around_id:
             return await self._list_around(request, view.room, base, user_id)
         where = base + _between(request)
-        direction = 1 if request.ascending else -1
-        sort = [(name, way) for name, way in read_sort(request.sort, _FILTERED) if name != "_id"]
-        sort = sort or [("ts", direction)]
-        count = min(request.count or _MAX_COUNT, _MAX_COUNT)
-        messages = await self._find(where, sort, count + 1, request.offset)
-        reply = ListMessagesReply()
-        more = len(messages) > count
-        del messages[count:]
-        if sort[0] == ("ts", 1):
-            reply.more_after, reply.more_before = more, request.offset > 0
+        order = _order(request)
+        page = await self._read(where, order, request, user_id)
+        reply = ListMessagesReply(messages=page.messages, next=page.next)
+        if order == ("ts", 1):
+            reply.more_after, reply.more_before = page.more, request.offset > 0
         else:
-            reply.more_before, reply.more_after = more, request.offset > 0
-        reply.messages.extend(_shown(message, user_id) for message in messages)
+            reply.more_before, reply.more_after = page.more, request.offset > 0
         if request.with_total:
-            if more or request.offset:
+            if page.more or request.offset or request.start:
                 reply.total = await self._count(request, view.room, where)
             else:
-                reply.total = len(messages)
-        if request.with_unread and messages:
-            await self._add_unread(
-                reply, request, base, min(milliseconds(message["ts"]) for message in messages), user_id
-            )
+                reply.total = len(page.messages)
+        if request.with_unread and page.messages:
+            await self._add_unread(reply, request, base, min(page.times), user_id)
         return reply
 
-    async def _list_changed(self, request: ListMessagesRequest, base: list[Filter], user_id: str) -> ListMessagesReply:
-        """What a client that was away has missed: changed and deleted messages."""
-        since = {"$gt": {"$date": request.updated_since}}
-        changed = await self._find([*base, {"_updatedAt": since}], [("ts", -1)], request.count or _MAX_COUNT, 0)
-        where = {"rid": request.room_id, "deleted_at": since}
-        deleted = await self._store.database.find("messages", where, limit=_MAX_COUNT)
-        return ListMessagesReply(
-            messages=[_shown(message, user_id) for message in changed],
-            total=len(changed),
-            deleted=[orjson.dumps({"_id": message["_id"], "_deletedAt": message["deleted_at"]}) for message in deleted],
+    async def _read(self, where: list[Filter], order: Order, request: ListMessagesRequest, user_id: str) -> Page:
+        return await read_page(
+            self._store.database,
+            where,
+            order,
+            lambda message: _shown(message, user_id),
+            count=min(request.count or _MAX_COUNT, _MAX_COUNT),
+            offset=request.offset,
+            start=request.start,
         )
+
+    async def _list_changed(self, request: ListMessagesRequest, base: list[Filter], user_id: str) -> ListMessagesReply:
+        """What a client that was away has missed: changed messages, and with the first of them the deleted ones."""
+        since = {"$gt": {"$date": request.updated_since}}
+        changed = await self._read([*base, {"_updatedAt": since}], ("ts", -1), request, user_id)
+        reply = ListMessagesReply(messages=changed.messages, total=len(changed.messages), next=changed.next)
+        if not request.start:
+            where: Filter = {"rid": request.room_id, "deleted_at": since}
+            deleted = await read_page(
+                self._store.database, [where], ("deleted_at", 1), _shown_deleted, count=_MAX_DELETED
+            )
+            if deleted.more:
+                raise InvalidInput("Too much has been deleted since then", code="error-too-much-changed")
+            reply.deleted.extend(deleted.messages)
+        return reply
 
     async def _list_around(
         self, request: ListMessagesRequest, room: Document, base: list[Filter], user_id: str
@@ -81,21 +90,22 @@ class History:
         if middle is None or middle["rid"] != request.room_id or rules.is_gone(room, middle):
             raise MessageNotFound()
         half = max(1, (min(request.count, _MAX_COUNT) or 50) // 2)
-        ts, id = middle["ts"], middle["_id"]
-        earlier = {"$or": [{"ts": {"$lt": ts}}, {"ts": ts, "_id": {"$lt": id}}]}
-        later = {"$or": [{"ts": {"$gt": ts}}, {"ts": ts, "_id": {"$gt": id}}]}
-        # The plain bound lets the index skip to the place; the alternatives only settle messages of the same moment.
-        before = await self._find([*base, {"ts": {"$lte": ts}}, earlier], [("ts", -1)], half + 1, 0)
-        after = await self._find([*base, {"ts": {"$gte": ts}}, later], [("ts", 1)], half + 1, 0)
-        messages = [*reversed(before[:half]), middle, *after[:half]]
+
+        async def read(direction: int) -> Page:
+            return await read_page(
+                self._store.database,
+                base,
+                ("ts", direction),
+                lambda message: _shown(message, user_id),
+                count=half,
+                start=place(middle, "ts"),
+            )
+
+        before, after = await read(-1), await read(1)
+        messages = [*reversed(before.messages), _shown(middle, user_id), *after.messages]
         if not request.ascending:
             messages.reverse()
-        return ListMessagesReply(
-            messages=[_shown(message, user_id) for message in messages],
-            total=len(messages),
-            more_before=len(before) > half,
-            more_after=len(after) > half,
-        )
+        return ListMessagesReply(messages=messages, total=len(messages), more_before=before.more, more_after=after.more)
 
     async def _add_unread(
         self,
@@ -109,10 +119,11 @@ class History:
         if oldest <= request.last_seen:
             return
         unread = [*base, {"ts": {"$gt": {"$date": request.last_seen}, "$lt": {"$date": oldest}}}]
-        first = await self._find(unread, [("ts", 1)], 1, 0)
+        database = self._store.database
+        first = await database.find("messages", {"$and": unread}, sort=[("ts", 1), ("_id", 1)], limit=1)
         if first:
             reply.first_unread = _shown(first[0], user_id)
-            reply.unread_not_loaded = await self._store.database.count("messages", {"$and": unread})
+            reply.unread_not_loaded = await database.count("messages", {"$and": unread})
 
     async def _count(self, request: ListMessagesRequest, room: Document, where: list[Filter]) -> int:
         """How many messages match. For a whole room with its threads it is known; else the index is scanned."""
@@ -123,11 +134,6 @@ class History:
             return await self._store.database.count("messages", {"$and": where})
         deleted = await self._store.database.count("messages", {"rid": room["_id"], "deleted_at": {"$exists": True}})
         return max(0, int(room.get("msgs", 0)) - deleted)
-
-    async def _find(self, where: list[Filter], sort: list[tuple[str, int]], limit: int, offset: int) -> list[Document]:
-        """Messages that match all of `where`; ties are settled by `_id`, in the direction of the last field."""
-        full = [*sort, ("_id", sort[-1][1])]
-        return await self._store.database.find("messages", {"$and": where}, sort=full, skip=offset, limit=limit)
 
 
 def _visible(room: Document, request: ListMessagesRequest) -> list[Filter]:
@@ -154,5 +160,15 @@ def _between(request: ListMessagesRequest) -> list[Filter]:
     return [{"ts": bounds}] if bounds else []
 
 
+def _order(request: ListMessagesRequest) -> Order:
+    """What the list is sorted by: the first date of those that are asked for. Raises InvalidInput."""
+    chosen = [(name, way) for name, way in read_sort(request.sort, _SORTED) if name != "_id"]
+    return chosen[0] if chosen else ("ts", 1 if request.ascending else -1)
+
+
 def _shown(message: Document, user_id: str) -> bytes:
     return orjson.dumps(public_message(message, user_id))
+
+
+def _shown_deleted(message: Document) -> bytes:
+    return orjson.dumps({"_id": message["_id"], "_deletedAt": message["deleted_at"]})

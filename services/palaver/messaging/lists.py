@@ -15,7 +15,7 @@ from palaver.filters import read_filter, read_sort
 from palaver.messaging import rules
 from palaver.messaging.rules import NO_THREADS, milliseconds
 from palaver.messaging.store import Store
-from palaver.messaging.views import SYSTEM_USER, Views
+from palaver.messaging.views import ANONYMOUS, SYSTEM_USER, View, Views
 from palaver.node import Node
 from palaver.v1.messaging_pb2 import (
     CheckAccessReply,
@@ -24,6 +24,8 @@ from palaver.v1.messaging_pb2 import (
     GetCountersRequest,
     GetRoomHeadsReply,
     GetRoomHeadsRequest,
+    ListHearingReply,
+    ListHearingRequest,
     ListJoinsReply,
     ListJoinsRequest,
     ListMembershipsReply,
@@ -249,15 +251,42 @@ class Lists:
             name=view.room.get("name", ""),
         )
 
+    async def list_hearing(self, request: ListHearingRequest) -> ListHearingReply:
+        """Whether each listener may hear their room. An unknown room nobody may."""
+        access = self._node.access
+        await access.catch_up(request.policy_seq)
+        by_room: dict[str, list[str]] = {}
+        by_user: dict[str, list[str]] = {}
+        for one in request.listeners:
+            by_room.setdefault(one.room_id, []).append(one.user_id)
+            if one.user_id:
+                by_user.setdefault(one.user_id, []).append(one.room_id)
+        if request.users_changed:
+            for user_id in by_user:
+                access.forget_user(user_id)
+        users = await access.find_users(by_user)
+        rooms = await self._node.database.get_many("rooms", list(by_room))
+        members: dict[tuple[str, str], Document] = {}
+        read = self._store.list_room_subscriptions if len(by_room) < len(by_user) else self._store.list_subscriptions
+        for id, others in (by_room if len(by_room) < len(by_user) else by_user).items():
+            members.update(((one["rid"], one["u"]["_id"]), one) for one in await read(id, others))
+        anonymous = ANONYMOUS if access.setting("Accounts_AllowAnonymousRead") else None
+
+        def may_hear(room_id: str, user_id: str) -> bool:
+            room, user = rooms.get(room_id), users.get(user_id) if user_id else anonymous
+            if room is None or room.get("deleted_at") or user is None or not user.active:
+                return False
+            view = View(user, room, members.get((room_id, user_id)))
+            return self._views.may_see(user, room, view.subscription) and self._views.may_read(view)
+
+        return ListHearingReply(allowed=[may_hear(one.room_id, one.user_id) for one in request.listeners])
+
     async def list_room_events(self, request: ListRoomEventsRequest) -> ListRoomEventsReply:
-        """The room's events after a `seq`, and its head. As with what is told, the documents show each of them."""
+        """The first of the room's events after a `seq`, and its head: whoever is not there yet asks again."""
         stream = room_stream(request.room_id)
         limit = min(request.limit or _MAX_EVENTS, _MAX_EVENTS)
-        events = await self._node.database.list_events(stream, request.after, limit=limit)
-        if events:
-            await self._node.commits.catch_up(stream)
-        head = events[-1].seq if events and len(events) < limit else await self._node.database.get_head(stream)
-        return ListRoomEventsReply(events=events, head=head)
+        events = await self._node.commits.list_told(stream, request.after, limit)
+        return ListRoomEventsReply(events=events, head=await self._node.database.get_head(stream))
 
     async def get_room_heads(self, request: GetRoomHeadsRequest) -> GetRoomHeadsReply:
         """The head of each room's stream, its type and name, in the order asked; 0 and "" for an unknown room.

@@ -27,6 +27,8 @@ SENT = Counter("palaver_messages_sent_total", "Messages that users sent", ["room
 
 _MAX_ID = 64
 _MAX_ATTACHMENTS = 100
+# What a message has besides its text, all together. A room's last message is in everybody's list of rooms.
+_MAX_EXTRA_BYTES = 64 * 1024
 # The random ids that clients make: nobody guesses one.
 _is_random = re.compile(r"[A-Za-z0-9]{17}").fullmatch
 # How long a command of unknown outcome may take to be seen in the database.
@@ -276,7 +278,8 @@ def is_empty(text: str, message: Mapping[str, Any]) -> bool:
 
 
 def parse_extra(data: bytes) -> dict[str, Any]:
-    """What a client adds to a message. Raises InvalidInput for an unknown name or a wrong type."""
+    """What a client adds to a message. Raises InvalidInput for an unknown name, a wrong type, and too much."""
+    check_extra_size(len(data))
     try:
         extra = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -295,6 +298,20 @@ def parse_extra(data: bytes) -> dict[str, Any]:
     if len(attachments) > _MAX_ATTACHMENTS or not all(isinstance(entry, dict) for entry in attachments):
         raise InvalidInput("attachments must be objects, and not too many")
     return extra
+
+
+def check_extra_size(size: int) -> None:
+    """Raises InvalidInput for more bytes than a message may have besides its text."""
+    if size > _MAX_EXTRA_BYTES:
+        raise InvalidInput(
+            f"What is added to a message is larger than {_MAX_EXTRA_BYTES // 1024} KiB",
+            code="error-message-size-exceeded",
+        )
+
+
+def extra_size(message: Document) -> int:
+    """How many bytes of a message are not its text's."""
+    return len(orjson.dumps({name: message[name] for name in _EXTRA if name in message}))
 
 
 def text_fields(text: str, named: Mentions, extra: dict[str, Any] | None) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from palaver.events import room_stream
 from palaver.messaging import mentions, rules
 from palaver.messaging.files import find_attached
 from palaver.messaging.mentions import NOBODY
-from palaver.messaging.messages import Messages, is_empty, parse_extra, text_fields
+from palaver.messaging.messages import (
+    Messages,
+    check_extra_size,
+    extra_size,
+    is_empty,
+    parse_extra,
+    text_fields,
+)
 from palaver.messaging.rules import milliseconds
 from palaver.messaging.views import View, Views, hiding_the_room
 from palaver.node import Node
@@ -68,6 +75,8 @@ class Revisions:
                 "editedBy": {"_id": user.id, "username": user.username},
                 "_updatedAt": {"$date": at},
             }
+            if extra:
+                check_extra_size(extra_size(changed))
             event = Event()
             fact = event.message_changed
             fact.message_id = request.message_id

@@ -202,6 +202,9 @@ class MessagingService:
     async def check_access(self, request: api.CheckAccessRequest) -> api.CheckAccessReply:
         return await self._answer("check_access", request, self._lists.check_access)
 
+    async def list_hearing(self, request: api.ListHearingRequest) -> api.ListHearingReply:
+        return await self._lists.list_hearing(request)
+
     async def list_joins(self, request: api.ListJoinsRequest) -> api.ListJoinsReply:
         return await self._lists.list_joins(request)
 

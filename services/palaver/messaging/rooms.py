@@ -23,6 +23,7 @@ from palaver.v1.event_pb2 import Actor, Event
 from palaver.v1.messaging_pb2 import CreateRoomRequest, GetRoomRequest, RoomReply, RoomRequest
 
 _MAX_MEMBERS = 1000
+_MAX_OBJECT_BYTES = 64 * 1024
 # What may be given to a new room besides its name, with its type.
 _EXTRA: dict[str, type] = {
     "description": str,
@@ -202,9 +203,11 @@ def room_created(room: Document, subscriptions: Sequence[Document]) -> Event:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object, or {} for nothing. Raises InvalidInput."""
+    """A JSON object, or {} for nothing. Raises InvalidInput, also for one that is too large."""
     if not data:
         return {}
+    if len(data) > _MAX_OBJECT_BYTES:
+        raise InvalidInput(f"more than {_MAX_OBJECT_BYTES // 1024} KiB", code="error-invalid-params")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -7,6 +7,7 @@ import orjson
 from palaver.access import User
 from palaver.database import Document
 from palaver.documents import public_message
+from palaver.messaging.paging import read_page
 from palaver.messaging.store import Store
 from palaver.messaging.views import SYSTEM_USER, Views
 from palaver.node import Node
@@ -38,12 +39,18 @@ class Search:
             where["ts"] = {"$gt": cleared}
         count = min(request.count or _MAX_COUNT, _MAX_COUNT)
         database = self._node.database
-        found = await database.find("messages", where, sort=[("ts", -1), ("_id", -1)], skip=request.offset, limit=count)
-        total = len(found)
-        if request.offset or total == count:
+        page = await read_page(
+            database,
+            [where],
+            ("ts", -1),
+            lambda message: orjson.dumps(public_message(message, view.user.id)),
+            count=count,
+            offset=request.offset,
+        )
+        total = len(page.messages)
+        if request.offset or page.more:
             total = await database.count("messages", where)
-        documents = [orjson.dumps(public_message(message, view.user.id)) for message in found]
-        return DocumentsReply(documents=documents, total=total)
+        return DocumentsReply(documents=page.messages, total=total)
 
     async def spotlight(self, request: SpotlightRequest) -> SpotlightReply:
         """A few users and rooms whose names hold the text, among those whom the actor may see."""

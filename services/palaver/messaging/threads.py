@@ -9,6 +9,7 @@ from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed
 from palaver.events import room_stream
 from palaver.messaging import rules
+from palaver.messaging.paging import read_page
 from palaver.messaging.store import Store
 from palaver.messaging.views import Views, hiding_the_room
 from palaver.node import Node
@@ -52,14 +53,19 @@ class Threads:
             where["_id"] = {"$in": ids}
         count = min(request.count or _MAX_COUNT, _MAX_COUNT)
         database = self._node.database
-        found = await database.find(
-            "messages", where, sort=[("tlm", -1), ("_id", -1)], skip=request.offset, limit=count
+        page = await read_page(
+            database,
+            [where],
+            ("tlm", -1),
+            lambda message: orjson.dumps(public_message(message, view.user.id)),
+            count=count,
+            offset=request.offset,
+            start=request.start,
         )
-        total = len(found)
-        if request.offset or total == count:
+        total = len(page.messages)
+        if request.offset or request.start or page.more:
             total = await database.count("messages", where)
-        documents = [orjson.dumps(public_message(message, view.user.id)) for message in found]
-        return DocumentsReply(documents=documents, total=total)
+        return DocumentsReply(documents=page.messages, total=total, next=page.next)
 
     async def follow(self, request: FollowThreadRequest) -> Empty:
         """The actor hears of a thread's replies, or no longer. Raises MessageNotFound, NotAllowed."""

@@ -42,7 +42,10 @@ class DocumentsReply(_message.Message):
 
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     total: _builtins.int
+    next: _builtins.str
+    """where a list that can be continued (its request has `start`) goes on; empty: that was all"""
     @_builtins.property
     def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -50,10 +53,11 @@ class DocumentsReply(_message.Message):
         *,
         documents: _abc.Iterable[_builtins.bytes] | None = ...,
         total: _builtins.int = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "next", b"next", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -459,7 +463,9 @@ class UpdateUserRequest(_message.Message):
     current_password: _builtins.str
     """plain or sha-256 hexadecimal, where a change of one's own asks for it"""
     hashed_token: _builtins.str
-    """the actor's login: their own new password ends all their others"""
+    """The actor's login: their own new password ends all their others, and for somebody else's data it has shown its
+    second factor where the settings ask for one.
+    """
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
@@ -863,9 +869,12 @@ class UpdateSettingRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     SETTING_ID_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    HASHED_TOKEN_FIELD_NUMBER: _builtins.int
     setting_id: _builtins.str
     value: _builtins.bytes
     """JSON"""
+    hashed_token: _builtins.str
+    """the actor's login, which has shown its second factor where the settings ask for one"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
@@ -874,10 +883,11 @@ class UpdateSettingRequest(_message.Message):
         actor: _event_pb2.Actor | None = ...,
         setting_id: _builtins.str = ...,
         value: _builtins.bytes = ...,
+        hashed_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "setting_id", b"setting_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hashed_token", b"hashed_token", "setting_id", b"setting_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,8 @@ Every call carries the actor: this service decides whether they may. A room that
 as an unknown one (RoomNotFound).
 
 A call about one room names it in `room_id`: with several replicas, the same one gets all of a room's calls, which
-keeps commands from meeting in the database. Calls that know only a message go anywhere.
+keeps commands from meeting in the database. Those that write the actor's own stream (what they have read and prefer)
+go by the actor instead. Calls that know only a message go anywhere.
 
 `idempotency_level` (here and in the other services) is a promise to callers: made twice, whether or not the first
 one was answered, such a call does and answers what it would have done and answered once, a moment later. Only these
@@ -380,16 +381,20 @@ class JoinDefaultRoomsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTOR_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """for other services: this user, whoever brought them about; empty: the actor"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
         self,
         *,
         actor: _event_pb2.Actor | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -513,8 +518,11 @@ class ListSubscriptionsRequest(_message.Message):
     UPDATED_SINCE_FIELD_NUMBER: _builtins.int
     ROOM_IDS_FIELD_NUMBER: _builtins.int
     USER_IDS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     updated_since: _builtins.int
     """epoch milliseconds; -1: all"""
+    user_id: _builtins.str
+    """somebody else's, with the permission view-other-user-channels"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     @_builtins.property
@@ -532,10 +540,11 @@ class ListSubscriptionsRequest(_message.Message):
         updated_since: _builtins.int = ...,
         room_ids: _abc.Iterable[_builtins.str] | None = ...,
         user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "room_ids", b"room_ids", "updated_since", b"updated_since", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "room_ids", b"room_ids", "updated_since", b"updated_since", "user_id", b"user_id", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1041,6 +1050,7 @@ class ListMessagesRequest(_message.Message):
     WITH_TOTAL_FIELD_NUMBER: _builtins.int
     WITH_UNREAD_FIELD_NUMBER: _builtins.int
     LAST_SEEN_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
     after: _builtins.int
     """epoch milliseconds; 0: open"""
@@ -1068,6 +1078,8 @@ class ListMessagesRequest(_message.Message):
     with_unread: _builtins.bool
     """fill first_unread and unread_not_loaded, against last_seen"""
     last_seen: _builtins.int
+    start: _builtins.str
+    """`next` of an earlier answer: the list goes on there, and `offset` does not count"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
@@ -1090,10 +1102,11 @@ class ListMessagesRequest(_message.Message):
         with_total: _builtins.bool = ...,
         with_unread: _builtins.bool = ...,
         last_seen: _builtins.int = ...,
+        start: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "around_id", b"around_id", "ascending", b"ascending", "before", b"before", "count", b"count", "filter", b"filter", "inclusive", b"inclusive", "last_seen", b"last_seen", "offset", b"offset", "room_id", b"room_id", "sort", b"sort", "thread_id", b"thread_id", "thread_messages", b"thread_messages", "updated_since", b"updated_since", "with_total", b"with_total", "with_unread", b"with_unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "around_id", b"around_id", "ascending", b"ascending", "before", b"before", "count", b"count", "filter", b"filter", "inclusive", b"inclusive", "last_seen", b"last_seen", "offset", b"offset", "room_id", b"room_id", "sort", b"sort", "start", b"start", "thread_id", b"thread_id", "thread_messages", b"thread_messages", "updated_since", b"updated_since", "with_total", b"with_total", "with_unread", b"with_unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1110,11 +1123,14 @@ class ListMessagesReply(_message.Message):
     FIRST_UNREAD_FIELD_NUMBER: _builtins.int
     UNREAD_NOT_LOADED_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     more_before: _builtins.bool
     more_after: _builtins.bool
     first_unread: _builtins.bytes
     unread_not_loaded: _builtins.int
+    next: _builtins.str
+    """Where the list goes on that ended because of `count` or its size. Empty: that was all, or the list goes both ways."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -1131,10 +1147,11 @@ class ListMessagesReply(_message.Message):
         first_unread: _builtins.bytes = ...,
         unread_not_loaded: _builtins.int = ...,
         deleted: _abc.Iterable[_builtins.bytes] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "first_unread", b"first_unread", "messages", b"messages", "more_after", b"more_after", "more_before", b"more_before", "total", b"total", "unread_not_loaded", b"unread_not_loaded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "first_unread", b"first_unread", "messages", b"messages", "more_after", b"more_after", "more_before", b"more_before", "next", b"next", "total", b"total", "unread_not_loaded", b"unread_not_loaded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1151,6 +1168,7 @@ class ListThreadsRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     UPDATED_SINCE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
     type: _builtins.str
     """"" | following | unread"""
@@ -1158,6 +1176,8 @@ class ListThreadsRequest(_message.Message):
     offset: _builtins.int
     count: _builtins.int
     updated_since: _builtins.int
+    start: _builtins.str
+    """`next` of an earlier answer: the list goes on there, and `offset` does not count"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
@@ -1170,10 +1190,11 @@ class ListThreadsRequest(_message.Message):
         offset: _builtins.int = ...,
         count: _builtins.int = ...,
         updated_since: _builtins.int = ...,
+        start: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "offset", b"offset", "room_id", b"room_id", "text", b"text", "type", b"type", "updated_since", b"updated_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "offset", b"offset", "room_id", b"room_id", "start", b"start", "text", b"text", "type", b"type", "updated_since", b"updated_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1441,6 +1462,77 @@ class CheckAccessReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckAccessReply: _TypeAlias = CheckAccessReply  # noqa: Y015
+
+@_typing.final
+class ListHearingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Listener(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ROOM_ID_FIELD_NUMBER: _builtins.int
+        USER_ID_FIELD_NUMBER: _builtins.int
+        room_id: _builtins.str
+        user_id: _builtins.str
+        """empty: nobody is logged in"""
+        def __init__(
+            self,
+            *,
+            room_id: _builtins.str = ...,
+            user_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["room_id", b"room_id", "user_id", b"user_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LISTENERS_FIELD_NUMBER: _builtins.int
+    POLICY_SEQ_FIELD_NUMBER: _builtins.int
+    USERS_CHANGED_FIELD_NUMBER: _builtins.int
+    policy_seq: _builtins.int
+    """as in CheckAccessRequest"""
+    users_changed: _builtins.bool
+    """something about these users may have changed: nothing remembered of them counts"""
+    @_builtins.property
+    def listeners(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListHearingRequest.Listener]: ...
+    def __init__(
+        self,
+        *,
+        listeners: _abc.Iterable[Global___ListHearingRequest.Listener] | None = ...,
+        policy_seq: _builtins.int = ...,
+        users_changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listeners", b"listeners", "policy_seq", b"policy_seq", "users_changed", b"users_changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHearingRequest: _TypeAlias = ListHearingRequest  # noqa: Y015
+
+@_typing.final
+class ListHearingReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """in the order asked: may read the room's messages live"""
+
+    def __init__(
+        self,
+        *,
+        allowed: _abc.Iterable[_builtins.bool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHearingReply: _TypeAlias = ListHearingReply  # noqa: Y015
 
 @_typing.final
 class ListRoomEventsRequest(_message.Message):

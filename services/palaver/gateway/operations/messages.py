@@ -1,10 +1,11 @@
-"""Messages: sent, changed, read. Shared by `rest/chat.py`, `rest/threads.py` and `ddp/methods/messages.py`.
+"""Messages: sent and changed. Shared by `rest/chat.py`, `rest/threads.py` and `ddp/methods/messages.py`.
+
+Reading them is in `reading.py`.
 
 A message is passed on as messaging encoded it (`Fragment`); what a client sends becomes one request, once.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,28 +13,20 @@ import orjson
 
 from palaver.errors import InvalidInput, NotAllowed, NotFound, RoomNotFound, UserNotFound
 from palaver.gateway.call import Call
-from palaver.gateway.ejson import Fragment, encode, fragments
+from palaver.gateway.ejson import Fragment, encode
 from palaver.gateway.operations.attachments import check_attachments
 from palaver.gateway.operations.rooms import get_room, join, open_direct_room
-from palaver.gateway.operations.subscriptions import mark_read
 from palaver.ids import new_id
 from palaver.v1.messaging_pb2 import (
     DeleteMessageRequest,
     EditMessageRequest,
     FollowThreadRequest,
-    ListMessagesReply,
-    ListMessagesRequest,
-    ListThreadsRequest,
     MessageRequest,
     ReactRequest,
-    SearchMessagesRequest,
     SendMessageRequest,
 )
 
 Document = dict[str, Any]
-
-QUERY_FIELDS = ("_id", "ts", "u._id", "t", "tmid", "_updatedAt")
-SORT_FIELDS = ("ts", "_updatedAt")
 
 _MAX_TARGETS = 50
 
@@ -197,181 +190,3 @@ async def follow(call: Call, message_id: str, *, follow: bool) -> None:
     await call.services.messaging.follow_thread(
         FollowThreadRequest(actor=call.actor, message_id=message_id, follow=follow)
     )
-
-
-# -- lists -------------------------------------------------------------------------------------------------------------
-
-
-async def list_messages(
-    call: Call,
-    room_id: str,
-    *,
-    thread_id: str = "",
-    with_threads: bool = True,
-    after: int = 0,
-    where: Document | None = None,
-    sort: Sequence[tuple[str, int]] = (),
-    ascending: bool = False,
-    offset: int = 0,
-    count: int = 0,
-    updated_since: int = 0,
-    with_total: bool = False,
-) -> ListMessagesReply:
-    """A page of a room's messages, or of a thread's replies; dates are epoch milliseconds.
-
-    `updated_since` asks for what changed, and fills `deleted`.
-    """
-    return await call.services.messaging.list_messages(
-        ListMessagesRequest(
-            actor=call.reader,
-            room_id=room_id,
-            thread_id=thread_id,
-            thread_messages=with_threads,
-            after=after,
-            filter=orjson.dumps(where) if where else b"",
-            sort=orjson.dumps(sort) if sort else b"",
-            ascending=ascending,
-            offset=offset,
-            count=count,
-            updated_since=updated_since,
-            with_total=with_total,
-        )
-    )
-
-
-async def load_history(
-    call: Call,
-    room_id: str,
-    *,
-    after: int = 0,
-    before: int = 0,
-    inclusive: bool = False,
-    with_threads: bool = True,
-    offset: int = 0,
-    count: int = 0,
-    last_seen: int | None = None,
-) -> Document:
-    """A room's history, newest first. With `last_seen` also the first unread message that the page does not reach."""
-    reply = await call.services.messaging.list_messages(
-        ListMessagesRequest(
-            actor=call.reader,
-            room_id=room_id,
-            after=after,
-            before=before,
-            inclusive=inclusive,
-            thread_messages=with_threads,
-            offset=offset,
-            count=count,
-            with_unread=last_seen is not None,
-            last_seen=last_seen or 0,
-        )
-    )
-    found: Document = {"messages": fragments(reply.messages)}
-    if last_seen is not None:
-        if reply.first_unread:
-            found["firstUnread"] = Fragment(reply.first_unread)
-        found["unreadNotLoaded"] = reply.unread_not_loaded
-    return found
-
-
-async def load_surrounding(call: Call, room_id: str, message_id: str, count: int) -> Document:
-    """The messages around one, oldest first."""
-    reply = await call.services.messaging.list_messages(
-        ListMessagesRequest(
-            actor=call.reader,
-            room_id=room_id,
-            around_id=message_id,
-            count=count,
-            ascending=True,
-            thread_messages=True,
-        )
-    )
-    return {
-        "messages": fragments(reply.messages),
-        "moreBefore": reply.more_before,
-        "moreAfter": reply.more_after,
-    }
-
-
-async def list_thread(
-    call: Call,
-    thread_id: str,
-    *,
-    where: Document | None = None,
-    sort: Sequence[tuple[str, int]] = (),
-    offset: int = 0,
-    count: int = 0,
-    updated_since: int = 0,
-) -> ListMessagesReply:
-    """A page of a thread's replies. Raises MessageNotFound for a thread that the caller may not read, too."""
-    _check_threads(call)
-    room_id = await get_room_of(call, thread_id)
-    return await list_messages(
-        call,
-        room_id,
-        thread_id=thread_id,
-        where=where,
-        sort=sort,
-        offset=offset,
-        count=count,
-        updated_since=updated_since,
-        with_total=not updated_since,
-    )
-
-
-async def load_thread(
-    call: Call, thread_id: str, *, offset: int = 0, count: int = 0
-) -> tuple[Fragment, Sequence[bytes]]:
-    """A thread's first message and a page of its replies, newest first; the caller has read it then.
-
-    Raises MessageNotFound, NotAllowed.
-    """
-    _check_threads(call)
-    first = await get_message(call, thread_id)
-    room_id = orjson.loads(first)["rid"]
-    reply = await list_messages(call, room_id, thread_id=thread_id, offset=offset, count=count)
-    with suppress(RoomNotFound):  # somebody who only looks at a public room has nothing to mark
-        await mark_read(call, room_id, thread_id=thread_id)
-    return Fragment(first), reply.messages
-
-
-async def list_threads(
-    call: Call,
-    room_id: str,
-    *,
-    type: str = "",
-    text: str = "",
-    offset: int = 0,
-    count: int = 0,
-    updated_since: int = 0,
-) -> tuple[list[Fragment], int]:
-    """A page of the first messages of a room's threads, and how many there are. Raises NotAllowed."""
-    _check_threads(call)
-    try:
-        reply = await call.services.messaging.list_threads(
-            ListThreadsRequest(
-                actor=call.actor,
-                room_id=room_id,
-                type=type,
-                text=text,
-                offset=offset,
-                count=count,
-                updated_since=updated_since,
-            )
-        )
-    except RoomNotFound as error:
-        raise NotAllowed("Not Allowed") from error
-    return fragments(reply.documents), reply.total
-
-
-async def search(call: Call, room_id: str, text: str, *, offset: int = 0, count: int = 0) -> tuple[list[Fragment], int]:
-    """A page of a room's messages in which the words occur, and how many there are."""
-    reply = await call.services.messaging.search_messages(
-        SearchMessagesRequest(actor=call.actor, room_id=room_id, text=text, offset=offset, count=count)
-    )
-    return fragments(reply.documents), reply.total
-
-
-def _check_threads(call: Call) -> None:
-    if not call.setting("Threads_enabled"):
-        raise NotAllowed("Threads Disabled")

@@ -9,7 +9,7 @@ import orjson
 from palaver.errors import InvalidInput, MessageNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import Fragment, fragments
-from palaver.gateway.operations import messages, subscriptions
+from palaver.gateway.operations import messages, reading, subscriptions
 from palaver.gateway.operations.messages import SentMessage
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, endpoint
 from palaver.gateway.rest.errors import Failure
@@ -184,7 +184,7 @@ async def search(call: Call, query: SearchQuery) -> Answer:
             'The required "searchText" query param is missing.', code="error-searchText-param-not-provided"
         )
     offset, count = page(call, query)
-    found, total = await messages.search(call, query.room_id, query.search_text, offset=offset, count=count)
+    found, total = await reading.search(call, query.room_id, query.search_text, offset=offset, count=count)
     return {"messages": found, "count": len(found), "offset": offset, "total": total}
 
 
@@ -198,7 +198,7 @@ async def sync(call: Call, query: SyncQuery) -> Answer:
             'The required "lastUpdate" query param is missing.', code="error-lastUpdate-param-not-provided"
         )
     since = parse_since(query.last_update, name="lastUpdate")
-    reply = await messages.list_messages(call, query.room_id, updated_since=max(1, since or 0))
+    reply = await reading.list_missed(call, query.room_id, updated_since=max(1, since or 0))
     return {"result": {"updated": fragments(reply.messages), "deleted": fragments(reply.deleted)}}
 
 
@@ -214,7 +214,7 @@ async def list_deleted(call: Call, query: DeletedQuery) -> Answer:
     except InvalidInput as error:
         raise Failure(error.error_reason) from error
     offset, count = page(call, query)
-    reply = await messages.list_messages(call, query.room_id, updated_since=max(1, since))
+    reply = await reading.list_messages(call, query.room_id, updated_since=max(1, since), count=1)
     ids = [orjson.loads(deleted)["_id"] for deleted in reply.deleted]
     shown = ids[offset : offset + count if count else None]
     return {"messages": [{"_id": id} for id in shown], "count": len(shown), "offset": offset, "total": len(ids)}

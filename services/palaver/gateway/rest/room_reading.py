@@ -8,7 +8,7 @@ import orjson
 from palaver.errors import InvalidInput, NotAllowed
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import Fragment, fragments, parse_iso
-from palaver.gateway.operations import messages, rooms, subscriptions
+from palaver.gateway.operations import reading, rooms, subscriptions
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page
 from palaver.gateway.rest.errors import Failure, Forbidden
 from palaver.gateway.rest.query import page, parse_fields, parse_query, parse_sort, select
@@ -116,7 +116,7 @@ async def history(face: Face, call: Call, query: HistoryQuery | DirectHistoryQue
     )
     found = await face.find(call, query, archived_too=True)
     offset, count = page(call, query)
-    loaded = await messages.load_history(
+    loaded = await reading.load_history(
         call,
         found.id,
         after=oldest,
@@ -146,11 +146,11 @@ async def read_anonymously(face: Face, call: Call, query: PageOfRoom) -> Answer:
 
 async def _page_of_messages(call: Call, room_id: str, query: Page) -> Answer:
     offset, count = page(call, query)
-    reply = await messages.list_messages(
+    reply = await reading.list_messages(
         call,
         room_id,
-        where=parse_query(query.query, messages.QUERY_FIELDS),
-        sort=parse_sort(query.sort, messages.SORT_FIELDS),
+        where=parse_query(query.query, reading.QUERY_FIELDS),
+        sort=parse_sort(query.sort, reading.SORT_FIELDS),
         offset=offset,
         count=count,
         with_total=True,

@@ -3,7 +3,7 @@
 from palaver.errors import InvalidInput, MessageNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import fragments
-from palaver.gateway.operations import messages
+from palaver.gateway.operations import messages, reading
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, endpoint
 from palaver.gateway.rest.errors import Failure
 from palaver.gateway.rest.permissions import parse_since
@@ -48,7 +48,7 @@ async def list_threads(call: Call, query: ThreadsQuery) -> Answer:
     if not query.rid:
         raise InvalidInput('The required "rid" query param is missing.', code="error-room-id-param-not-provided")
     offset, count = page(call, query)
-    found, total = await messages.list_threads(
+    found, total = await reading.list_threads(
         call, query.rid, type=query.type, text=query.text, offset=offset, count=count
     )
     return {"threads": found, "count": len(found), "offset": offset, "total": total}
@@ -60,8 +60,7 @@ async def sync_threads(call: Call, query: SyncThreadsQuery) -> Answer:
     if not query.rid:
         raise InvalidInput('The required "rid" query param is missing.', code="error-room-id-param-not-provided")
     since = _since(query.updated_since)
-    found, _ = await messages.list_threads(call, query.rid, updated_since=since)
-    return {"threads": {"update": found, "remove": []}}
+    return {"threads": {"update": await reading.list_missed_threads(call, query.rid, since), "remove": []}}
 
 
 @endpoint("GET", "chat.getThreadMessages", query=RepliesQuery)
@@ -71,11 +70,11 @@ async def list_replies(call: Call, query: RepliesQuery) -> Answer:
         raise InvalidInput('The required "tmid" query param is missing.', code="error-invalid-params")
     offset, count = page(call, query)
     try:
-        reply = await messages.list_thread(
+        reply = await reading.list_thread(
             call,
             query.tmid,
-            where=parse_query(query.query, messages.QUERY_FIELDS),
-            sort=parse_sort(query.sort, messages.SORT_FIELDS) or _OLDEST_FIRST,
+            where=parse_query(query.query, reading.QUERY_FIELDS),
+            sort=parse_sort(query.sort, reading.SORT_FIELDS) or _OLDEST_FIRST,
             offset=offset,
             count=count,
         )
@@ -96,7 +95,7 @@ async def sync_replies(call: Call, query: SyncRepliesQuery) -> Answer:
         raise InvalidInput('The required "tmid" query param is missing.', code="error-invalid-params")
     since = _since(query.updated_since)
     try:
-        reply = await messages.list_thread(call, query.tmid, updated_since=since)
+        reply = await reading.list_missed_replies(call, query.tmid, since)
     except MessageNotFound as error:
         raise InvalidMessage from error
     return {"messages": {"update": fragments(reply.messages), "remove": fragments(reply.deleted)}}

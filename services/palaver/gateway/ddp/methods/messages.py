@@ -8,7 +8,7 @@ from palaver.errors import MessageNotFound, NotAllowed, RoomNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Count, Date, method
 from palaver.gateway.ejson import Fragment, fragments
-from palaver.gateway.operations import messages
+from palaver.gateway.operations import messages, reading
 from palaver.gateway.operations.messages import SentMessage
 
 Document = dict[str, Any]
@@ -147,7 +147,7 @@ async def load_history(
     show_threads: bool | None,
 ) -> Document:
     """Newest first; with the date of the last visit also the first unread message."""
-    return await messages.load_history(
+    return await reading.load_history(
         call,
         room_id,
         before=before.milliseconds if before else 0,
@@ -160,7 +160,7 @@ async def load_history(
 @method("loadNextMessages", str, Date | None, Count | None)
 async def load_next_messages(call: Call, room_id: str, after: Date | None, limit: int | None) -> Document:
     """Oldest first, after a date."""
-    reply = await messages.list_messages(
+    reply = await reading.list_messages(
         call,
         room_id,
         after=after.milliseconds if after else 0,
@@ -174,7 +174,7 @@ async def load_next_messages(call: Call, room_id: str, after: Date | None, limit
 async def load_missed_messages(call: Call, room_id: str, since: Date) -> Any:
     """Everything after a date, newest first; false for a room that the caller may not read."""
     try:
-        reply = await messages.list_messages(call, room_id, after=since.milliseconds)
+        reply = await reading.list_missed(call, room_id, after=since.milliseconds)
     except (RoomNotFound, NotAllowed):
         return False
     return fragments(reply.messages)
@@ -185,7 +185,7 @@ async def load_surrounding_messages(call: Call, message: MessageId, limit: int |
     """The messages around one, oldest first; false for one that the caller may not read."""
     try:
         room_id = message.rid or await messages.get_room_of(call, message.id)
-        return await messages.load_surrounding(call, room_id, message.id, limit or _AROUND)
+        return await reading.load_surrounding(call, room_id, message.id, limit or _AROUND)
     except (MessageNotFound, RoomNotFound, NotAllowed):
         return False
 
@@ -193,7 +193,7 @@ async def load_surrounding_messages(call: Call, message: MessageId, limit: int |
 @method("getChannelHistory", History)
 async def get_channel_history(call: Call, wanted: History) -> Document:
     oldest = wanted.oldest.milliseconds if wanted.oldest else 0
-    return await messages.load_history(
+    return await reading.load_history(
         call,
         wanted.rid,
         before=wanted.latest.milliseconds if wanted.latest else 0,
@@ -211,9 +211,9 @@ async def sync_messages(call: Call, room_id: str, wanted: Sync) -> Document:
     """What changed since a date, or a part of the history."""
     if wanted.last_update is not None:
         since = max(1, wanted.last_update.milliseconds)
-        reply = await messages.list_messages(call, room_id, updated_since=since)
+        reply = await reading.list_missed(call, room_id, updated_since=since)
         return {"updated": fragments(reply.messages), "deleted": fragments(reply.deleted)}
-    return await messages.load_history(
+    return await reading.load_history(
         call,
         room_id,
         before=wanted.latest_date.milliseconds if wanted.latest_date else 0,
@@ -229,13 +229,13 @@ async def sync_messages(call: Call, room_id: str, wanted: Sync) -> Document:
 @method("getThreadMessages", ThreadPart)
 async def get_thread_messages(call: Call, part: ThreadPart) -> list[Fragment]:
     """The thread's first message, then its replies, newest first. The caller has read them then."""
-    first, replies = await messages.load_thread(call, part.tmid, offset=part.skip or 0, count=part.limit or 0)
+    first, replies = await reading.load_thread(call, part.tmid, offset=part.skip or 0, count=part.limit or 0)
     return [first, *fragments(replies)]
 
 
 @method("getThreadsList", ThreadsPart)
 async def get_threads_list(call: Call, part: ThreadsPart) -> list[Fragment]:
-    found, _ = await messages.list_threads(
+    found, _ = await reading.list_threads(
         call, part.rid, offset=part.skip or 0, count=_AROUND if part.limit is None else part.limit
     )
     return found
@@ -258,7 +258,7 @@ async def _search(call: Call, text: str, room_id: str | None, limit: int, offset
     """Messages of one room. Without a room there is nothing to find."""
     if not room_id:
         return {"message": {"docs": []}}
-    found, _ = await messages.search(call, room_id, text, offset=offset, count=limit)
+    found, _ = await reading.search(call, room_id, text, offset=offset, count=limit)
     return {"message": {"docs": found}}
 
 
