@@ -131,6 +131,7 @@ async def service_nodes(
                 f"127.0.0.1:{server.port}",
                 spawn=node.spawn,
                 affinity=ROLES[name].affinity,
+                by_actor=ROLES[name].by_actor,
                 certificates=Certificates.from_config(dataclasses.replace(config, **of_role("gateway"))),
             )
             stack.push_async_callback(caller.close)

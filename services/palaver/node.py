@@ -170,6 +170,7 @@ class Node:
                 address,
                 spawn=self.spawn,
                 affinity=role.affinity,
+                by_actor=role.by_actor,
                 certificates=Certificates.from_config(self.config),
             )
         except ValueError as error:

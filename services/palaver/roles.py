@@ -20,6 +20,8 @@ class Role:
     service: ServiceDescriptor | None  # None: nobody calls it
     # The field of its requests that says what they are about: those about the same thing go to the same replica.
     affinity: str = ""
+    # Methods that append to the stream of who acts: those are about the actor.
+    by_actor: frozenset[str] = frozenset()
     needs_cluster: bool = True  # can't be played apart from the others with the embedded log, live or database
 
 
@@ -34,6 +36,7 @@ ROLES: dict[str, Role] = {
             ("presence", "auth"),
             messaging_pb2.DESCRIPTOR.services_by_name["Messaging"],
             affinity="room_id",
+            by_actor=frozenset({"MarkRead", "MarkUnread", "SetSubscription"}),
         ),
         Role("gateway", "palaver.gateway.role", ("messaging", "presence", "auth"), None),
     )

@@ -100,9 +100,9 @@ class SmallAuth:
         return UserReply(user=orjson.dumps(self.users[request.user_id]))
 
     async def get_policy(self, request: GetPolicyRequest) -> GetPolicyReply:
-        permission = {"_id": "edit-other-user-info", "roles": ["admin"]}
+        permissions = ("edit-other-user-info", "view-statistics")
         return GetPolicyReply(
-            permissions=[orjson.dumps(permission)],
+            permissions=[orjson.dumps({"_id": name, "roles": ["admin"]}) for name in permissions],
             settings=[orjson.dumps({"_id": name, "value": value}) for name, value in self.settings.items()],
         )
 

@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from palaver.errors import InvalidInput, LoginRequired, NotAllowed, UserNotFound
-from palaver.events import SYSTEM
+from palaver.events import SYSTEM, user_actor
 from palaver.presence.picture import ENDED_SECONDS
-from palaver.v1.auth_pb2 import Empty
 from palaver.v1.presence_pb2 import (
     AWAY,
     BUSY,
     OFFLINE,
     ONLINE,
+    ListConnectionsRequest,
     ReportStatusesRequest,
     SetStatusRequest,
     StatusReport,
@@ -266,10 +266,14 @@ async def test_the_connections_of_each_node(world: World) -> None:
     async def list_nodes() -> tuple[list[int], int]:
         for gateway in (first, second):
             await gateway.reports.keep_lease()
-        reply = await world.presence.list_connections(Empty())
+        reply = await world.presence.list_connections(ListConnectionsRequest(actor=user_actor("Root")))
         connections = {node.node_id: node.connections for node in reply.nodes}
         return [connections.pop(gateway.reports.node_id) for gateway in (first, second)], reply.users
 
+    world.auth.add("Root", roles=["admin"])
+    for nobody in (ListConnectionsRequest(), ListConnectionsRequest(actor=user_actor("Alice"))):
+        with pytest.raises((LoginRequired, NotAllowed)):
+            await world.presence.list_connections(nobody)
     first, second = world.gateway(), world.gateway("another")
     await world.connect("Alice", "c1")
     await world.connect("Alice", "c2")
@@ -280,7 +284,7 @@ async def test_the_connections_of_each_node(world: World) -> None:
     assert await list_nodes() == ([1, 0], 1)
     await world.live.put("presence.nodes.stranger", b"not a number", 60)
     await second.reports.close()
-    reply = await world.presence.list_connections(Empty())
+    reply = await world.presence.list_connections(ListConnectionsRequest(actor=user_actor("Root")))
     assert [node.node_id for node in reply.nodes] == [first.reports.node_id]
 
 

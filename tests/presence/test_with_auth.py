@@ -9,13 +9,13 @@ import pytest
 from palaver.api import Presence
 from palaver.errors import InvalidInput, NotAllowed
 from palaver.events import user_actor
-from palaver.v1.auth_pb2 import Empty
 from palaver.v1.presence_pb2 import (
     AWAY,
     BUSY,
     OFFLINE,
     ONLINE,
     GetPresenceRequest,
+    ListConnectionsRequest,
     PresenceChanged,
     ReportStatusesRequest,
     SetStatusRequest,
@@ -99,7 +99,7 @@ async def test_a_day_of_a_user(running: RunningServices, presence: Presence, tol
     await presence.set_status(SetStatusRequest(actor=user_actor(ADMIN_ID), user_id=user_id, status="online"))
     assert await told.next() == ("alice", AWAY, "of the admin")
     await running.node.live.put("presence.nodes.gateway", b"3", 60)
-    reply = await presence.list_connections(Empty())
+    reply = await presence.list_connections(ListConnectionsRequest(actor=user_actor(ADMIN_ID)))
     assert [(node.node_id, node.connections) for node in reply.nodes] == [("gateway", 3)]
     assert reply.users == 1
     await report(presence, user_id, OFFLINE, 3)

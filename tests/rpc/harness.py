@@ -1,7 +1,7 @@
 """A service that answers as the test says, servers for it, and a caller of one or several of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from palaver.v1.presence_pb2 import (
     GetPresenceReply,
     GetPresenceRequest,
     ListConnectionsReply,
+    ListConnectionsRequest,
     UserPresence,
 )
 
@@ -39,7 +40,7 @@ class Subject:
         await self._behave(request)
         return GetPresenceReply(users=[UserPresence(user_id=id, status=AWAY) for id in request.user_ids])
 
-    async def list_connections(self, request: Empty) -> ListConnectionsReply:
+    async def list_connections(self, request: ListConnectionsRequest) -> ListConnectionsReply:
         await self._behave(request)
         return ListConnectionsReply(users=7)
 
@@ -83,12 +84,19 @@ async def calling(
     *,
     deadline: float = 5.0,
     affinity: str = "",
+    by_actor: Collection[str] = (),
     certificates: Certificates | None = None,
 ) -> AsyncIterator[Any]:
     """A caller of whoever is at this address."""
     owner = Owner()
     remote = RemoteService(
-        descriptor, address, spawn=owner.spawn, deadline=deadline, affinity=affinity, certificates=certificates
+        descriptor,
+        address,
+        spawn=owner.spawn,
+        deadline=deadline,
+        affinity=affinity,
+        by_actor=by_actor,
+        certificates=certificates,
     )
     try:
         yield remote
@@ -167,7 +175,9 @@ async def group(count: int, *, deadline: float = 5.0) -> AsyncIterator[Group]:
         for replica in replicas:
             await stack.enter_async_context(replica.server)
         address = ",".join(replica.address for replica in replicas)
-        messaging = await stack.enter_async_context(calling(MESSAGING, address, deadline=deadline, affinity="room_id"))
+        messaging = await stack.enter_async_context(
+            calling(MESSAGING, address, deadline=deadline, affinity="room_id", by_actor={"MarkRead"})
+        )
         await connected(count)
         yield Group(replicas, messaging)
 

@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from palaver.errors import Unavailable
+from palaver.events import user_actor
 from palaver.rpc import replicas
 from palaver.rpc.rendezvous import choose, rank
 from palaver.rpc.replicas import Target, parse_address
-from palaver.v1.messaging_pb2 import GetRoomHeadsRequest, GetRoomRequest, ListMembershipsRequest, RoomRequest
+from palaver.v1.messaging_pb2 import (
+    GetRoomHeadsRequest,
+    GetRoomRequest,
+    ListMembershipsRequest,
+    MarkReadRequest,
+    RoomRequest,
+)
 from tests.rpc.harness import MESSAGING, PRESENCE, Group, Replica, calling, connected, counted, group
 
 ROOMS = [f"room{number}" for number in range(30)]
@@ -61,6 +68,17 @@ async def test_calls_about_a_room_go_to_one_replica() -> None:
             await messaging.messaging.get_room(GetRoomRequest(room_id=room_id))
             assert messaging.at(choose(room_id, names)).calls == before + 3
         assert min(messaging.calls()) > 0
+
+
+async def test_what_is_appended_to_a_users_stream_goes_by_the_user() -> None:
+    """Whichever room it is about: so that one process appends to that stream."""
+    async with group(3) as messaging:
+        names = [replica.address for replica in messaging.replicas]
+        for user_id in ROOMS:
+            before = messaging.at(choose(user_id, names)).calls
+            for room_id in ROOMS[:3]:
+                await messaging.messaging.mark_read(MarkReadRequest(actor=user_actor(user_id), room_id=room_id))
+            assert messaging.at(choose(user_id, names)).calls == before + 3
 
 
 async def test_what_comes_back_gets_its_rooms_back() -> None:

@@ -33,6 +33,7 @@ from palaver.v1.presence_pb2 import (
     GetPresenceReply,
     GetPresenceRequest,
     ListConnectionsReply,
+    ListConnectionsRequest,
     ReportStatusesRequest,
     SetStatusRequest,
     StatusReport,
@@ -168,8 +169,10 @@ class PresenceService:
                 await asyncio.sleep(0)
         return reply
 
-    async def list_connections(self, request: Empty) -> ListConnectionsReply:
-        """How many connections each living gateway has, and how many users there are."""
+    async def list_connections(self, request: ListConnectionsRequest) -> ListConnectionsReply:
+        """How many connections each living gateway has, and how many users there are. Raises NotAllowed."""
+        access = self._node.access
+        access.check(await access.get_actor(request.actor), "view-statistics")
         reply = ListConnectionsReply(users=self._picture.connected_users)
         for node_id, connections in (await self._gateways.list_living()).items():
             reply.nodes.add(node_id=node_id, connections=connections)

@@ -15,7 +15,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from operator import attrgetter
 
 import grpc
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
@@ -64,6 +65,7 @@ class RemoteService:
         *,
         spawn: Spawn,
         affinity: str = "",
+        by_actor: Collection[str] = (),
         certificates: Certificates | None = None,
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
@@ -73,28 +75,28 @@ class RemoteService:
             descriptor.full_name, descriptor.name.lower(), parse_address(address), spawn, certificates
         )
         for method in descriptor.methods:
-            setattr(self, method_name(method), self._make_call(descriptor, method, affinity))
+            find_key = find_affinity(method, affinity, by_actor)
+            setattr(self, method_name(method), self._make_call(descriptor, method, find_key))
 
     async def close(self) -> None:
         """Ends the connections and the background tasks."""
         await self._replicas.close()
 
     def _make_call(
-        self, service: ServiceDescriptor, method: MethodDescriptor, affinity: str
+        self, service: ServiceDescriptor, method: MethodDescriptor, find_key: Callable[[Message], str] | None
     ) -> Callable[[Message], Awaitable[Message]]:
         what = f"{service.name}.{method.name}"
         path = f"/{service.full_name}/{method.name}"
         serialize = GetMessageClass(method.input_type).SerializeToString
         deserialize = GetMessageClass(method.output_type).FromString
         may_repeat = is_idempotent(method)
-        has_key = has_affinity(method, affinity)
         replicas = self._replicas
         find = replicas.find
 
         async def call(request: Message) -> Message:
             started = time.perf_counter()
             until = started + self._deadline
-            key = getattr(request, affinity) if has_key else ""
+            key = "" if find_key is None else find_key(request)
             tried: list[Replica] = []
             code = "OK"
             try:
@@ -159,10 +161,16 @@ def is_idempotent(method: MethodDescriptor) -> bool:
     return method.GetOptions().idempotency_level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 
-def has_affinity(method: MethodDescriptor, affinity: str) -> bool:
-    """Whether this method's requests can say what they are about."""
+def find_affinity(
+    method: MethodDescriptor, affinity: str, by_actor: Collection[str]
+) -> Callable[[Message], str] | None:
+    """What tells of a request of this method what it is about; None if they don't say."""
+    if method.name in by_actor:
+        return attrgetter("actor.id")
     field = method.input_type.fields_by_name.get(affinity)
-    return field is not None and field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+    if field is None or field.type != FieldDescriptor.TYPE_STRING or field.is_repeated:
+        return None
+    return attrgetter(affinity)
 
 
 def _raised(error: grpc.aio.AioRpcError, told: PalaverError | None, what: str) -> PalaverError:

@@ -8,7 +8,7 @@ from palaver import __version__
 from palaver.gateway.call import Call
 from palaver.gateway.rest.endpoint import Answer, endpoint
 from palaver.gateway.rest.errors import Forbidden
-from palaver.v1.auth_pb2 import Empty
+from palaver.v1.presence_pb2 import ListConnectionsRequest
 
 MINIMUM_CLIENT_VERSIONS = {"desktop": "3.9.6", "mobile": "4.39.0"}
 
@@ -41,7 +41,7 @@ async def list_instances(call: Call) -> Answer:
     """The gateway processes that live, with their connections."""
     if not call.may("view-statistics"):
         raise Forbidden
-    reply = await call.services.presence.list_connections(Empty())
+    reply = await call.services.presence.list_connections(ListConnectionsRequest(actor=call.actor))
     return {
         "instances": [
             {
