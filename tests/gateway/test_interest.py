@@ -13,7 +13,9 @@ import pytest
 import uvloop
 
 from palaver.errors import Unavailable
+from palaver.gateway.ddp import connection, streams
 from palaver.gateway.ddp.connection import Connection
+from palaver.gateway.frames import text_frame
 from tests.gateway.ddp import SILENCE, RunningGateway, running_gateway
 
 Headers = dict[str, str]
@@ -229,32 +231,109 @@ def test_a_socket_that_is_gone_is_not_written_to_by_its_number() -> None:
         runner.run(run())
 
 
-async def test_a_changed_permission_asks_for_some_rooms_at_a_time(
+async def test_a_changed_permission_asks_for_all_listeners_in_one_call(
     gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admin, alice = gateway.admin, await gateway.make_user("alice")
+    admin, alice, bob = gateway.admin, await gateway.make_user("alice"), await gateway.make_user("bob")
     rooms = [(await gateway.post("channels.create", alice, name=f"room{n}"))["channel"]["_id"] for n in range(40)]
-    hers = await gateway.client(alice)
+    hers, again, his = await gateway.client(alice), await gateway.client(alice), await gateway.client(bob)
     for room in rooms:
-        assert (await hers.sub("stream-room-messages", room, False))["msg"] == "ready"
-    check_access = gateway.node.services.messaging.check_access
-    asked: list[str] = []
-    asking = most = 0
-
-    async def count(request: Any) -> Any:
-        nonlocal asking, most
-        asking += 1
-        most = max(most, asking)
-        asked.append(request.room_id)
-        await asyncio.sleep(0.001)
-        asking -= 1
-        return await check_access(request)
-
-    monkeypatch.setattr(gateway.node.services.messaging, "check_access", count)
-    await gateway.post("permissions.update", admin, permissions=[{"_id": "view-c-room", "roles": ["admin", "user"]}])
+        for client in (hers, again, his):
+            assert (await client.sub("stream-room-messages", room, False))["msg"] == "ready"
+    asked = _record(monkeypatch, gateway, "list_hearing")
+    monkeypatch.setattr(streams, "_LISTENERS_ASKED", 60)
+    change = [{"_id": "preview-c-room", "roles": ["admin"]}]
+    await gateway.post("permissions.update", admin, permissions=change)
     async with asyncio.timeout(5):
-        while set(asked) != set(rooms) or asking:
-            await asyncio.sleep(0.005)
-    assert most <= 16
-    await gateway.post("chat.postMessage", alice, roomId=rooms[-1], text="still heard")
-    await hers.wait_change("stream-room-messages", rooms[-1], lambda args: args[0]["msg"] == "still heard")
+        while sum(frame.get("msg") == "nosub" for frame in his.frames) < len(rooms):
+            await asyncio.sleep(0.01)
+    for room in rooms:
+        await gateway.post("chat.postMessage", alice, roomId=room, text="for members")
+        for client in (hers, again):
+            await client.wait_change("stream-room-messages", room)
+    assert his.changes("stream-room-messages") == []
+    assert [len(request.listeners) for request in asked] == [60, 20]
+    pairs = {(one.room_id, one.user_id) for request in asked for one in request.listeners}
+    assert pairs == {(room, user["X-User-Id"]) for room in rooms for user in (alice, bob)}
+
+
+async def test_who_is_asked_about_waits_and_nobody_else(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's new roles are no reason for the others of their rooms to hear later."""
+    alice, bob = await gateway.make_user("alice"), await gateway.make_user("bob")
+    rooms = [(await gateway.post("channels.create", alice, name=f"room{n}"))["channel"]["_id"] for n in range(3)]
+    hers, his = await gateway.client(alice), await gateway.client(bob)
+    for room in rooms:
+        for client in (hers, his):
+            assert (await client.sub("stream-room-messages", room, False))["msg"] == "ready"
+    answer = asyncio.Event()
+    asked = _record(monkeypatch, gateway, "list_hearing", answer)
+    await gateway.post("roles.addUserToRole", gateway.admin, roleId="bot", username="bob")
+    for text in ("one", "two"):
+        await gateway.post("chat.postMessage", alice, roomId=rooms[0], text=text)
+        await hers.wait_change("stream-room-messages", rooms[0], lambda args, text=text: args[0]["msg"] == text)
+    await asyncio.sleep(SILENCE)
+    assert his.changes("stream-room-messages") == []
+    answer.set()
+    await his.wait_change("stream-room-messages", rooms[0], lambda args: args[0]["msg"] == "two")
+    assert _texts(his.changes("stream-room-messages", rooms[0])) == ["one", "two"]
+    (request,) = asked
+    assert {(one.room_id, one.user_id) for one in request.listeners} == {(room, his.user_id) for room in rooms}
+    assert request.users_changed
+
+
+async def test_who_may_not_hear_what_was_kept_back_does_not(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when nobody can say whether they may."""
+    alice, bob = await gateway.make_user("alice"), await gateway.make_user("bob")
+    room = (await gateway.post("channels.create", alice, name="open"))["channel"]["_id"]
+    his = await gateway.client(bob)
+    for name, event in (("stream-room-messages", room), ("stream-notify-room", f"{room}/deleteMessage")):
+        assert (await his.sub(name, event, False))["msg"] == "ready"
+    answer = asyncio.Event()
+    _record(monkeypatch, gateway, "list_hearing", answer)
+    _break(monkeypatch, gateway.node.services.messaging, "list_hearing")
+    await gateway.post("roles.addUserToRole", gateway.admin, roleId="bot", username="bob")
+    await gateway.post("chat.postMessage", alice, roomId=room, text="secret")
+    answer.set()
+    await his.wait_for(lambda frame: frame.get("msg") == "nosub")
+    await asyncio.sleep(SILENCE)
+    assert sum(frame.get("msg") == "nosub" for frame in his.frames) == 2
+    assert his.changes("stream-room-messages") == []
+
+
+def _record(
+    monkeypatch: pytest.MonkeyPatch, gateway: RunningGateway, method: str, answer: asyncio.Event | None = None
+) -> list[Any]:
+    """The requests of a method of messaging from now on; they are answered after `answer`, if it is given."""
+    original = getattr(gateway.node.services.messaging, method)
+    asked: list[Any] = []
+
+    async def record(request: Any) -> Any:
+        asked.append(request)
+        if answer is not None:
+            await answer.wait()
+        return await original(request)
+
+    monkeypatch.setattr(gateway.node.services.messaging, method, record)
+    return asked
+
+
+async def test_a_client_that_does_not_read_is_cut_off_when_its_socket_is_closed(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its login has ended; what waits for it is no reason to keep the socket."""
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.2)
+    alice = await gateway.make_user("alice")
+    client = await gateway.client(alice)
+    server: Any = gateway.node.roles["gateway"]
+    (there,) = server.ddp._connections
+    client.socket.transport.pause_reading()
+    while not there.transport.get_write_buffer_size():
+        there.write(text_frame(b"x" * 100_000))
+    await gateway.post("users.setActiveStatus", gateway.admin, userId=alice["X-User-Id"], activeStatus=False)
+    async with asyncio.timeout(5):
+        while len(server.ddp):
+            await asyncio.sleep(0.01)

@@ -46,6 +46,8 @@ SLICE = 500
 """Writes between two turns of the event loop."""
 
 OnRoomEvent = Callable[["Room", Event], None]
+_Run = tuple["dict[Connection, None]", "list[Connection]", bytes]
+"""Who hears it, who of them heard it when it was due, and the frames."""
 
 
 class Room(Feed):
@@ -55,10 +57,10 @@ class Room(Feed):
         "_armed",
         "_flush_seconds",
         "_flushed_at",
-        "_held",
         "_pending",
         "_prefix",
         "_span",
+        "_suspended",
         "_traces",
         "access_changes",
         "alerted",
@@ -93,7 +95,7 @@ class Room(Feed):
         self._traces: list[str] = []  # of what is pending, as far as it is traced
         self._span: Span = NO_SPAN  # of the flush under way
         self._armed = False
-        self._held = 0
+        self._suspended: dict[Connection, _Suspension] = {}
         self._flushed_at = 0.0
         self._flush_seconds = 0.0
 
@@ -113,14 +115,19 @@ class Room(Feed):
             self._traces.append(trace)
         self._arm()
 
-    def hold(self) -> None:
-        """Keeps back what is queued, until `release`: it is being found out who may still hear the room."""
-        self._held += 1
+    def suspend(self, connections: "Iterable[Connection]") -> None:
+        """Keeps back what these would hear, until `resume`: it is being found out whether they still may."""
+        for connection in connections:
+            self._suspended.setdefault(connection, _Suspension()).times += 1
 
-    def release(self) -> None:
-        self._held -= 1
-        if self._pending:
-            self._arm()
+    def resume(self, connection: "Connection") -> None:
+        """Sends what was kept back of what the connection still hears. Once for each time that it was suspended."""
+        suspension = self._suspended[connection]
+        suspension.times -= 1
+        if not suspension.times:
+            del self._suspended[connection]
+            if frames := [data for hearing, data in suspension.kept if connection in hearing]:
+                connection.write(b"".join(frames))
 
     def _arm(self) -> None:
         if not self._armed:
@@ -133,17 +140,15 @@ class Room(Feed):
                 loop.call_soon(self._flush, loop)
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._held:
-            self._armed = False
-            return
         pending, self._pending = self._pending, []
         self._flushed_at = loop.time()
-        runs: list[tuple[list[Connection], bytes]] = []
+        runs: list[_Run] = []
         start = 0
         for index in range(1, len(pending) + 1):
             if index == len(pending) or pending[index][0] is not pending[start][0]:
                 frames = [frame for _, frame in pending[start:index]]
-                runs.append((list(pending[start][0]), frames[0] if len(frames) == 1 else b"".join(frames)))
+                hearing = pending[start][0]
+                runs.append((hearing, list(hearing), frames[0] if len(frames) == 1 else b"".join(frames)))
                 start = index
         deliveries = sum(len(connections) for connections, _ in pending)
         DELIVERED.inc(deliveries)
@@ -152,15 +157,13 @@ class Room(Feed):
         self._span.note("palaver.deliveries", deliveries)
         self._write(loop, runs, 0, 0)
 
-    def _write(
-        self, loop: asyncio.AbstractEventLoop, runs: "list[tuple[list[Connection], bytes]]", run: int, start: int
-    ) -> None:
+    def _write(self, loop: asyncio.AbstractEventLoop, runs: "list[_Run]", run: int, start: int) -> None:
         """Writes one slice, and the rest in later turns of the loop."""
         left = SLICE
         while run < len(runs):
-            connections, data = runs[run]
+            hearing, connections, data = runs[run]
             part = connections if start == 0 and len(connections) <= left else connections[start : start + left]
-            for connection in part:
+            for connection in self._keep_back(part, hearing, data) if self._suspended else part:
                 connection.write(data)
             left -= len(part)
             if start + len(part) < len(connections):
@@ -177,6 +180,28 @@ class Room(Feed):
         if self._pending:
             self._armed = True
             loop.call_later(max(WINDOW, 2 * self._flush_seconds) - self._flush_seconds, self._flush, loop)
+
+    def _keep_back(
+        self, connections: "list[Connection]", hearing: "dict[Connection, None]", data: bytes
+    ) -> "list[Connection]":
+        """Those of the connections that hear the frames now; the others' are kept."""
+        others = []
+        for connection in connections:
+            if (suspension := self._suspended.get(connection)) is None:
+                others.append(connection)
+            else:
+                suspension.kept.append((hearing, data))
+        return others
+
+
+class _Suspension:
+    """What a connection does not hear yet, each with the dictionary of those who hear it."""
+
+    __slots__ = ("kept", "times")
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.kept: list[tuple[dict[Connection, None], bytes]] = []
 
 
 class Rooms:

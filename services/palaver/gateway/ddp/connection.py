@@ -1,5 +1,6 @@
 """One socket: who is on it, what it subscribes to, and the cheapest way to write to it."""
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,8 @@ DROPPED = Counter("palaver_connections_dropped_total", "Connections that did not
 
 WRITE_LIMIT = 4 * 1024 * 1024
 """Bytes that a slow client may have waiting before it is cut off."""
+CLOSE_SECONDS = 5.0
+"""How long a client may take to read what waited when its socket was closed; then it is cut off."""
 
 
 class Transport(Protocol):
@@ -117,6 +120,8 @@ class Connection:
             self.write(close_frame(code, reason))
             self.open = False
             self.transport.close()
+            # Closing waits for a client that does not read as long as TCP does: a quarter of an hour.
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
 
     def subscribes_to(self, stream: str, event_name: str) -> bool:
         return (stream, event_name) in self.subs.values()

@@ -5,6 +5,7 @@ Every refusal is NotAllowed ("not-allowed"), an unknown stream StreamNotFound (4
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -34,14 +35,15 @@ from palaver.gateway.frames import changed_frame, frame
 from palaver.gateway.people import People
 from palaver.gateway.session import MY_MESSAGES, NOTIFY_USER_BITS
 from palaver.node import Node
-from palaver.v1.messaging_pb2 import CheckAccessReply, CheckAccessRequest
+from palaver.v1.messaging_pb2 import CheckAccessReply, CheckAccessRequest, ListHearingRequest
 from palaver.v1.presence_pb2 import ActivityChanged, PresenceChanged
 
 logger = logging.getLogger(__name__)
 
 _SETTINGS_PERMISSIONS = ("view-privileged-setting", "edit-privileged-setting", "manage-selected-settings")
 _MAX_SUBSCRIPTIONS = 1000
-_CHECKS_AT_ONCE = 16
+_CHECKS_AT_ONCE = 4
+_LISTENERS_ASKED = 500  # in one call
 
 
 class StreamRefused(NotAllowed):
@@ -231,7 +233,7 @@ class Streams:
                 self._end(connection, room)
 
     def recheck(self, room: Room, user_id: str = "") -> None:
-        """Finds out again whether a user (or everybody) may hear the room; until then nothing of it goes out."""
+        """Finds out again whether a user (or everybody) may hear the room; until then they hear nothing of it."""
         room.access_changes += 1
         self._recheck_soon([room], user_id)
 
@@ -254,44 +256,47 @@ class Streams:
         return [room for room in map(self._rooms.find, ids) if room is not None]
 
     def _recheck_soon(self, rooms: list[Room], user_id: str) -> None:
-        heard = [room for room in rooms if room.messages or room.events]
-        for room in heard:
-            room.hold()
-        if heard:
-            self._node.spawn(self._recheck_rooms(heard, user_id), "who may hear rooms")
+        listeners: dict[tuple[Room, str], list[Connection]] = {}  # by room and user
+        for room in rooms:
+            for connection in _listeners(room):
+                key = "" if connection.user is None else connection.user.id
+                if not user_id or key == user_id:
+                    listeners.setdefault((room, key), []).append(connection)
+                    room.suspend([connection])
+        if listeners:
+            self._node.spawn(self._recheck_listeners(listeners, bool(user_id)), "who may hear rooms")
 
-    async def _recheck_rooms(self, rooms: list[Room], user_id: str) -> None:
-        """Some at a time: there may be thousands, and who waited in vain for an answer would hear nothing."""
-        rest = iter(rooms)
+    async def _recheck_listeners(
+        self, listeners: dict[tuple[Room, str], list[Connection]], users_changed: bool
+    ) -> None:
+        """Some at a time: there may be many thousands, and who waited in vain for an answer would hear nothing."""
+        pairs = list(listeners)
+        rest = iter([pairs[start : start + _LISTENERS_ASKED] for start in range(0, len(pairs), _LISTENERS_ASKED)])
 
         async def recheck_some() -> None:
-            for room in rest:
-                try:
-                    await self._recheck(room, user_id)
-                finally:
-                    room.release()
+            for part in rest:
+                for pair, allowed in zip(part, await self._list_hearing(part, users_changed), strict=True):
+                    for connection in listeners[pair]:
+                        if not allowed:
+                            self._end(connection, pair[0])
+                        pair[0].resume(connection)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(_CHECKS_AT_ONCE, len(rooms))):
+            for _ in range(_CHECKS_AT_ONCE):
                 group.create_task(recheck_some())
 
-    async def _recheck(self, room: Room, user_id: str) -> None:
-        answers: dict[str, bool] = {}
-        for connection in _listeners(room):
-            key = "" if connection.user is None else connection.user.id
-            if user_id and key != user_id:
-                continue
-            if key not in answers:
-                answers[key] = await self._may_hear(connection, room.id, bool(user_id))
-            if not answers[key]:
-                self._end(connection, room)
-
-    async def _may_hear(self, connection: Connection, room_id: str, user_changed: bool) -> bool:
+    async def _list_hearing(self, pairs: list[tuple[Room, str]], users_changed: bool) -> Sequence[bool]:
+        """Whether each of these users may hear the room. When nobody can say they may not: clients subscribe again."""
+        request = ListHearingRequest(
+            listeners=[ListHearingRequest.Listener(room_id=room.id, user_id=user_id) for room, user_id in pairs],
+            policy_seq=self._node.access.policy.seq,
+            users_changed=users_changed,
+        )
         try:
-            await self._check_access(connection, room_id, user_changed)
-        except PalaverError:
-            return False  # also when nobody can say: the client subscribes again
-        return True
+            return (await self._node.services.messaging.list_hearing(request)).allowed
+        except PalaverError as error:
+            logger.warning("who may hear rooms is unknown: %s", error)
+            return [False] * len(pairs)
 
     def _end(self, connection: Connection, room: Room) -> None:
         """Ends the connection's subscriptions to a room."""
@@ -320,9 +325,8 @@ class Streams:
             for id in [id for id, sub in connection.subs.items() if sub == (stream, event)]:
                 await self.unsubscribe(connection, id)
 
-    async def _check_access(self, connection: Connection, room_id: str, user_changed: bool = False) -> CheckAccessReply:
-        policy_seq = self._node.access.policy.seq
-        request = CheckAccessRequest(room_id=room_id, policy_seq=policy_seq, user_changed=user_changed)
+    async def _check_access(self, connection: Connection, room_id: str) -> CheckAccessReply:
+        request = CheckAccessRequest(room_id=room_id, policy_seq=self._node.access.policy.seq)
         if connection.user is not None:
             request.actor.CopyFrom(user_actor(connection.user.id))
         elif not self._node.access.setting("Accounts_AllowAnonymousRead"):
