@@ -12,7 +12,7 @@ from palaver.v1.presence_pb2 import (
     BUSY,
     OFFLINE,
     ONLINE,
-    ListConnectionsRequest,
+    ListGatewaysRequest,
     ReportStatusesRequest,
     SetStatusRequest,
     StatusReport,
@@ -266,14 +266,14 @@ async def test_the_connections_of_each_node(world: World) -> None:
     async def list_nodes() -> tuple[list[int], int]:
         for gateway in (first, second):
             await gateway.reports.keep_lease()
-        reply = await world.presence.list_connections(ListConnectionsRequest(actor=user_actor("Root")))
+        reply = await world.presence.list_gateways(ListGatewaysRequest(actor=user_actor("Root")))
         connections = {node.node_id: node.connections for node in reply.nodes}
         return [connections.pop(gateway.reports.node_id) for gateway in (first, second)], reply.users
 
     world.auth.add("Root", roles=["admin"])
-    for nobody in (ListConnectionsRequest(), ListConnectionsRequest(actor=user_actor("Alice"))):
+    for nobody in (ListGatewaysRequest(), ListGatewaysRequest(actor=user_actor("Alice"))):
         with pytest.raises((LoginRequired, NotAllowed)):
-            await world.presence.list_connections(nobody)
+            await world.presence.list_gateways(nobody)
     first, second = world.gateway(), world.gateway("another")
     await world.connect("Alice", "c1")
     await world.connect("Alice", "c2")
@@ -284,7 +284,7 @@ async def test_the_connections_of_each_node(world: World) -> None:
     assert await list_nodes() == ([1, 0], 1)
     await world.live.put("presence.nodes.stranger", b"not a number", 60)
     await second.reports.close()
-    reply = await world.presence.list_connections(ListConnectionsRequest(actor=user_actor("Root")))
+    reply = await world.presence.list_gateways(ListGatewaysRequest(actor=user_actor("Root")))
     assert [node.node_id for node in reply.nodes] == [first.reports.node_id]
 
 

@@ -15,7 +15,7 @@ from palaver.v1.presence_pb2 import (
     OFFLINE,
     ONLINE,
     GetPresenceRequest,
-    ListConnectionsRequest,
+    ListGatewaysRequest,
     PresenceChanged,
     ReportStatusesRequest,
     SetStatusRequest,
@@ -99,7 +99,7 @@ async def test_a_day_of_a_user(running: RunningServices, presence: Presence, tol
     await presence.set_status(SetStatusRequest(actor=user_actor(ADMIN_ID), user_id=user_id, status="online"))
     assert await told.next() == ("alice", AWAY, "of the admin")
     await running.node.live.put("presence.nodes.gateway", b"3", 60)
-    reply = await presence.list_connections(ListConnectionsRequest(actor=user_actor(ADMIN_ID)))
+    reply = await presence.list_gateways(ListGatewaysRequest(actor=user_actor(ADMIN_ID)))
     assert [(node.node_id, node.connections) for node in reply.nodes] == [("gateway", 3)]
     assert reply.users == 1
     await report(presence, user_id, OFFLINE, 3)

@@ -19,7 +19,7 @@ from palaver.v1.presence_pb2 import (
     GetPresenceReply,
     GetPresenceRequest,
     ListConnectionsReply,
-    ListConnectionsRequest,
+    ListGatewaysRequest,
     UserPresence,
 )
 
@@ -40,7 +40,7 @@ class Subject:
         await self._behave(request)
         return GetPresenceReply(users=[UserPresence(user_id=id, status=AWAY) for id in request.user_ids])
 
-    async def list_connections(self, request: ListConnectionsRequest) -> ListConnectionsReply:
+    async def list_gateways(self, request: ListGatewaysRequest) -> ListConnectionsReply:
         await self._behave(request)
         return ListConnectionsReply(users=7)
 

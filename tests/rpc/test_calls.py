@@ -23,7 +23,7 @@ from palaver.v1.auth_pb2 import Empty
 from palaver.v1.presence_pb2 import (
     GetPresenceRequest,
     ListConnectionsReply,
-    ListConnectionsRequest,
+    ListGatewaysRequest,
     ReportStatusesRequest,
 )
 from tests.rpc.harness import PRESENCE, Subject, calling, counted, pair
@@ -36,7 +36,7 @@ async def test_requests_and_replies_arrive() -> None:
     async with pair() as both:
         assert await both.ask("a", "ü😀", "") == ["a", "ü😀", ""]
         assert both.subject.asked == [GetPresenceRequest(user_ids=["a", "ü😀", ""])]
-        assert await both.presence.list_connections(ListConnectionsRequest()) == ListConnectionsReply(users=7)
+        assert await both.presence.list_gateways(ListGatewaysRequest()) == ListConnectionsReply(users=7)
         assert await both.presence.report_statuses(ReportStatusesRequest(node_id="n")) == Empty()
 
 
@@ -142,7 +142,7 @@ async def test_an_unexpected_error_leaks_nothing(caplog: pytest.LogCaptureFixtur
 
 async def test_a_reply_of_a_wrong_kind_is_an_internal_error() -> None:
     class Wrong(Subject):
-        async def list_connections(self, request: ListConnectionsRequest) -> Any:
+        async def list_gateways(self, request: ListGatewaysRequest) -> Any:
             return None
 
     async with (
@@ -150,7 +150,7 @@ async def test_a_reply_of_a_wrong_kind_is_an_internal_error() -> None:
         calling(PRESENCE, f"127.0.0.1:{wrong.port}") as remote,
     ):
         with pytest.raises(PalaverError) as caught:
-            await remote.list_connections(ListConnectionsRequest())
+            await remote.list_gateways(ListGatewaysRequest())
     assert caught.value.error_code == "error-internal"
 
 
@@ -168,12 +168,12 @@ async def test_a_server_that_is_gone() -> None:
 async def test_a_server_that_was_never_there(unused_tcp_port: int) -> None:
     async with calling(PRESENCE, f"127.0.0.1:{unused_tcp_port}", deadline=0.3) as remote:
         with pytest.raises(Unavailable):
-            await remote.list_connections(ListConnectionsRequest())
+            await remote.list_gateways(ListGatewaysRequest())
 
 
 async def test_a_server_that_comes_late_is_waited_for(unused_tcp_port: int) -> None:
     async with calling(PRESENCE, f"127.0.0.1:{unused_tcp_port}") as remote:
-        asking = asyncio.create_task(remote.list_connections(ListConnectionsRequest()))
+        asking = asyncio.create_task(remote.list_gateways(ListGatewaysRequest()))
         await asyncio.sleep(0.1)
         async with RpcServer({PRESENCE: Subject()}, "127.0.0.1", unused_tcp_port):
             assert (await asking).users == 7
@@ -278,7 +278,7 @@ async def test_a_request_that_is_too_large() -> None:
 
 async def test_a_reply_that_is_too_large() -> None:
     class Talkative(Subject):
-        async def list_connections(self, request: ListConnectionsRequest) -> ListConnectionsReply:
+        async def list_gateways(self, request: ListGatewaysRequest) -> ListConnectionsReply:
             reply = ListConnectionsReply()
             reply.nodes.add(node_id="x" * wire.MAX_REPLY_BYTES)
             return reply
@@ -286,7 +286,7 @@ async def test_a_reply_that_is_too_large() -> None:
     talkative = RpcServer({PRESENCE: Talkative()}, "127.0.0.1", 0)
     async with talkative, calling(PRESENCE, f"127.0.0.1:{talkative.port}", deadline=20) as remote:
         with pytest.raises(InvalidInput, match="too much for one message"):
-            await remote.list_connections(ListConnectionsRequest())
+            await remote.list_gateways(ListGatewaysRequest())
 
 
 async def test_a_graceful_stop_lets_a_running_call_finish() -> None:

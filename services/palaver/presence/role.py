@@ -33,7 +33,7 @@ from palaver.v1.presence_pb2 import (
     GetPresenceReply,
     GetPresenceRequest,
     ListConnectionsReply,
-    ListConnectionsRequest,
+    ListGatewaysRequest,
     ReportStatusesRequest,
     SetStatusRequest,
     StatusReport,
@@ -169,10 +169,14 @@ class PresenceService:
                 await asyncio.sleep(0)
         return reply
 
-    async def list_connections(self, request: ListConnectionsRequest) -> ListConnectionsReply:
+    async def list_gateways(self, request: ListGatewaysRequest) -> ListConnectionsReply:
         """How many connections each living gateway has, and how many users there are. Raises NotAllowed."""
         access = self._node.access
         access.check(await access.get_actor(request.actor), "view-statistics")
+        return await self.list_connections(Empty())
+
+    async def list_connections(self, request: Empty) -> ListConnectionsReply:
+        """The same for gateways of 0.1.0, which have checked the permission themselves."""
         reply = ListConnectionsReply(users=self._picture.connected_users)
         for node_id, connections in (await self._gateways.list_living()).items():
             reply.nodes.add(node_id=node_id, connections=connections)

@@ -228,7 +228,7 @@ class GetPresenceReply(_message.Message):
 Global___GetPresenceReply: _TypeAlias = GetPresenceReply  # noqa: Y015
 
 @_typing.final
-class ListConnectionsRequest(_message.Message):
+class ListGatewaysRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTOR_FIELD_NUMBER: _builtins.int
@@ -245,7 +245,7 @@ class ListConnectionsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListConnectionsRequest: _TypeAlias = ListConnectionsRequest  # noqa: Y015
+Global___ListGatewaysRequest: _TypeAlias = ListGatewaysRequest  # noqa: Y015
 
 @_typing.final
 class ListConnectionsReply(_message.Message):

@@ -8,7 +8,7 @@ from palaver import __version__
 from palaver.gateway.call import Call
 from palaver.gateway.rest.endpoint import Answer, endpoint
 from palaver.gateway.rest.errors import Forbidden
-from palaver.v1.presence_pb2 import ListConnectionsRequest
+from palaver.v1.presence_pb2 import ListGatewaysRequest
 
 MINIMUM_CLIENT_VERSIONS = {"desktop": "3.9.6", "mobile": "4.39.0"}
 
@@ -41,7 +41,7 @@ async def list_instances(call: Call) -> Answer:
     """The gateway processes that live, with their connections."""
     if not call.may("view-statistics"):
         raise Forbidden
-    reply = await call.services.presence.list_connections(ListConnectionsRequest(actor=call.actor))
+    reply = await call.services.presence.list_gateways(ListGatewaysRequest(actor=call.actor))
     return {
         "instances": [
             {
