@@ -28,9 +28,9 @@ NO_ADMIN: dict[str, Any] = {"admin_id": "", "admin_username": "", "admin_passwor
 async def test_the_first_start(tmp_path: Path, transport: Transport) -> None:
     async with service_nodes(tmp_path, ("auth",), transport) as running:
         auth = running.services.auth
-        bot = loaded((await auth.get_user(GetUserRequest(internal=True, user_id="rocket.cat"))).user)
+        bot = loaded((await auth.get_user(GetUserRequest(actor=ADMIN, user_id="rocket.cat"))).user)
         assert (bot["username"], bot["roles"], bot["type"], bot["active"]) == ("rocket.cat", ["bot"], "bot", True)
-        admin = loaded((await auth.get_user(GetUserRequest(internal=True, username="boss"))).user)
+        admin = loaded((await auth.get_user(GetUserRequest(actor=ADMIN, username="boss"))).user)
         assert (admin["_id"], admin["roles"], admin["name"]) == (ADMIN_ID, ["admin"], "The Boss")
         assert admin["emails"] == [{"address": "boss@example.org", "verified": True}]
         await login(auth, "boss", ADMIN_PASSWORD)

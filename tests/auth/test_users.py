@@ -236,17 +236,14 @@ async def test_who_sees_what_of_whom(auth: Auth) -> None:
         assert not document.keys() & {"services", "username_lower", "emails_lower", "applied_seq"}
     await grant(auth, "view-full-other-user-info", "user")
     assert "emails" in await get_user(auth, bob["_id"], username="alice")
-    internal = loaded((await auth.get_user(GetUserRequest(username="alice", internal=True))).user)
-    assert "emails" in internal
-    assert "services" not in internal
 
 
 async def test_who_is_not_there(auth: Auth) -> None:
     for which in ({"user_id": "nobody"}, {"username": "nobody"}, {"username": ""}, {"import_id": "x"}):
         with pytest.raises(UserNotFound):
             await auth.get_user(GetUserRequest(actor=ADMIN, **which))  # type: ignore[arg-type]
-        with pytest.raises(UserNotFound):
-            await auth.get_user(GetUserRequest(internal=True, **which))  # type: ignore[arg-type]
+        with pytest.raises(LoginRequired):
+            await auth.get_user(GetUserRequest(**which))  # type: ignore[arg-type]
     with pytest.raises(InvalidInput):
         await auth.get_user(GetUserRequest(actor=ADMIN))
     with pytest.raises(LoginRequired):
@@ -280,6 +277,9 @@ async def test_lists(auth: Auth) -> None:
     assert await names(auth, term="AR") == ["carol"]
     assert await names(auth, exceptions=["Alice", "boss"]) == ["bob", "carol", "dave", "rocket.cat"]
     assert await names(auth, role="guest") == ["dave"]
+    alice = user_actor((await get_user(auth, ADMIN.id, username="alice"))["_id"])
+    with pytest.raises(NotAllowed):
+        await names(auth, role="guest", actor=alice)
     assert await names(auth, filter=b'{"active": false}') == ["bob"]
     assert await names(auth, filter=b'{"type": {"$in": ["bot"]}}') == ["rocket.cat"]
     assert await names(auth, filter=b'{"$or": [{"username": "alice"}, {"name": {"$contains": "dav"}}]}') == [

@@ -31,6 +31,10 @@ def _texts(frames: list[list[Any]]) -> list[str]:
     return [args[0]["msg"] for args in frames]
 
 
+def _says(text: str) -> Callable[[list[Any]], bool]:
+    return lambda args: bool(args[0]["msg"] == text)
+
+
 def _hook(
     monkeypatch: pytest.MonkeyPatch, service: Any, method: str, before: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
@@ -272,7 +276,7 @@ async def test_who_is_asked_about_waits_and_nobody_else(
     await gateway.post("roles.addUserToRole", gateway.admin, roleId="bot", username="bob")
     for text in ("one", "two"):
         await gateway.post("chat.postMessage", alice, roomId=rooms[0], text=text)
-        await hers.wait_change("stream-room-messages", rooms[0], lambda args, text=text: args[0]["msg"] == text)
+        await hers.wait_change("stream-room-messages", rooms[0], _says(text))
     await asyncio.sleep(SILENCE)
     assert his.changes("stream-room-messages") == []
     answer.set()

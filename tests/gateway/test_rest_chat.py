@@ -319,7 +319,7 @@ async def test_what_changed_since_a_date(alice: Client) -> None:
 async def test_whoever_was_away_gets_everything(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much it is: messaging answers in parts. What is too much for a client is no half of it."""
     room_id = await make_channel(alice, "busy")
-    first = await say(alice, room_id, "before")
+    root = first = await say(alice, room_id, "before")
     texts = [f"m{number}" for number in range(9)]
     for text in texts:
         root = await say(alice, room_id, text)

@@ -5,6 +5,10 @@ import dataclasses
 import pytest
 
 from palaver.auth.rules import digest_of
+from palaver.auth.tokens import hash_token
+from palaver.errors import SecondFactorRequired
+from palaver.events import user_actor
+from palaver.v1.auth_pb2 import UpdateSettingRequest, UpdateUserRequest
 from tests.gateway.rest import Client, as_admin, new_user
 from tests.services import ADMIN_PASSWORD
 
@@ -78,6 +82,27 @@ async def test_only_whoever_is_logged_in_is_asked(strict: Client) -> None:
     answer = await alice.post("users.update", 400, userId=strict.user_id, data={"name": "x"})
     assert answer["errorType"] == "totp-required"
     await Client(strict.http, strict.node).post("users.update", 401, userId=strict.user_id, data={"name": "x"})
+
+
+async def test_auth_takes_no_gateways_word_for_it(strict: Client) -> None:
+    """What is asked of auth itself without the factor is refused there."""
+    await strict.post("users.create", **new_user("alice"))
+    alice = await strict.login("alice")
+    auth, actor = strict.node.services.auth, user_actor(strict.user_id)
+    setting = UpdateSettingRequest(actor=actor, setting_id="Site_Name", value=b'"Changed"')
+    user = UpdateUserRequest(actor=actor, user_id=alice.user_id, set=b'{"name":"Changed"}')
+    for hashed_token in ("", "another login's", hash_token(strict.headers["X-Auth-Token"])):
+        setting.hashed_token = user.hashed_token = hashed_token
+        with pytest.raises(SecondFactorRequired):
+            await auth.update_setting(setting)
+        with pytest.raises(SecondFactorRequired):
+            await auth.update_user(user)
+    answer = await strict.post("users.setPreferences", userId=alice.user_id, data={"language": "de"})
+    assert answer["user"]["settings"]["preferences"] == {"language": "de"}
+    body = {"userId": alice.user_id, "data": {"name": "New"}}
+    changed = await strict.request("POST", "users.update", json=body, headers=password(ADMIN_PASSWORD))
+    assert (changed.status_code, changed.json()["user"]["name"]) == (200, "New")
+    await auth.update_setting(setting)  # by the same login
 
 
 async def test_methods(strict: Client) -> None:

@@ -147,6 +147,9 @@ async def test_info_with_rooms(admin: Client) -> None:
         assert [(room["rid"], room["name"], room["t"]) for room in user["rooms"]] == [("GENERAL", "general", "c")]
         assert user["username"] == "alice"
     assert "rooms" not in (await bob.get("users.info", userId=alice.user_id, fields=fields))["user"]
+    await admin.post("users.setActiveStatus", userId=alice.user_id, activeStatus=False)
+    gone = (await admin.get("users.info", userId=alice.user_id, fields=fields))["user"]
+    assert [room["rid"] for room in gone["rooms"]] == ["GENERAL"]
 
 
 async def test_list(admin: Client) -> None:

@@ -240,6 +240,25 @@ async def test_a_user_of_many_rooms_is_answered_at_once(local: Chat) -> None:
     assert best < 0.1
 
 
+async def test_subscriptions_of_somebody_else(chat: Chat) -> None:
+    """Whether the actor may see them is decided here, and whether the other one may act does not matter."""
+    ann, bob = await chat.users("ann", "bob")
+    room_id = (await chat.room(ann, "dev", type="p"))["_id"]
+
+    async def list_of(actor: Actor, user_id: str) -> list[str]:
+        request = ListSubscriptionsRequest(actor=actor, user_id=user_id, updated_since=-1)
+        reply = await chat.messaging.list_subscriptions(request)
+        return [loaded(data)["rid"] for data in reply.subscriptions]
+
+    assert await list_of(ann, ann.id) == [room_id]
+    with refused("error-not-allowed"):
+        await list_of(bob, ann.id)
+    await chat.running.services.auth.set_user_active(SetUserActiveRequest(actor=ADMIN, user_id=ann.id, active=False))
+    assert await list_of(ADMIN, ann.id) == [room_id]
+    with refused("error-invalid-user"):
+        await list_of(ADMIN, "unknown")
+
+
 async def test_access_of_many_listeners(chat: Chat) -> None:
     """The same as one by one, whoever they are many of."""
     ann, bob, eve = await chat.users("ann", "bob", "eve")

@@ -7,6 +7,7 @@ import pytest
 
 from palaver.errors import PalaverError
 from palaver.events import SYSTEM
+from palaver.v1.auth_pb2 import SetUserActiveRequest
 from palaver.v1.event_pb2 import Actor
 from palaver.v1.messaging_pb2 import (
     CheckAccessRequest,
@@ -282,6 +283,23 @@ async def test_general_is_there_from_the_beginning(chat: Chat) -> None:
         await chat.messaging.join_default_rooms(JoinDefaultRoomsRequest(actor=ann))
     assert (await chat.get_room(ADMIN, "GENERAL"))["usersCount"] == 3
     assert await chat.notices(ann, "GENERAL") == [("uj", "ann")]
+
+
+async def test_who_makes_users_adds_them_to_the_default_rooms(chat: Chat) -> None:
+    ann, bob = await chat.users("ann", "bob")
+
+    async def add(actor: Actor, user_id: str) -> None:
+        await chat.messaging.join_default_rooms(JoinDefaultRoomsRequest(actor=actor, user_id=user_id))
+
+    with refused("error-not-allowed"):
+        await add(ann, bob.id)
+    assert await chat.subscription(bob, "GENERAL") == {}
+    await add(ADMIN, bob.id)
+    assert await chat.notices(bob, "GENERAL") == [("uj", "bob")]
+    await chat.running.services.auth.set_user_active(SetUserActiveRequest(actor=ADMIN, user_id=ann.id, active=False))
+    for nobody in (ann.id, "unknown"):
+        with refused("error-invalid-user"):
+            await add(ADMIN, nobody)
 
 
 async def test_a_restart_leaves_general_alone(tmp_path: Path, cheap_hashes: None) -> None:

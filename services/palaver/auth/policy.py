@@ -12,6 +12,7 @@ import orjson
 
 from palaver.access import User
 from palaver.auth.defaults import Defaults, merged_permission, merged_role, merged_setting
+from palaver.auth.second_factor import SecondFactor
 from palaver.auth.store import Store
 from palaver.auth.values import check_value
 from palaver.commit import Draft, now
@@ -35,10 +36,11 @@ _MAX_ROLES = 200
 class Policies:
     """Reads and changes the workspace's policy."""
 
-    def __init__(self, node: Node, store: Store, defaults: Defaults) -> None:
+    def __init__(self, node: Node, store: Store, defaults: Defaults, second_factor: SecondFactor) -> None:
         self._node = node
         self._store = store
         self._defaults = defaults
+        self._second_factor = second_factor
 
     async def get(self, request: GetPolicyRequest) -> GetPolicyReply:
         """All of it: the defaults, and what the database holds instead; or that the caller knows it."""
@@ -108,6 +110,7 @@ class Policies:
         actor = await access.get_actor(request.actor)
         if not self._may_edit(actor, request.setting_id):
             raise NotAllowed("Editing settings is not allowed", code="unauthorized")
+        await self._second_factor.check_shown(actor, request.hashed_token)
         setting = access.policy.settings.get(request.setting_id)
         if setting is None:
             raise InvalidInput(f"There is no setting {request.setting_id[:100]}", code="error-invalid-setting")

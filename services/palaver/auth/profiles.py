@@ -12,6 +12,7 @@ from palaver.auth import rules
 from palaver.auth.accounts import Accounts, Change, check_known_roles
 from palaver.auth.passwords import Passwords, stored_hash
 from palaver.auth.preferences import check_preferences
+from palaver.auth.second_factor import SecondFactor
 from palaver.auth.store import Store
 from palaver.auth.tokens import Tokens
 from palaver.auth.users import Users
@@ -65,6 +66,8 @@ _OWN: dict[str, tuple[str, ...]] = {
     "avatarETag": ("Accounts_AllowUserAvatarChange",),
     "avatarOrigin": ("Accounts_AllowUserAvatarChange",),
 }
+# What a login alone is enough for when it is somebody else's.
+_HARMLESS = {"preferences", "language"}
 # What needs another permission than edit-other-user-info when it is somebody else's.
 _OTHERS: dict[str, str] = {
     "password": "edit-other-user-password",
@@ -78,7 +81,14 @@ class Profiles:
     """Changes what a user's document says."""
 
     def __init__(
-        self, node: Node, store: Store, accounts: Accounts, passwords: Passwords, tokens: Tokens, users: Users
+        self,
+        node: Node,
+        store: Store,
+        accounts: Accounts,
+        passwords: Passwords,
+        tokens: Tokens,
+        users: Users,
+        second_factor: SecondFactor,
     ) -> None:
         self._node = node
         self._store = store
@@ -86,6 +96,7 @@ class Profiles:
         self._passwords = passwords
         self._tokens = tokens
         self._users = users
+        self._second_factor = second_factor
 
     async def update(self, request: UpdateUserRequest) -> UserReply:
         """Changes fields of a user: their own, or with permissions somebody else's."""
@@ -102,6 +113,8 @@ class Profiles:
             self._check_own(given)
         else:
             self._check_others(actor, given)
+            if not given <= _HARMLESS:
+                await self._second_factor.check_shown(actor, request.hashed_token)
         target = await self._store.find_user(user_id)
         if target is None:
             raise UserNotFound()

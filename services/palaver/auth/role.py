@@ -62,7 +62,8 @@ def build(node: Node) -> "AuthService":
     passwords = Passwords()
     tokens = Tokens(node, store, accounts)
     defaults = Defaults(node.config)
-    policies = Policies(node, store, defaults)
+    second_factor = SecondFactor(node, store, passwords)
+    policies = Policies(node, store, defaults, second_factor)
     bootstrap = Bootstrap(node, accounts, passwords, policies, defaults)
     users = Users(node, store, accounts, passwords, bootstrap)
     return AuthService(
@@ -71,9 +72,9 @@ def build(node: Node) -> "AuthService":
         tokens=tokens,
         bootstrap=bootstrap,
         users=users,
-        profiles=Profiles(node, store, accounts, passwords, tokens, users),
+        profiles=Profiles(node, store, accounts, passwords, tokens, users, second_factor),
         logins=Logins(node, store, passwords, tokens),
-        second_factor=SecondFactor(node, store, passwords),
+        second_factor=second_factor,
         policies=policies,
         settings_file=SettingsFile(node, policies, defaults),
         roles=Roles(node, store, accounts, policies),

@@ -251,10 +251,6 @@ class Users:
             raise InvalidInput(
                 'The required "userId" or "username" param was not provided', code="error-user-param-not-provided"
             )
-        if request.internal:
-            if user is None:
-                raise UserNotFound()
-            return UserReply(user=orjson.dumps(public_user(user)))
         actor = await self._node.access.get_actor(request.actor)
         if user is None:
             raise UserNotFound()
@@ -274,6 +270,8 @@ class Users:
             raise NotAllowed(code="unauthorized")
         if request.offset < 0 or request.count < 0:
             raise InvalidInput("offset and count can't be negative")
+        if request.role:
+            access.check(actor, "access-permissions")
         full = access.may(actor, "view-full-other-user-info")
         conditions: list[Filter] = [{"deleted_at": None}]
         if request.filter:

@@ -145,13 +145,20 @@ class Lists:
     # -- subscriptions -----------------------------------------------------------------------------------------------
 
     async def list_subscriptions(self, request: ListSubscriptionsRequest) -> ListSubscriptionsReply:
-        """The actor's subscriptions with their counters; for gateways, those of several users of one room."""
+        """The actor's subscriptions with their counters, or somebody else's; or those of several users of one room,
+        for gateways. Raises NotAllowed, UserNotFound."""
         user = await self._views.get_actor(request.actor)
         if request.user_ids:
             return await self._list_of_members(user, request)
-        subscriptions = await self._store.list_subscriptions(user.id, request.room_ids)
+        user_id = user.id
+        if request.user_id and request.user_id != user_id:
+            self._views.check(user, "view-other-user-channels")
+            user_id = request.user_id
+            if await self._node.access.find_user(user_id) is None:
+                raise UserNotFound()
+        subscriptions = await self._store.list_subscriptions(user_id, request.room_ids)
         rooms = await self._node.database.get_many("rooms", [subscription["rid"] for subscription in subscriptions])
-        threads = await self._store.find_unread_threads(user.id)
+        threads = await self._store.find_unread_threads(user_id)
         settings = self._views.unread_settings()
         since = request.updated_since
         reply = ListSubscriptionsReply()
@@ -168,7 +175,7 @@ class Lists:
                 continue
             reply.subscriptions.append(orjson.dumps(rules.present_subscription(subscription, room, settings, unread)))
         if since >= 0:
-            for ended in await self._store.list_ended_subscriptions(user.id, since):
+            for ended in await self._store.list_ended_subscriptions(user_id, since):
                 reply.removed.append(_removed(ended["_id"], milliseconds(ended["left_at"])))
         return reply
 

@@ -26,6 +26,8 @@ from palaver.v1.messaging_pb2 import (
     SetMemberRoleRequest,
 )
 
+# Who may do one of these lets somebody into the default rooms.
+_BRING_ABOUT = ("create-user", "edit-other-user-active-status", "manage-moderation-actions")
 _MAX_INVITED = 1000
 _USERS_PER_CALL = 500
 
@@ -60,10 +62,21 @@ class Members:
         return await self._rooms.reply(request.room_id, user.id)
 
     async def join_default(self, request: JoinDefaultRoomsRequest) -> Empty:
-        """The actor becomes a member of every default room. Idempotent."""
-        if request.actor.kind == Actor.USER:
-            self._node.access.forget_user(request.actor.id)  # who may have been activated at this moment
+        """The actor, or a user whom the actor may make or activate, becomes a member of every default room.
+
+        Idempotent. Raises NotAllowed, UserNotFound.
+        """
+        access = self._node.access
+        user_id = request.user_id or request.actor.id
+        access.forget_user(user_id)  # who may have been activated at this moment
         user = await self._views.get_actor(request.actor)
+        if user_id != user.id:
+            if not any(self._views.may(user, permission) for permission in _BRING_ABOUT):
+                raise NotAllowed()
+            found = await access.find_user(user_id)
+            if found is None or not found.active:
+                raise UserNotFound()
+            user = found
         if user is SYSTEM_USER:
             raise InvalidInput("The system is a member of nothing")
         for room in await self._node.database.find("rooms", {"default": True}):

@@ -17,6 +17,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
@@ -562,8 +567,16 @@ class GetUserRequest(_message.Message):
     user_id: _builtins.str
     username: _builtins.str
     import_id: _builtins.str
-    internal: _builtins.bool
-    """for another service: every public field, whoever asks"""
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def internal(self) -> _builtins.bool:
+        """not looked at: what is shown goes by the actor"""
+
+    @internal.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def internal(self, value: _builtins.bool) -> None:
+        """not looked at: what is shown goes by the actor"""
+
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(

@@ -383,7 +383,7 @@ class JoinDefaultRoomsRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """for other services: this user, whoever brought them about; empty: the actor"""
+    """somebody else, whom the actor may make or activate; empty: the actor"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(

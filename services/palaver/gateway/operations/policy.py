@@ -188,5 +188,7 @@ def shown_setting(setting: Document) -> Document:
 async def update_setting(call: Call, setting_id: str, value: Any) -> None:
     """Sets a value. Raises NotAllowed, InvalidInput."""
     await call.services.auth.update_setting(
-        UpdateSettingRequest(actor=call.actor, setting_id=setting_id, value=encode(value))
+        UpdateSettingRequest(
+            actor=call.actor, setting_id=setting_id, value=encode(value), hashed_token=call.hashed_token
+        )
     )

@@ -136,7 +136,7 @@ async def create_user(call: Call, new: NewUser) -> Document:
     )
     user: Document = orjson.loads(reply.user)
     if new.join_default_channels and user.get("active", True):
-        await _join_default_rooms(call, user["_id"])
+        await _add_to_default_rooms(call, user["_id"])
     await join_status(call, [user])
     return user
 
@@ -169,7 +169,9 @@ async def register_user(call: Call, form: Registration) -> Document:
     )
     user: Document = orjson.loads(reply.user)
     if user.get("active", True):
-        await _join_default_rooms(call, user["_id"])
+        # They act for themself: nobody else has brought them about.
+        request = JoinDefaultRoomsRequest(actor=user_actor(user["_id"]))
+        await call.services.messaging.join_default_rooms(request)
     return user
 
 
@@ -266,7 +268,7 @@ async def set_active(call: Call, user_id: str, active: bool) -> None:
     before = await call.access.find_user(user_id)
     await call.services.auth.set_user_active(SetUserActiveRequest(actor=call.actor, user_id=user_id, active=active))
     if active and before is not None and not before.active:
-        await _join_default_rooms(call, user_id)
+        await _add_to_default_rooms(call, user_id)
 
 
 async def logout_user(call: Call, user_id: str) -> None:
@@ -279,14 +281,15 @@ async def is_username_free(call: Call, username: str) -> bool:
     if username == call.me.username:
         return True
     try:
-        await call.services.auth.get_user(GetUserRequest(actor=call.actor, username=username, internal=True))
+        await call.services.auth.get_user(GetUserRequest(actor=call.actor, username=username))
     except UserNotFound:
         return True
     return False
 
 
-async def _join_default_rooms(call: Call, user_id: str) -> None:
-    await call.services.messaging.join_default_rooms(JoinDefaultRoomsRequest(actor=user_actor(user_id)))
+async def _add_to_default_rooms(call: Call, user_id: str) -> None:
+    """A user whom the caller has made or activated enters the default rooms."""
+    await call.services.messaging.join_default_rooms(JoinDefaultRoomsRequest(actor=call.actor, user_id=user_id))
 
 
 def _custom_fields(fields: Document | None) -> bytes:

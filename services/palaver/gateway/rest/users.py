@@ -6,7 +6,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from palaver.errors import Conflict, InvalidInput, UserNotFound
-from palaver.events import user_actor
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import iso, loads
 from palaver.gateway.operations import authentication, users
@@ -136,9 +135,9 @@ async def info(call: Call, query: InfoQuery) -> Answer:
 
 
 async def _list_rooms(call: Call, user_id: str) -> list[dict[str, Any]]:
-    """Where a user is. Asked as that user: the caller's right to know was checked before."""
+    """Where a user is."""
     reply = await call.services.messaging.list_subscriptions(
-        ListSubscriptionsRequest(actor=user_actor(user_id), updated_since=-1)
+        ListSubscriptionsRequest(actor=call.actor, user_id=user_id, updated_since=-1)
     )
     names = ("rid", "name", "t", "roles", "unread")
     found = [loads(subscription) for subscription in reply.subscriptions]
