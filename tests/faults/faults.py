@@ -267,3 +267,12 @@ FAULTS: dict[str, Fault] = {
     **SERVERS,
     **TERMINATIONS,
 }
+
+# One cluster's life with every kind of fault, in as few rounds as can tell one from another.
+SHORT_PLAN: dict[str, Sequence[str]] = {
+    "failpoints": [EVERY_FAILPOINT],
+    "sweeping": [f"die at {_BY_SWEEPER}"],
+    "kills": [*KILLS, *RANDOM_KILLS],
+    "network": ["freeze a messaging", "restart NATS", "lose JetStream", "cut the network"],
+    "stops": ["kill -9 the database", "SIGTERM a gateway", "SIGTERM a messaging"],
+}

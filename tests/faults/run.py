@@ -3,8 +3,9 @@
     make test-faults                                  # every fault in a round of its own, in an order drawn by the seed
     make test-faults ROUNDS=10 ARGS="--seed 7"        # ten times
     make test-faults ARGS="--only 'kill -9 a gateway'"
+    make test-faults ROUNDS=10 ARGS=--short           # several faults in a round: a few minutes each time
 
-`test_faults.py` runs a short plan of the same.
+`test_faults.py` runs the short plan, once.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from palaver.events import room_stream
 from tests.cluster import Cluster
 from tests.e2e.process import ADMIN
 from tests.faults.client import Counts, LoadClient, Login
-from tests.faults.faults import FAULTS, PARTITIONED, Scene
+from tests.faults.faults import FAULTS, PARTITIONED, SHORT_PLAN, Scene
 from tests.faults.oracle import Counters, Ledger, Stored, violations
 from tests.faults.proxy import Proxy
 from tests.servers import nats_server, own_mongodb_server
@@ -290,13 +291,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="what draws the order of faults")
     parser.add_argument("--rounds", type=int, default=1, help="how often every fault is done")
     parser.add_argument("--only", action="append", choices=list(FAULTS), help="only this fault (may be repeated)")
+    parser.add_argument("--short", action="store_true", help="several faults in a round, as in make test-all")
     given = parser.parse_args()
     draw = Random(given.seed)
-    plan = []
+    plan: list[Sequence[str]] = []
     for _ in range(given.rounds):
-        names = list(given.only or FAULTS)
-        draw.shuffle(names)
-        plan += [[name] for name in names]
+        rounds = list(SHORT_PLAN.values()) if given.short else [[name] for name in given.only or FAULTS]
+        draw.shuffle(rounds)
+        plan += rounds
     folder = Path(tempfile.mkdtemp(prefix="palaver-faults-"))
     broken = asyncio.run(run_plan(folder, given.seed, plan, lambda line: print(line, flush=True)))
     if broken:
