@@ -8,6 +8,7 @@ fails and says why, because a skipped test would look like a passed one.
 import asyncio
 import contextlib
 import ctypes
+import functools
 import hashlib
 import json
 import os
@@ -120,6 +121,15 @@ def _build_mongodb(folder: Path) -> None:
     got = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in folder.glob("*.jar")}
     if got != wanted:
         raise ServerUnavailable(f"jars differ from tests/mongodb/jars.sha256: {sorted(wanted.items() ^ got.items())}")
+
+
+def _compile_mongodb(jars: Path, folder: Path) -> None:
+    java = shutil.which("java")
+    if not java:
+        raise ServerUnavailable("java is not installed (and PALAVER_TEST_MONGODB_URL is not set)")
+    compiler = (java, "--module", "jdk.compiler/com.sun.tools.javac.Main")
+    class_path = ":".join(map(str, jars.glob("*.jar")))
+    _run(*compiler, "-cp", class_path, "-d", folder, HERE / "mongodb" / "WireServer.java")
 
 
 _libc = ctypes.CDLL(None)
@@ -289,6 +299,7 @@ class MongodbServer:
     """A running wire server of the test's own. Its port stays when it is started again, and what is in its journal."""
 
     jars: Path
+    classes: Path
     folder: Path
     journal: Path | None
     port: int = 0
@@ -305,8 +316,8 @@ class MongodbServer:
             raise ServerUnavailable("java is not installed (and PALAVER_TEST_MONGODB_URL is not set)")
         log = self.folder / "mongodb.log"
         log.unlink(missing_ok=True)
-        options = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", self.jars / "*")
-        command: list[str | Path] = [java, *options, HERE / "mongodb" / "WireServer.java", str(self.port)]
+        options = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", f"{self.classes}:{self.jars}/*")
+        command: list[str | Path] = [java, *options, "WireServer", str(self.port)]
         if self.journal is not None:
             command.append(self.journal)
         # The end of its standard input ends the server, should this process be killed.
@@ -359,11 +370,14 @@ async def own_mongodb_server(*, keep: bool = True) -> AsyncIterator[MongodbServe
 
     With `keep` it writes a journal, so that it comes back with what it had.
     """
-    hashes = hashlib.sha256((HERE / "mongodb" / "jars.sha256").read_bytes()).hexdigest()[:16]
-    jars = await asyncio.to_thread(_built, f"mongodb-{hashes}", _build_mongodb)
+    digest = hashlib.sha256((HERE / "mongodb" / "jars.sha256").read_bytes())
+    jars = await asyncio.to_thread(_built, f"mongodb-{digest.hexdigest()[:16]}", _build_mongodb)
+    digest.update((HERE / "mongodb" / "WireServer.java").read_bytes())
+    compile = functools.partial(_compile_mongodb, jars)
+    classes = await asyncio.to_thread(_built, f"mongodb-server-{digest.hexdigest()[:16]}", compile)
     with tempfile.TemporaryDirectory(prefix="palaver-mongodb-", ignore_cleanup_errors=True) as temporary:
         own = Path(temporary)
-        server = MongodbServer(jars, own, own / "journal" if keep else None)
+        server = MongodbServer(jars, classes, own, own / "journal" if keep else None)
         await server.start()
         try:
             yield server
