@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from palaver import __version__, dead_letters
+from palaver.backup import command as backup
 from palaver.config import Config, ConfigError
 from palaver.database import NewerSchema
-from palaver.errors import NotFound, Unavailable
+from palaver.errors import PalaverError
 from palaver.roles import ROLES
 from palaver.telemetry import configure_logging
 
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("migrate", help="bring the database to this version and end: before a new version starts")
     letters = commands.add_parser("dead-letters", help="events that a follower could not handle: list, replay or drop")
     dead_letters.add_arguments(letters)
+    backups = commands.add_parser("backup", help="make an archive of the workspace while it runs, or verify one")
+    backup.add_backup_arguments(backups)
+    backup.add_restore_arguments(commands.add_parser("restore", help="make an empty workspace what an archive holds"))
     commands.add_parser("config", help="list the environment variables")
     parsed = parser.parse_args(arguments)
     if parsed.command == "config":
@@ -47,12 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.command == "dead-letters":
             dead_letters.run(config, letters, parsed)
             return
+        if parsed.command == "backup":
+            backup.run_backup(config, backups, parsed)
+            return
+        if parsed.command == "restore":
+            backup.run_restore(config, parsed)
+            return
         roles = [role for role in ROLES.values() if parsed.role is None or role.name in parsed.role]
         _serve(config, [role.name for role in roles])
     except (ConfigError, NewerSchema) as error:
         print(f"palaver: {error}", file=sys.stderr)
         sys.exit(2)
-    except (OSError, Unavailable, NotFound) as error:
+    except (OSError, PalaverError) as error:
         print(f"palaver: {error}", file=sys.stderr)
         sys.exit(1)
 

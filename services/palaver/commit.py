@@ -10,7 +10,7 @@ Commands of one stream that arrive while its last commit runs are committed toge
 projection stands, before anybody else is told. Telling (the log) and marking what was told follow in the background;
 the sweeper does both for whatever a crash left.
 
-Called by the services' use cases; nobody else appends events.
+Called by the services' use cases; nobody else appends events, but for `backup/`, which appends an archive's.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from palaver.telemetry import current_span, request_id, resumed_span, span
 from palaver.telling import SWEPT, Telling
 from palaver.v1.event_pb2 import Event
 
-__all__ = ["Commits", "Decide", "Draft", "now"]
+__all__ = ["Commits", "Decide", "Draft", "catch_up", "now"]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -126,15 +126,7 @@ class Commits:
 
     async def catch_up(self, stream: Stream) -> int:
         """Projects what is appended to the stream but not yet projected. Returns the stream's head."""
-        while True:
-            head = await self.database.get_head(stream)
-            document = await self.database.get(STREAM_COLLECTIONS[stream.kind], stream_document_id(stream))
-            applied = 0 if document is None else int(document.get("applied_seq", 0))
-            if applied >= head:
-                return head
-            events = await self.database.list_events(stream, applied, limit=_MAX_BATCH)
-            if await self.database.apply(stream, events, [project(event) for event in events]):
-                SWEPT.labels("projected").inc(len(events))
+        return await catch_up(self.database, stream)
 
     def tell(self, events: Sequence[Event]) -> None:
         """Hands committed events to the log, in order; returns at once."""
@@ -242,6 +234,19 @@ class Commits:
         for stream in list(self._writers)[: _MAX_WRITERS // 4]:
             if not self._writers[stream].busy:
                 del self._writers[stream]
+
+
+async def catch_up(database: Database, stream: Stream) -> int:
+    """Projects what is appended to a stream but not yet projected. Returns the stream's head."""
+    while True:
+        head = await database.get_head(stream)
+        document = await database.get(STREAM_COLLECTIONS[stream.kind], stream_document_id(stream))
+        applied = 0 if document is None else int(document.get("applied_seq", 0))
+        if applied >= head:
+            return head
+        events = await database.list_events(stream, applied, limit=_MAX_BATCH)
+        if await database.apply(stream, events, [project(event) for event in events]):
+            SWEPT.labels("projected").inc(len(events))
 
 
 class _Writer:

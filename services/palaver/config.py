@@ -54,6 +54,12 @@ class Config:
     s3_secret_key: str = _option("PALAVER_S3_SECRET_KEY", "", "and its secret")
     s3_region: str = _option("PALAVER_S3_REGION", "us-east-1", "its region")
     s3_prefix: str = _option("PALAVER_S3_PREFIX", "", "what the names of its objects begin with")
+    backup_s3_endpoint: str = _option(
+        "PALAVER_BACKUP_S3_ENDPOINT", "", "S3-speaking server for `palaver backup s3://…`; that of uploads when empty"
+    )
+    backup_s3_access_key: str = _option("PALAVER_BACKUP_S3_ACCESS_KEY", "", "the key's id there; likewise")
+    backup_s3_secret_key: str = _option("PALAVER_BACKUP_S3_SECRET_KEY", "", "and its secret; likewise")
+    backup_s3_region: str = _option("PALAVER_BACKUP_S3_REGION", "", "its region; likewise")
     nats_url: str = _option(
         "PALAVER_NATS_URL", "", "NATS instead of in-process delivery: nats://host:port, several separated by commas"
     )

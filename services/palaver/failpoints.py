@@ -23,6 +23,9 @@ NAMES = (
     "claim.after_claim",
     "follow.before_save",
     "rename.between_rooms",
+    "backup.after_part",
+    "restore.after_batch",
+    "restore.after_upload",
 )
 
 _armed: dict[str, Callable[[], None]] = {}

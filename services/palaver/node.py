@@ -23,6 +23,7 @@ from palaver.commit import Commits
 from palaver.config import Config, ConfigError
 from palaver.data_directory import hold_data_directory
 from palaver.database import CommitOrder, Database
+from palaver.errors import Unavailable
 from palaver.health import HttpServer, health_app
 from palaver.live import Live
 from palaver.log import Log
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DATABASE_NAME = "palaver.db"
+
+RESTORING = "restoring"
+"""The claim of an archive on the workspace that is being made of it (`backup/restoring.py`)."""
 
 
 class Service(Protocol):
@@ -96,6 +100,10 @@ class Node:
     async def open(self, roles: Sequence["Role"]) -> None:
         """Opens the ports and the given roles."""
         await self.database.open()
+        if (archive := await self.database.find_claim(RESTORING)) is not None:
+            raise Unavailable(
+                f"The archive {archive} is being restored here. If that has ended, `palaver restore` goes on with it."
+            )
         self.spawn(self.database.watch(), "database")
         await self.log.open()
         await self.live.open()
@@ -276,7 +284,7 @@ def _mongodb_name(config: Config) -> str:
 
 async def migrate(config: Config) -> None:
     """Brings the database to this version's schema. Raises what `Database.open` does."""
-    with _hold_embedded(config):
+    with hold_embedded(config):
         database = build_database(config)
         try:
             await database.open()
@@ -285,9 +293,9 @@ async def migrate(config: Config) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened_database(config: Config) -> AsyncIterator[Database]:
+async def opened_database(config: Config, *, may_be_new: bool = False) -> AsyncIterator[Database]:
     """The database of a workspace that may be running meanwhile. Raises ConfigError when there is none here."""
-    if not config.mongodb_url and not (config.data_dir / DATABASE_NAME).exists():
+    if not may_be_new and not config.mongodb_url and not (config.data_dir / DATABASE_NAME).exists():
         raise ConfigError(f"PALAVER_DATA_DIR={config.data_dir}: there is no database here (and no PALAVER_MONGODB_URL)")
     database = build_database(config)
     try:
@@ -297,7 +305,8 @@ async def opened_database(config: Config) -> AsyncIterator[Database]:
         await database.close()
 
 
-def _hold_embedded(config: Config) -> contextlib.AbstractContextManager[None]:
+def hold_embedded(config: Config) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes out of an embedded database, for who has it to themselves. Raises Unavailable."""
     return contextlib.nullcontext() if config.mongodb_url else hold_data_directory(config.data_dir)
 
 
@@ -308,7 +317,7 @@ async def run(config: Config, roles: Sequence["Role"], on_ready: Callable[[int],
     """
     failpoints.arm_from_environment(config.failpoints)
     node = build_node(config, roles)
-    with _hold_embedded(config):
+    with hold_embedded(config):
         await _run(node, roles, on_ready)
 
 

@@ -43,6 +43,14 @@ def holds(user: Document | None, key: str) -> bool:
     return bool(user.get("username_lower") == name if kind == "username" else name in user.get("emails_lower", ()))
 
 
+def list_keys(user: Document) -> list[str]:
+    """All claims that stand for what this user has."""
+    username = user.get("username_lower")
+    keys = [FIRST_ADMIN, *([f"username:{username}"] if username else [])]
+    keys += [f"email:{address}" for address in user.get("emails_lower", ())]
+    return [key for key in keys if holds(user, key)]
+
+
 class Names:
     """Claims names for users. Called by accounts.py only."""
 

@@ -5,8 +5,8 @@ The port speaks a small subset of MongoDB's filter language. Its adapters are `s
 (cluster); `schema.py` says which fields of each collection can be filtered and sorted by, and both adapters refuse
 any other field, so that no query reads a whole collection by accident. Both pass `tests/database/contract`.
 
-Called by `commit.py` (writes), by the services' `store.py` (reads) and by the log's durable followers (what was
-committed, and records of their own). Nobody else.
+Called by `commit.py` (writes), by the services' `store.py` (reads), by the log's durable followers (what was
+committed, and records of their own), and by `backup/` (all of it, at rest). Nobody else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,6 +46,11 @@ STREAM_COLLECTIONS = {"room": "rooms", "user": "users", "workspace": "workspace"
 def stream_document_id(stream: Stream) -> str:
     """The `_id` of the stream's own document."""
     return stream.id or "workspace"
+
+
+def document_stream(kind: str, document_id: str) -> Stream:
+    """The stream whose own document this is."""
+    return Stream(kind, "" if kind == "workspace" else document_id)
 
 
 @dataclass(slots=True)
@@ -174,6 +179,12 @@ class Database(Protocol):
     async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:
         """Streams whose head, appended before `older_than` (epoch ms), is beyond their `applied_seq`."""
 
+    async def list_streams(self, kind: str, *, after: str = "", limit: int = 1000) -> list[tuple[Stream, int]]:
+        """The streams of a kind with an id above `after`, by id, each with the last event that is projected.
+
+        One without a projected event is left out.
+        """
+
     # -- documents ----------------------------------------------------------------------------------------------------
 
     async def get(self, collection: str, id: str) -> Document | None:
@@ -193,3 +204,6 @@ class Database(Protocol):
         """One declared text field of each document that matches: from an index alone, where one has it all."""
 
     async def count(self, collection: str, where: Filter) -> int: ...
+
+    async def count_all(self, collection: str) -> int:
+        """How many documents there are. May take minutes."""

@@ -24,6 +24,7 @@ from palaver.database import (
     Put,
     Sort,
     Stream,
+    document_stream,
     mongo_events,
     mongo_records,
     stream_document_id,
@@ -47,6 +48,7 @@ Method = Callable[P, Coroutine[Any, Any, T]]
 OPERATION_SECONDS = 5.0
 # For what the sweeper looks for after a broker was away for long: nobody waits for it.
 _LONG_SECONDS = 15.0
+_COUNT_SECONDS = 600.0
 
 _MAX_IDS = 1000
 
@@ -277,6 +279,13 @@ class MongoDatabase:
                 unapplied += [of_kind[id] for id in ids if applied.get(id, 0) < heads[of_kind[id]]]
         return unapplied[:limit]
 
+    @_within(_LONG_SECONDS)
+    async def list_streams(self, kind: str, *, after: str = "", limit: int = 1000) -> list[tuple[Stream, int]]:
+        """Streams of a kind with what is projected of each, by id."""
+        where = {"_id": {"$gt": after}, "applied_seq": {"$gt": 0}}
+        cursor = self._database[STREAM_COLLECTIONS[kind]].find(where, {"applied_seq": 1}).sort("_id", 1).limit(limit)
+        return [(document_stream(kind, found["_id"]), applied_in(found)) for found in await cursor.to_list(None)]
+
     # -- documents ---------------------------------------------------------------------------------------------------
 
     @_available
@@ -328,6 +337,12 @@ class MongoDatabase:
     async def count(self, collection: str, where: Filter) -> int:
         """How many documents match."""
         return int(await self._database[collection].count_documents(translate(get_collection(collection), where)))
+
+    @_within(_COUNT_SECONDS)
+    async def count_all(self, collection: str) -> int:
+        """How many documents there are: looks at each of them."""
+        get_collection(collection)
+        return int(await self._database[collection].count_documents({}))
 
 
 _WITHOUT_WORDS = {WORDS: 0}

@@ -25,6 +25,7 @@ from palaver.database import (
     Put,
     Sort,
     Stream,
+    document_stream,
     sqlite_events,
     sqlite_filters,
     sqlite_records,
@@ -33,7 +34,7 @@ from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.sqlite_filters import Query
 from palaver.database.sqlite_migrate import migrate
 from palaver.database.sqlite_puts import Commit
-from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed
+from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed, quote
 from palaver.database.sqlite_writer import Writer, translate
 from palaver.database.timing import timed
 from palaver.errors import Unavailable
@@ -246,6 +247,12 @@ class SqliteDatabase:
         rows = await self._in_pool(lambda c: c.execute(sqlite_events.UNAPPLIED, (older_than, limit)).fetchall())
         return [Stream(*row) for row in rows]
 
+    async def list_streams(self, kind: str, *, after: str = "", limit: int = 1000) -> list[tuple[Stream, int]]:
+        """Streams of a kind with what is projected of each, by id."""
+        sql = sqlite_events.STREAMS[kind]
+        rows = await self._in_pool(lambda c: c.execute(sql, (after, limit)).fetchall())
+        return [(document_stream(kind, id), applied) for id, applied in rows]
+
     async def _list_events(self, sql: str, parameters: tuple[Any, ...], is_short: bool) -> list[Event]:
         def work(connection: sqlite3.Connection) -> list[Event]:
             parse = Event.FromString
@@ -303,6 +310,11 @@ class SqliteDatabase:
         query = sqlite_filters.count(table, where)
         await self._index_for(table, query)
         return int(await self._in_pool(lambda c: c.execute(query.sql, query.parameters).fetchone()[0]))
+
+    async def count_all(self, collection: str) -> int:
+        """How many documents there are."""
+        sql = f"SELECT count(*) FROM {quote(get_table(collection).name)}"
+        return int(await self._in_pool(lambda c: c.execute(sql).fetchone()[0]))
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

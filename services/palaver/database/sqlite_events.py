@@ -31,6 +31,10 @@ UNAPPLIED = (
         for kind, collection in STREAM_COLLECTIONS.items()
     )
 )
+STREAMS = {
+    kind: f"SELECT _id, applied_seq FROM {quote(collection)} WHERE _id > ? AND applied_seq > 0 ORDER BY _id LIMIT ?"
+    for kind, collection in STREAM_COLLECTIONS.items()
+}
 MARK = "UPDATE events SET published = ? WHERE stream_kind = ? AND stream_id = ? AND seq = ?"
 UNMARK = "UPDATE events SET published = 0, retold = 1 WHERE published >= max(?, 2)"
 

@@ -7,11 +7,18 @@ from palaver.database import Document
 from palaver.errors import InvalidInput
 
 
+def find_end(upload: Document, room: Document | None) -> int | None:
+    """When nobody can have the file any more (epoch milliseconds): deleted by itself, with its room, or expired."""
+    ends = [upload.get("deleted_at"), None if room is None else room.get("deleted_at"), upload.get("expiresAt")]
+    return min((int(end["$date"]) for end in ends if end is not None), default=None)
+
+
 def is_gone(upload: Document, room: Document | None, at: int) -> bool:
-    """Whether nobody can have the file any more: deleted by itself, with its room, or expired by then."""
+    """Whether nobody can have the file any more: whatever the clocks say, where it was deleted."""
     if "deleted_at" in upload or (room is not None and "deleted_at" in room):
         return True
-    return "expiresAt" in upload and int(upload["expiresAt"]["$date"]) <= at
+    end = find_end(upload, room)
+    return end is not None and end <= at
 
 
 async def find_own(draft: Draft, upload_id: str, user_id: str) -> Document:

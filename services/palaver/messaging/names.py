@@ -23,6 +23,14 @@ def _key(name: str) -> str:
     return f"room:{name.lower()}"
 
 
+def list_keys(room: Document) -> list[str]:
+    """All claims that stand for what this room has."""
+    if room.get("deleted_at"):
+        return []
+    keys = [_key(room["name"])] if room.get("name") else []
+    return keys + ([f"direct:{room['members_key']}"] if room.get("members_key") else [])
+
+
 class Names:
     """Checks and claims names of rooms."""
 

@@ -1,7 +1,8 @@
 """Files of rooms: who may add one, what a message of one looks like, who may have it, and what is removed.
 
 The gateway passes the bytes to the blobs; here is everything else. A file that no message is of expires after a day;
-one whose message or room is deleted goes with it. Their bytes are removed later, by `run_cleaning`.
+one whose message or room is deleted goes with it. Their bytes are removed a day later, by `run_cleaning`: they may be
+on their way to somebody, and a backup that began before (`backup/`) has events that need them.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from palaver.database import Document
 from palaver.errors import InvalidInput, NotAllowed, RoomNotFound, Unavailable
 from palaver.events import room_stream
 from palaver.messaging import rules
-from palaver.messaging.files import is_gone
+from palaver.messaging.files import find_end, is_gone
 from palaver.messaging.messages import Messages
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views
@@ -35,8 +36,6 @@ REMOVED = Counter("palaver_uploads_removed_total", "Files whose bytes were remov
 
 KIND = "files"
 _KEEP_MILLISECONDS = 24 * 3_600_000
-# What has just expired may still be on its way into a message, or into somebody's browser.
-_GRACE_MILLISECONDS = 3_600_000
 _CLEAN_EVERY_SECONDS = 3600.0
 _AT_ONCE = 100
 _MAX_NAME = 255
@@ -156,7 +155,8 @@ class Uploads:
                 # Its document comes after its bytes; a process that died between the two never made one.
                 is_left = blob.stored_at < at - _KEEP_MILLISECONDS
             else:
-                is_left = is_gone(upload, rooms.get(upload["rid"]), at - _GRACE_MILLISECONDS)
+                end = find_end(upload, rooms.get(upload["rid"]))
+                is_left = end is not None and end < at - _KEEP_MILLISECONDS
             if is_left:
                 await self._node.blobs.delete(blob.key)
                 REMOVED.inc()
