@@ -95,6 +95,14 @@ async def contents(storage: Storage) -> dict[str, bytes]:
     return {key: b"".join([piece async for piece in await storage.uploads.read(key)]) for key in keys}
 
 
+async def check_same(one: Storage, other: Storage) -> None:
+    """Both workspaces hold the same."""
+    assert await documents(one.database) == await documents(other.database)
+    assert await events(one.database) == await events(other.database)
+    assert await claims(one.database) == await claims(other.database)
+    assert await contents(one) == await contents(other)
+
+
 # -- people at work ----------------------------------------------------------------------------------------------------
 
 

@@ -116,12 +116,10 @@ class Bucket(Place):
             "secret_key": config.backup_s3_secret_key or config.s3_secret_key,
             "region": config.backup_s3_region or config.s3_region,
         }
-        missing = [f"PALAVER_BACKUP_S3_{name.upper()}" for name, value in self._keys.items() if not value]
-        if missing or not self._bucket:
-            raise ConfigError(
-                f"{address}: s3://bucket/prefix is wanted, and {' and '.join(missing) or 'a bucket'} missing"
-                " (without them, uploads' PALAVER_S3_… count)"
-            )
+        if not self._bucket:
+            raise ConfigError(f"{address}: s3://bucket/prefix is wanted")
+        if missing := [f"PALAVER_BACKUP_S3_{name.upper()}" for name, value in self._keys.items() if not value]:
+            raise ConfigError(f"{address}: {' and '.join(missing)} missing (or the same of PALAVER_S3_…, for uploads)")
 
     def blobs(self, name: str = "") -> Blobs:
         from palaver.blobs.s3 import S3Blobs

@@ -35,7 +35,7 @@ from palaver.v1.event_pb2 import Event
 logger = logging.getLogger(__name__)
 
 _EVENTS_AT_ONCE = 200
-_STREAMS_AT_ONCE = 16
+_STREAMS_AT_ONCE = 64
 # By how much clocks may differ, and how long a follower may take to write down what it has handled.
 _MARGIN = 5 * 60_000
 _SHOWN_NAMES = 20

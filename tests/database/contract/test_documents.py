@@ -379,3 +379,13 @@ async def test_one_field_of_what_matches(database: Database) -> None:
     for name in ("ts", "no_such_field", "f"):
         with pytest.raises(ValueError):
             await database.list_values("subscriptions", name, where)
+
+
+async def test_all_documents_of_a_collection_are_counted(database: Database) -> None:
+    assert await database.count_all("messages") == 0
+    await insert(database, "messages", *({"_id": f"m{number}", "rid": "r"} for number in range(25)))
+    await insert(database, "messages", {"_id": "m0"})
+    assert await database.count_all("messages") == 25
+    assert await database.count_all("rooms") == 1  # the stream's own
+    with pytest.raises(ValueError):
+        await database.count_all("events")

@@ -41,6 +41,29 @@ async def test_events_are_listed_from_a_watermark(database: Database) -> None:
     assert await database.find_event(OTHER_ROOM, "ü7") is None
 
 
+async def test_streams_are_listed_with_what_is_projected_of_them(database: Database, harness: Harness) -> None:
+    assert await database.list_streams("room") == []
+    rooms = [Stream("room", id) for id in ("A", "a.b", "b c", "z", "é", "🙂")]
+    for number, stream in enumerate(reversed(rooms), 1):
+        for seq in range(1, number + 1):
+            await commit(database, stream, seq)
+    await commit(database, USER, 1)
+    await commit(database, WORKSPACE, 1)
+    await commit(database, WORKSPACE, 2)
+    wanted = [(stream, len(rooms) - place) for place, stream in enumerate(rooms)]
+    assert await database.list_streams("room") == wanted
+    assert await database.list_streams("room", limit=2) == wanted[:2]
+    assert await database.list_streams("room", after="a.b", limit=2) == wanted[2:4]
+    assert await database.list_streams("room", after="🙂") == []
+    assert await database.list_streams("user") == [(USER, 1)]
+    assert await database.list_streams("workspace") == [(WORKSPACE, 2)]
+    # what is appended alone is in no document yet
+    await harness.append_only(USER, [make_event(USER, 2)])
+    await harness.append_only(OTHER_ROOM, [make_event(OTHER_ROOM, 1)])
+    assert await database.list_streams("user") == [(USER, 1)]
+    assert OTHER_ROOM not in [stream for stream, _ in await database.list_streams("room")]
+
+
 async def test_unpublished_events_are_listed_by_stream_and_seq(database: Database) -> None:
     wanted = [
         await commit(database, stream, seq, at=at)

@@ -1,0 +1,125 @@
+"""Folders and buckets that keep archives: which is the newest, and which are removed."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from palaver.backup.archive import ArchiveNotFound
+from palaver.backup.making import Backup, make_name
+from palaver.backup.places import Place, is_name, parse_place
+from palaver.config import Config, ConfigError
+from palaver.ids import new_id
+from tests.backup.conftest import MakeStorage
+from tests.backup.workspace import Storage
+from tests.servers import S3Server, s3_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    """One server for all of these tests: it outlives their event loops."""
+    with asyncio.Runner() as runner:
+        running = s3_server()
+        yield runner.run(running.__aenter__())
+        runner.run(running.__aexit__(None, None, None))
+
+
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.needs_servers)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def config(kind: str, request: pytest.FixtureRequest) -> Config:
+    if kind == "folder":
+        return Config()
+    server: S3Server = request.getfixturevalue("server")
+    return Config(
+        backup_s3_endpoint=server.endpoint,
+        backup_s3_access_key=server.access_key,
+        backup_s3_secret_key=server.secret_key,
+        s3_region=server.region,
+    )
+
+
+@pytest.fixture
+def place(kind: str, config: Config, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    """An empty one."""
+    if kind == "folder":
+        return parse_place(str(tmp_path / "backups"), config)
+    bucket = f"bucket-{new_id().lower()}"
+    request.getfixturevalue("server").make_bucket(bucket)
+    return parse_place(f"s3://{bucket}/of/palaver/", config)
+
+
+@pytest.fixture
+async def storage(make_storage: MakeStorage) -> Storage:
+    """An empty workspace is one, too."""
+    return await make_storage("sqlite")
+
+
+async def keep(place: Place, storage: Storage, name: str, workspace: str = "chat", *, whole: bool = True) -> None:
+    archive = place.blobs(name)
+    await archive.open()
+    await place.announce(name, workspace)
+    backup = Backup(storage.database, storage.uploads, archive, workspace=workspace)
+    await backup.make(name)
+    if not whole:
+        await archive.delete("parts/manifest")
+    await archive.close()
+
+
+async def test_nothing_is_no_archive(place: Place) -> None:
+    with pytest.raises(ArchiveNotFound, match="is no archive"):
+        await place.find_archive()
+
+
+async def test_the_newest_whole_archive_is_found(place: Place, storage: Storage) -> None:
+    for name in ("20260101", "20260103", "20260102"):
+        await keep(place, storage, name)
+    await keep(place, storage, "20260104", whole=False)
+    assert (await place.find_archive()).manifest.name == "20260103"
+    assert place.show("20260103").endswith("/20260103")
+
+
+async def test_an_archive_has_an_address_of_its_own(place: Place, config: Config, storage: Storage) -> None:
+    for name in ("20260101", "20260102"):
+        await keep(place, storage, name)
+    own = parse_place(place.show("20260101"), config)
+    assert (await own.find_archive()).manifest.name == "20260101"
+
+
+async def test_the_oldest_are_removed(place: Place, storage: Storage) -> None:
+    for name in ("20260101", "20260102", "20260103"):
+        await keep(place, storage, name)
+    await keep(place, storage, "20260100", whole=False)
+    await keep(place, storage, "20260104", whole=False)
+    await keep(place, storage, "20260099", workspace="another")
+    assert await place.prune("chat", 2) == ["20260101", "20260100"]
+    assert await place.prune("chat", 2) == []
+    assert sorted([name async for name in place._list_names()]) == ["20260099", "20260102", "20260103", "20260104"]
+    assert [blob async for blob in place.blobs("20260101").list("parts")] == []
+    assert (await place.find_archive()).manifest.name == "20260103"
+    assert await place.prune("chat", 0) == ["20260104", "20260103", "20260102"]
+    assert (await place.find_archive()).manifest.name == "20260099"
+
+
+def test_names_sort_by_time() -> None:
+    first, second = make_name(1_000_000_000), make_name(1_500_000_000)
+    assert first < second < make_name()
+    assert is_name(first)
+    assert first.startswith("20010909T014640Z")
+
+
+@pytest.mark.parametrize("address", ["http://example.org/x", "s3://", "s3://bucket/x", "gs://bucket"])
+def test_what_is_no_place_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match=address):
+        parse_place(address, Config())
+
+
+def test_uploads_keys_are_those_of_backups_unless_they_have_their_own() -> None:
+    config = Config(s3_endpoint="http://a", s3_bucket="b", s3_access_key="k", s3_secret_key="s")
+    assert parse_place("s3://backups", config).shown == "s3://backups"
+    with pytest.raises(ConfigError, match="PALAVER_BACKUP_S3_SECRET_KEY"):
+        parse_place("s3://backups/x", Config(backup_s3_endpoint="http://a", backup_s3_access_key="k"))
