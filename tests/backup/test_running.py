@@ -212,15 +212,15 @@ async def test_what_is_deleted_meanwhile_is_in_the_archive(
     dev = (await local.room(ann, "dev"))["_id"]
     id = await upload(local, ann, dev, b"soon deleted")
     message = await local.send(ann, dev, "", upload_id=id)
+    sent_at = message["ts"]["$date"]
     service = local.running.nodes["messaging"].roles["messaging"]
     assert isinstance(service, MessagingService)
 
     async def before_the_uploads() -> None:
         await local.delete(ann, message["_id"])
-        await service._uploads.clean(manifest_time() + 23 * 3_600_000)
+        await service._uploads.clean(sent_at + 23 * 3_600_000)
 
     source, target = storage_of(local), await make_storage("sqlite")
-    manifest_time = lambda: message["ts"]["$date"]  # noqa: E731
     database: Any = Interrupted(
         source.database, "list_events", lambda stream, *_: stream == Stream("workspace", ""), before_the_uploads
     )
