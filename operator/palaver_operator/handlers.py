@@ -34,9 +34,9 @@ async def watch_resources(access: Access, namespaces: Sequence[str], rounds: Rou
     @kopf.on.event(GROUP, VERSION, "palavers", registry=registry)
     async def on_palaver(event: Any, **_: Any) -> None:
         body: Object = dict(event["object"])
-        if event["type"] == "DELETED":
+        if event["type"] == "DELETED" or body["metadata"].get("deletionTimestamp"):
             rounds.on_gone(body)
-        elif not body["metadata"].get("deletionTimestamp"):
+        else:
             rounds.on_resource(body)
 
     await kopf.operator(

@@ -1,12 +1,15 @@
 """What the status of workloads and pods means: ready, or in trouble. Pure; used by reconcile.py."""
 
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 
 from palaver_operator.objects.naming import Object
 from palaver_operator.objects.workloads import PROGRESS_SECONDS
 from palaver_operator.revisions import INPUTS, Revision
 
 _RESTARTS = 3  # so often a container may fall before its revision has failed
+_ERRORS_A_SECOND = 1.0  # what a new revision may have at any rate, a pod
+_WORSE = 3.0  # so many times more than the one before it
 _HOPELESS = (
     "ImagePullBackOff",
     "ErrImagePull",
@@ -62,6 +65,19 @@ def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revi
     if workload["kind"] == "StatefulSet" and revision.since and now - revision.since > PROGRESS_SECONDS:
         return f"{name} was not ready within {PROGRESS_SECONDS} seconds"
     return ""
+
+
+def find_strain(new: Sequence[float], old: Sequence[float]) -> str:
+    """Why a revision is taken back although its pods are ready, as a sentence; empty if there is no reason.
+
+    `new`, `old`: unexpected failures a second, of its pods and of those of the revision before.
+    """
+    if not new:
+        return ""
+    now, before = statistics.fmean(new), statistics.fmean(old) if old else 0.0
+    if now <= _ERRORS_A_SECOND or now <= _WORSE * before:
+        return ""
+    return f"each new pod has {now:.1f} unexpected errors a second, one of those before {before:.1f}"
 
 
 def is_pod_ready(pod: Object) -> bool:

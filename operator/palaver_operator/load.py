@@ -29,10 +29,12 @@ _CONNECTIONS = "palaver_connections"
 _LOOP_LAG = "palaver_event_loop_lag_last_seconds"
 _OUTBOX_AGE = "palaver_outbox_age_seconds"
 _FOLLOWER_AGE = "palaver_follower_oldest_seconds"
+# What failed unexpectedly: not for scaling, but to see whether a new revision is worse than the one before.
+_ERRORS = ("palaver_rest_errors_total", "palaver_ddp_errors_total", "palaver_rpc_internal_errors_total")
 
 # Of several series of a name (by label) the sum counts for counters, the oldest for ages.
-_SUMS = frozenset((_CPU, _REFUSED, _REPORTS, _CONNECTIONS))
-_NAMES = (_CPU, _REFUSED, _CONNECTIONS, _LOOP_LAG, _OUTBOX_AGE, _FOLLOWER_AGE)
+_SUMS = frozenset((_CPU, _REFUSED, _REPORTS, _CONNECTIONS, *_ERRORS))
+_NAMES = (_CPU, _REFUSED, _CONNECTIONS, _LOOP_LAG, _OUTBOX_AGE, _FOLLOWER_AGE, *_ERRORS)
 # Reports that presence did not answer are made again: only the answered ones say how much there is to do.
 _LINES = re.compile(
     rf'^(?:({"|".join(_NAMES)})(?:\{{[^\n]*\}})?|({_REPORTS})\{{outcome="answered"\}}) +(\S+)(?: \d+)?$', re.MULTILINE
@@ -170,6 +172,7 @@ class WorkspaceLoad:
     def __init__(self, reader: MetricsReader) -> None:
         self._reader = reader
         self._before: dict[str, Sample] = {}
+        self.errors: dict[str, float] = {}  # by pod: unexpected failures a second, as they were read last
 
     async def read(self, pods: Sequence[Pod], cores: Mapping[str, float]) -> dict[str, list[PodLoad]]:
         """The load of each pod by role, in the order given. `cores` by role; a role that is not in it has one core."""
@@ -178,6 +181,7 @@ class WorkspaceLoad:
         for pod in pods:
             load = pod_load(pod.name, samples[pod.uid], self._before.get(pod.uid), cores.get(pod.role, 1.0))
             loads[pod.role].append(load)
+        self.errors = {pod.name: rate for pod in pods if (rate := self._errors(pod, samples[pod.uid])) is not None}
         # One that was missing goes on from its last reading; one that is gone is forgotten.
         self._before = {
             pod.uid: sample for pod in pods if (sample := samples[pod.uid] or self._before.get(pod.uid)) is not None
@@ -185,6 +189,10 @@ class WorkspaceLoad:
         if "presence" in loads:
             loads["presence"] = share_reports(loads.get("gateway", []), loads["presence"])
         return loads
+
+    def _errors(self, pod: Pod, sample: Sample | None) -> float | None:
+        rates = [_rate(name, sample, self._before.get(pod.uid)) for name in _ERRORS] if sample is not None else [None]
+        return None if None in rates else sum(rate or 0.0 for rate in rates)
 
 
 def _rate(name: str, sample: Sample, before: Sample | None) -> float | None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from palaver_operator.health import find_trouble, is_ready, job_outcome
+from palaver_operator.health import find_strain, find_trouble, is_ready, job_outcome
 from palaver_operator.kinds import Key
-from palaver_operator.objects.jobs import build_migration, migration_name
+from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.naming import COMPONENT, VERSION, Object
 from palaver_operator.resource import Workspace
-from palaver_operator.revisions import REVISION, STABLE, Revision, find_revision, put_revision, wanted_revision
+from palaver_operator.revisions import INPUTS, REVISION, STABLE, Revision, find_revision, put_revision, wanted_revision
 from palaver_operator.rollout import Component, Decision, Migration, Phase, Turn, decide
 
 WORKLOADS = ("Deployment", "StatefulSet")
@@ -59,7 +59,8 @@ def make_plan(
     ]
     order = {name: place for place, name in enumerate((*BACKING, *workspace.components))}
     workloads.sort(key=lambda one: order[one.component.name])
-    migration = _migration(workspace, live, running)
+    job = build_migration(workspace)
+    migration = _migration(workspace, live.get(Key("Job", job["metadata"]["name"])), running)
     decision = decide([one.component for one in workloads], failed, migration)
     for one in workloads:
         if turn := decision.turns.get(one.component.name):
@@ -67,7 +68,7 @@ def make_plan(
     later = {id(one.built) for one in workloads if one.component.name not in decision.turns}
     objects = [one for one in built if id(one) not in later]
     if migration is not Migration.NOT_NEEDED:
-        objects.append(build_migration(workspace))
+        objects.append(job)
     version = workspace.spec.version if decision.phase is Phase.COMPLETE else running
     return Plan(objects, decision, version)
 
@@ -75,6 +76,26 @@ def make_plan(
 def list_pods(live: Mapping[Key, Object], component: str) -> list[Object]:
     """The pods of a component, ready or not."""
     return [one for key, one in live.items() if key.kind == "Pod" and component_of(one) == component]
+
+
+def find_strains(live: Mapping[Key, Object], errors: Mapping[str, float]) -> dict[str, str]:
+    """By component, why its newest revision is to be taken back. `errors`: unexpected failures a second, by pod."""
+    found = {}
+    for key, workload in live.items():
+        revision = find_revision(workload, REVISION) if key.kind in WORKLOADS else None
+        if revision is None:
+            continue
+        name = component_of(workload)
+        new: list[float] = []
+        old: list[float] = []
+        for pod in list_pods(live, name):
+            metadata = pod["metadata"]
+            if (rate := errors.get(metadata["name"])) is not None:
+                is_new = (metadata.get("annotations") or {}).get(INPUTS) == revision.inputs
+                (new if is_new else old).append(rate)
+        if strain := find_strain(new, old):
+            found[name] = strain
+    return found
 
 
 def version_of(workload: Object | None) -> str:
@@ -124,9 +145,8 @@ def replace_since(revision: Revision, now: float) -> Revision:
     return Revision(revision.inputs, revision.template, now)
 
 
-def _migration(workspace: Workspace, live: Mapping[Key, Object], running: str) -> Migration:
+def _migration(workspace: Workspace, job: Object | None, running: str) -> Migration:
     """A workspace's first version brings its database along by itself; so does one that has it in its volume."""
     if not running or running == workspace.spec.version or workspace.is_single:
         return Migration.NOT_NEEDED
-    outcome = job_outcome(live.get(Key("Job", migration_name(workspace))))
-    return {True: Migration.DONE, False: Migration.FAILED, None: Migration.RUNNING}[outcome]
+    return {True: Migration.DONE, False: Migration.FAILED, None: Migration.RUNNING}[job_outcome(job)]

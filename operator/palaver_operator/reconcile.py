@@ -26,7 +26,7 @@ from palaver_operator.mirror import Mirror
 from palaver_operator.objects import Surroundings, build, list_named_secrets
 from palaver_operator.objects.naming import Object, component_name
 from palaver_operator.objects.secrets import Values, values_of
-from palaver_operator.planning import Plan, component_of, list_pods, make_plan, version_of
+from palaver_operator.planning import Plan, component_of, find_strains, list_pods, make_plan, version_of
 from palaver_operator.resource import Identity, SpecError, Workspace, identify, parse
 from palaver_operator.rollout import Phase, refuse_jump
 from palaver_operator.sizing import Sizes, Sizing
@@ -109,6 +109,8 @@ class Reconciler:
         live = self._mirror.look(workspace.namespace, workspace.name)
         secrets = {key.name: values_of(found) for key, found in live.items() if key.kind == "Secret"} | named.values
         built = build(workspace, Surroundings(secrets, now, self._operator_namespace))
+        autoscaled = [role for role in workspace.components if self._is_autoscaled(workspace, role)]
+        sizes = await self._sizing.look(workspace, live, autoscaled)
         failed = (before.get("rollout") or {}).get("failed", "")
         plan = make_plan(
             workspace,
@@ -116,11 +118,9 @@ class Reconciler:
             live,
             running=running,
             failed=failed,
-            strain={},
+            strain=find_strains(live, sizes.errors),
             now=now.timestamp(),
         )
-        autoscaled = [role for role in workspace.components if self._is_autoscaled(workspace, role)]
-        sizes = await self._sizing.look(workspace, live, autoscaled)
         await self._set_sizes(workspace, plan, sizes, live, autoscaled)
         problems += await self._applier.apply(workspace, plan.objects, live)
         await self._applier.prune(workspace, plan.objects, live)

@@ -36,6 +36,7 @@ class Sizes:
 
     decisions: dict[str, Decision] = field(default_factory=dict)
     loads: dict[str, list[PodLoad]] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)  # by pod: unexpected failures a second
 
     @property
     def connections(self) -> int | None:
@@ -78,7 +79,7 @@ class Sizing:
         ready = [_pod(one) for one in pods if is_pod_ready(one) and (one.get("status") or {}).get("podIP")]
         cores = {name: _cores(workspace.role(name)) for name in workspace.components}
         loads = await known.load.read([pod for pod in ready if pod.role in cores], cores)
-        sizes = Sizes(loads=loads)
+        sizes = Sizes(loads=loads, errors=known.load.errors)
         if workspace.spec.scaling.enabled and not workspace.is_single:
             for role in ROLES:
                 deployment = live.get(Key("Deployment", component_name(workspace, role)))

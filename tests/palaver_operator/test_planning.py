@@ -9,9 +9,9 @@ import pytest
 from palaver_operator.kinds import Key
 from palaver_operator.objects import Surroundings, build
 from palaver_operator.objects.certificates import build_certificates
-from palaver_operator.objects.jobs import migration_name
+from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.secrets import Values, values_of
-from palaver_operator.planning import WORKLOADS, Plan, component_of, make_plan, version_of
+from palaver_operator.planning import WORKLOADS, Plan, component_of, find_strains, make_plan, version_of
 from palaver_operator.resource import Workspace
 from palaver_operator.revisions import REVISION, STABLE, find_revision
 from palaver_operator.rollout import Phase
@@ -28,10 +28,17 @@ SECRETS: dict[str, Values] = {
 SECRETS |= {one["metadata"]["name"]: values_of(one) for one in build_certificates(workspace(), {}, NOW)}
 
 
-def plan(found: Workspace, live: Live, running: str = "", failed: str = "", now: float = 0.0) -> Plan:
+def plan(
+    found: Workspace,
+    live: Live,
+    running: str = "",
+    failed: str = "",
+    now: float = 0.0,
+    strain: dict[str, str] | None = None,
+) -> Plan:
     built = build(found, Surroundings(secrets=SECRETS, now=NOW))
     objects = [*built.passwords, *built.others]
-    return make_plan(found, objects, live, running=running, failed=failed, strain={}, now=now)
+    return make_plan(found, objects, live, running=running, failed=failed, strain=strain or {}, now=now)
 
 
 def become(made: Plan, live: Live, ready: bool = True) -> Live:
@@ -159,7 +166,7 @@ def test_an_operator_that_would_make_other_pods_restarts_none() -> None:
 
 
 def _with_job(live: Live, found: Workspace, condition: str) -> Live:
-    key = Key("Job", migration_name(found))
+    key = Key("Job", build_migration(found)["metadata"]["name"])
     return live | {key: live[key] | {"status": {"conditions": [{"type": condition, "status": "True"}]}}}
 
 
@@ -168,7 +175,9 @@ def test_a_new_version_migrates_first_then_rolls_gateways_last() -> None:
     live = settled(workspace())
     made = plan(new, live, running="1.4.0")
     assert made.decision.phase is Phase.MIGRATING
-    assert [one["metadata"]["name"] for one in made.objects if one["kind"] == "Job"] == [migration_name(new)]
+    assert [one["metadata"]["name"] for one in made.objects if one["kind"] == "Job"] == [
+        build_migration(new)["metadata"]["name"]
+    ]
     live = become(made, live)
     assert {version_of(live[Key("Deployment", f"chat-{role}")]) for role in ("auth", "gateway")} == {"1.4.0"}
     live = _with_job(live, new, "Complete")
@@ -224,6 +233,27 @@ def test_pods_that_end_again_and_again_are_trouble_before_the_deadline() -> None
     made = plan(bad, live | {Key("Pod", "chat-auth-x"): pod}, running="1.4.0")
     assert made.decision.phase is Phase.ROLLED_BACK
     assert "ended 3 times" in made.decision.message
+
+
+def test_a_revision_that_answers_with_more_errors_is_taken_back_though_it_is_ready() -> None:
+    before = settled(workspace())
+    worse = workspace(image={"tag": "worse"})
+    live = become(plan(worse, before, running="1.4.0"), before)
+    for number, template in enumerate((before, live)):
+        pod = template[Key("Deployment", "chat-auth")]["spec"]["template"]["metadata"]
+        name = f"chat-auth-{number}"
+        live = live | {Key("Pod", name): {"kind": "Pod", "metadata": {"name": name, **pod}}}
+    assert find_strains(live, {}) == {}
+    assert find_strains(live, {"chat-auth-0": 2.0, "chat-auth-1": 5.0}) == {}, "not much worse than before"
+    assert find_strains(live, {"chat-auth-0": 0.0, "chat-auth-1": 0.9}) == {}, "hardly any"
+    strain = find_strains(live, {"chat-auth-0": 0.1, "chat-auth-1": 5.0})
+    assert set(strain) == {"auth"}
+    made = plan(worse, live, running="1.4.0", strain=strain)
+    assert made.decision.phase is Phase.ROLLED_BACK
+    assert "5.0 unexpected errors a second" in made.decision.message
+    assert templates(become(made, live)) == templates(before)
+    settled_already = plan(workspace(), before, running="1.4.0", strain=strain)
+    assert settled_already.decision.phase is Phase.COMPLETE
 
 
 def test_the_one_pod_of_size_single_rolls_and_goes_back_too() -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 
+import msgspec
+
 from palaver_operator.objects.naming import Object, labels, make
 from palaver_operator.objects.pods import (
     USER,
@@ -13,11 +15,6 @@ from palaver_operator.objects.pods import (
 from palaver_operator.resource import Workspace
 
 COMPONENT = "migrate"
-
-
-def migration_name(workspace: Workspace) -> str:
-    """One for each version and image, so that what was done is not done again."""
-    return f"{workspace.name}-migrate-{hashlib.sha256(workspace.image.encode()).hexdigest()[:8]}"
 
 
 def build_migration(workspace: Workspace) -> Object:
@@ -46,10 +43,12 @@ def build_migration(workspace: Workspace) -> Object:
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         },
     }
+    # Its name says what it is made from: a Job can't be changed, and what was done is not done again.
+    digest = hashlib.sha256(msgspec.json.encode(template, order="sorted")).hexdigest()[:8]
     return make(
         workspace,
         "Job",
-        migration_name(workspace),
+        f"{workspace.name}-migrate-{digest}",
         COMPONENT,
         api="batch/v1",
         version=workspace.spec.version,
