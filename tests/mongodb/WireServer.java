@@ -47,9 +47,10 @@ import java.util.TreeMap;
  * An in-memory MongoDB for the tests: prints its address when it listens, stops when its standard input ends (so it
  * never outlives the test run that started it).
  *
- * <p>Arguments: the port (0 is any), and a file, if what was written is to survive its end. Every command that may
- * write goes there in the order in which it was carried out, before it is answered, and is carried out again at the
- * next start. So a killed server has lost nothing that it has answered.
+ * <p>Arguments: the port (0 is any), with an address and a colon before it if it is not for this machine alone; and a
+ * file, if what was written is to survive its end. Every command that may write goes there in the order in which it was
+ * carried out, before it is answered, and is carried out again at the next start. So a killed server has lost nothing
+ * that it has answered.
  *
  * <p>It mends five things in which mongo-java-server differs from MongoDB and that Palaver relies on: the wire version
  * that today's drivers ask for, the count of documents that a failed insert wrote, partial unique indexes, answers
@@ -63,7 +64,10 @@ public final class WireServer {
             backend.keepJournal(Path.of(arguments[1]));
         }
         MongoServer server = new MongoServer(backend);
-        server.bind("127.0.0.1", arguments.length > 0 ? Integer.parseInt(arguments[0]) : 0);
+        String address = arguments.length > 0 ? arguments[0] : "0";
+        int colon = address.lastIndexOf(':');
+        String host = colon < 0 ? "127.0.0.1" : address.substring(0, colon);
+        server.bind(host, Integer.parseInt(address.substring(colon + 1)));
         System.out.println("listening on port " + server.getLocalAddress().getPort());
         while (System.in.read() != -1) {
             // Nothing is ever said here; only the end counts.
