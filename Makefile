@@ -25,10 +25,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help contract run cluster test test-all test-machines test-faults simulate lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
+.PHONY: help contract run cluster test test-all test-machines test-faults kubernetes-tools simulate lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Palaver needs Python 3.11 or newer; say PYTHON=... if it is not the first one on PATH")'
@@ -62,12 +62,15 @@ cluster: environment ## Run every role as processes of its own, with a NATS and 
 test: environment ## Run the tests that need nothing but Python
 	$(BIN)/python -m pytest -m "not needs_servers" $(ARGS)
 
-test-all: test ## Run these, then the tests against real servers and clients (node, npm; go or a wheel; java)
+test-all: test ## Run these, then the tests against real servers and clients (node, npm; go; java)
 	$(BIN)/python -m pytest -m needs_servers $(ARGS)
 
 test-machines: environment ## Run the state machines for SECONDS=3600 each, one after the other
 	STATE_MACHINE_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -o faulthandler_timeout=0 -p no:logging \
 		tests/commit/test_state_machine.py tests/database/contract/test_state_machine.py $(ARGS)
+
+kubernetes-tools: environment ## Build what the tests on a real Kubernetes need, once a machine (go; some ten minutes)
+	$(BIN)/python -m tests.kubernetes.tools
 
 ROUNDS ?= 1
 test-faults: environment ## Break a cluster under load in every way, ROUNDS times, and count every message (long)
