@@ -25,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help contract run cluster test test-all test-machines test-faults kubernetes-tools simulate lint style types imports format bench coverage-page metrics-page proto proto-check lock environment clean
+.PHONY: help contract run cluster test test-all test-machines test-faults kubernetes-tools simulate lint style types imports format bench coverage-page metrics-page chart proto proto-check lock environment clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ coverage-page: environment ## Write docs/api-coverage.md: which endpoints and me
 
 metrics-page: environment ## Write docs/metrics.md: every metric
 	$(BIN)/python docs/generate_metrics.py
+
+chart: environment ## Write what is generated in charts/palaver: definitions, rules, schema, tables of the README
+	PYTHONPATH=. $(BIN)/python docs/generate_chart.py
 
 proto: environment ## Generate services/palaver/v1 from proto/palaver/v1
 	@mkdir -p services/palaver/v1
