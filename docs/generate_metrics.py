@@ -1,6 +1,6 @@
-"""Writes docs/metrics.md: every metric of every process. `make metrics-page`.
+"""Writes docs/metrics.md: every metric of every process, and of the operator. `make metrics-page`.
 
-The metrics are those that the package's modules declare; what to look at is said here.
+The metrics are those that the packages' modules declare; what to look at is said here.
 """
 
 import importlib
@@ -20,7 +20,8 @@ HEAD = """\
 # Metrics
 
 Every process answers `GET /metrics` in the text format of Prometheus. Written by `make metrics-page` from the
-declarations in `services/palaver`; not edited by hand.
+declarations in `services/palaver` and `operator/palaver_operator`; not edited by hand. The operator has
+alerts and dashboards of them; each alert has a page in [runbooks](runbooks).
 
 Labels come from bounded sets: a declared path, never a URL; no room, no user, no address. Beside these there are the
 usual `process_…` and `python_…` of the Prometheus client. What merely stands there (lengths, ages) is looked at
@@ -63,8 +64,12 @@ PARTS = {
     "live": "The live port",
     "rpc": "Calls between processes",
     "": "Every process",
+    "operator": "The operator",
 }
 """The heading of each folder of the package; "" stands for the modules beside them."""
+
+
+OPERATOR = "palaver_operator.metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +84,16 @@ class Metric:
 
     @property
     def part(self) -> str:
+        if self.module == OPERATOR:
+            return "operator"
         folder, _, rest = self.module.removeprefix("palaver.").partition(".")
         return folder if rest or folder in PARTS else ""
 
 
 def declared_metrics() -> list[Metric]:
-    """Every metric that a module of the package declares, by module and name as they are exposed."""
+    """Every metric that a module of Palaver or its operator declares, by module and name as they are exposed."""
     found: list[Metric] = []
-    for module_name in sorted(_modules()):
+    for module_name in [*sorted(_modules()), OPERATOR]:
         module = importlib.import_module(module_name)
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         for value in vars(module).values():

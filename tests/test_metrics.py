@@ -14,23 +14,29 @@ from tests.gateway.ddp import running_gateway
 BOUNDED = {
     "code",  # of gRPC
     "connection",  # to NATS: the log's or the live port's
+    "direction",  # up or down
     "endpoint",  # the declared path
     "error",  # a class of errors.py
     "follower",  # a declared one
+    "kind",  # of Kubernetes' objects
     "method",  # a declared one
     "name",
+    "namespace",  # of a workspace
     "operation",
     "outcome",
     "reason",
+    "role",
     "roles",
     "room_type",
     "service",
+    "signal",  # that scaling looks at
     "status",
     "stream",
     "stream_kind",
     "type",
     "version",
     "what",
+    "workspace",  # that the operator looks after
 }
 """Labels that take few values, whoever calls."""
 

@@ -24,6 +24,7 @@ from palaver_operator.kinds import KINDS, Key
 from palaver_operator.kube import ApiError, Kube
 from palaver_operator.mirror import Mirror
 from palaver_operator.objects import Surroundings, build, list_named_secrets
+from palaver_operator.objects.certificates import find_first_end
 from palaver_operator.objects.naming import Object, component_name
 from palaver_operator.objects.secrets import Values, values_of
 from palaver_operator.planning import Plan, component_of, find_strains, list_pods, make_plan, version_of
@@ -108,6 +109,8 @@ class Reconciler:
             problems.append(Finding(Reason.SECRET_MISSING, ", ".join(named.missing)))
         live = self._mirror.look(workspace.namespace, workspace.name)
         secrets = {key.name: values_of(found) for key, found in live.items() if key.kind == "Secret"} | named.values
+        if (end := find_first_end(workspace, secrets)) is not None:
+            metrics.CERTIFICATE_END.labels(workspace.namespace, workspace.name).set(end.timestamp())
         built = build(workspace, Surroundings(secrets, now, self._operator_namespace))
         autoscaled = [role for role in workspace.components if self._is_autoscaled(workspace, role)]
         sizes = await self._sizing.look(workspace, live, autoscaled)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from palaver_operator.objects.certificates import build_certificates
 from palaver_operator.objects.mongodb import build_mongodb
+from palaver_operator.objects.monitoring import build_monitoring
 from palaver_operator.objects.naming import Object, component_name
 from palaver_operator.objects.nats import build_nats
 from palaver_operator.objects.network import build_policies, list_ports
@@ -61,6 +62,7 @@ def build(workspace: Workspace, surroundings: Surroundings) -> Built:
         *build_services(workspace),
         *build_workloads(workspace, _digest(mongodb + nats) if not workspace.is_single else ""),
         *build_route(workspace),
+        *build_monitoring(workspace),
     ]
     return Built(passwords, others)
 

@@ -48,6 +48,13 @@ def build_certificates(workspace: Workspace, existing: Mapping[str, Values], now
     return found
 
 
+def find_first_end(workspace: Workspace, existing: Mapping[str, Values]) -> datetime | None:
+    """When the first of the roles' certificates ends that exist (by the name of their Secret), in UTC."""
+    pages = (existing.get(grpc_secret(workspace, role), {}).get("tls.crt", "") for role in ROLES)
+    ends = [end for page in pages if (end := _find_end(page)) is not None]
+    return min(ends, default=None)
+
+
 def _authority(workspace: Workspace, existing: Values, now: datetime) -> dict[str, str]:
     found = dict(existing)
     if not _ends_after(found.get("ca.crt", ""), now) or "ca.key" not in found:
@@ -145,10 +152,16 @@ def _begin(
 
 
 def _ends_after(pem: str, moment: datetime) -> bool:
+    end = _find_end(pem)
+    return end is not None and end > moment
+
+
+def _find_end(pem: str) -> datetime | None:
+    """None of what is no certificate."""
     try:
-        return bool(pem) and _load(pem).not_valid_after_utc > moment
+        return _load(pem).not_valid_after_utc if pem else None
     except ValueError:
-        return False
+        return None
 
 
 def _name(text: str) -> x509.Name:
