@@ -10,14 +10,18 @@ from typing import Any
 
 import kopf
 
+from palaver_operator.backups import is_finished
 from palaver_operator.kube import Access
 from palaver_operator.objects.naming import Object
 from palaver_operator.resource import GROUP, VERSION
 from palaver_operator.rounds import Rounds
 
 
-async def watch_resources(access: Access, namespaces: Sequence[str], rounds: Rounds) -> None:
-    """Tells `rounds` of every Palaver until SIGTERM or SIGINT. `namespaces`: those to look at; empty: all."""
+async def watch_resources(access: Access, namespaces: Sequence[str], rounds: Rounds, backups: Rounds) -> None:
+    """Tells `rounds` of every Palaver, and `backups` of every PalaverBackup that is not finished.
+
+    Until SIGTERM or SIGINT. `namespaces`: those to look at; empty: all.
+    """
     registry = kopf.OperatorRegistry()
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # of namespaces and definitions: it would need more rights
@@ -38,6 +42,14 @@ async def watch_resources(access: Access, namespaces: Sequence[str], rounds: Rou
             rounds.on_gone(body)
         else:
             rounds.on_resource(body)
+
+    @kopf.on.event(GROUP, VERSION, "palaverbackups", registry=registry)
+    async def on_backup(event: Any, **_: Any) -> None:
+        body: Object = dict(event["object"])
+        if event["type"] == "DELETED" or body["metadata"].get("deletionTimestamp") or is_finished(body):
+            backups.on_gone(body)
+        else:
+            backups.on_resource(body)
 
     await kopf.operator(
         registry=registry,

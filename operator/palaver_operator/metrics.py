@@ -10,6 +10,8 @@ RECONCILE_SECONDS = Histogram(
 )
 OBJECTS_WRITTEN = Counter("palaver_operator_objects_written_total", "Objects created, applied or deleted", ["kind"])
 WORKSPACES = Gauge("palaver_operator_workspaces", "Workspaces that this operator looks after")
+BACKUPS = Gauge("palaver_operator_backups", "Backups that are not finished")
+BACKUPS_FINISHED = Counter("palaver_operator_backups_finished", "Backups that came to an end", ["outcome"])
 LEADS = Gauge("palaver_operator_leads", "1 in the replica that works, 0 in those that wait")
 PODS_WANTED = Gauge("palaver_operator_pods_wanted", "Pods that a role is to have", ["namespace", "workspace", "role"])
 ROLES_SCALED = Counter(

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _ABSENT_SECONDS = 60.0  # how often it is asked whether an optional kind has come
 _RETRY_SECONDS = 2.0
+_SEEN_OF_PODS = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
 
 
 class _Kept(NamedTuple):
@@ -176,7 +177,7 @@ def _strip(found: Object) -> Object:
     if found["kind"] != "Pod":
         return found | {"metadata": kept}
     status = found.get("status", {})
-    seen = {name: status[name] for name in ("phase", "podIP", "conditions", "containerStatuses") if name in status}
+    seen = {name: status[name] for name in _SEEN_OF_PODS if name in status}
     return found | {"metadata": kept, "spec": {"nodeName": found["spec"].get("nodeName")}, "status": seen}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from palaver_operator import metrics
+from palaver_operator.backups import Backups
 from palaver_operator.handlers import watch_resources
 from palaver_operator.kinds import KINDS
 from palaver_operator.kube import Access, ApiError, Kube, pause
@@ -62,23 +63,25 @@ async def operate(access: Access, options: Options) -> None:
 
 async def _work(access: Access, kube: Kube, options: Options) -> None:
     metrics.LEADS.set(1)
-    rounds = Rounds()
+    rounds, backups = Rounds("palaver", metrics.WORKSPACES), Rounds("backup", metrics.BACKUPS)
     mirror = Mirror(kube, options.namespaces, rounds.wake)
     async with MetricsReader(options.metrics_url_template) as reader:
         rounds.start(Reconciler(kube, mirror, Sizing(reader), operator_namespace=options.namespace))
+        backups.start(Backups(kube, mirror))
         try:
-            await _first(mirror.run(), _watch(access, kube, mirror, rounds, options))
+            await _first(mirror.run(), _watch(access, kube, mirror, (rounds, backups), options))
         finally:
             await rounds.close()
+            await backups.close()
             metrics.LEADS.set(0)
 
 
-async def _watch(access: Access, kube: Kube, mirror: Mirror, rounds: Rounds, options: Options) -> None:
+async def _watch(access: Access, kube: Kube, mirror: Mirror, rounds: tuple[Rounds, Rounds], options: Options) -> None:
     """Begins when the definitions are there, and everything that the operator has made has been seen."""
     if not await _unless_stopped(_wait_ready(kube, mirror, options)):
         return
     logger.info("looking after %s", ", ".join(options.namespaces) or "all namespaces")
-    await watch_resources(access, options.namespaces, rounds)
+    await watch_resources(access, options.namespaces, *rounds)
 
 
 async def _wait_ready(kube: Kube, mirror: Mirror, options: Options) -> None:

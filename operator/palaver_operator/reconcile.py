@@ -17,6 +17,7 @@ import msgspec
 
 from palaver_operator import metrics
 from palaver_operator.apply import Again, Applier
+from palaver_operator.backups import Schedules
 from palaver_operator.conditions import Condition, Finding, Reason
 from palaver_operator.events import build_event
 from palaver_operator.health import count_desired, count_ready
@@ -68,6 +69,7 @@ class Reconciler:
         self._operator_namespace = operator_namespace
         self._clock = clock
         self._applier = Applier(kube, mirror)
+        self._schedules = Schedules(kube)
         self._named: dict[str, _Named] = {}
         self._connections_at: dict[str, float] = {}
         self._instance = os.environ.get("HOSTNAME", "palaver-operator")
@@ -91,6 +93,7 @@ class Reconciler:
         """A workspace that is gone; what it owned goes by itself."""
         self._sizing.forget(uid)
         self._applier.forget(namespace, list(self._mirror.look(namespace, name)))
+        self._schedules.forget(uid)
         self._named.pop(uid, None)
         self._connections_at.pop(uid, None)
         metrics.forget(namespace, name)
@@ -127,6 +130,8 @@ class Reconciler:
         await self._set_sizes(workspace, plan, sizes, live, autoscaled)
         problems += await self._applier.apply(workspace, plan.objects, live)
         await self._applier.prune(workspace, plan.objects, live)
+        if plan.version:
+            await self._schedules.tend(workspace, body["metadata"]["creationTimestamp"], now)
         return await self._tell(workspace, body, plan, sizes, problems, autoscaled)
 
     async def _read_named(self, workspace: Workspace) -> _Named:

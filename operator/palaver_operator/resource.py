@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from palaver_operator.roles import ROLES, SINGLE
+from palaver_operator.schedule import parse_schedule
 
 GROUP = "palaver.chat"
 VERSION = "v1alpha1"
@@ -364,6 +365,10 @@ def _check(spec: Spec) -> None:
         raise SpecError("spec.route.gateway.name: an HTTPRoute needs the Gateway that it hangs on")
     if spec.backup is not None:
         _check_destination(spec.backup.to)
+        try:
+            parse_schedule(spec.backup.schedule)
+        except ValueError as error:
+            raise SpecError(f"spec.backup.schedule: {error}") from error
 
 
 def _check_destination(to: Destination) -> None:

@@ -1,19 +1,21 @@
-"""A task for each workspace, which reconciles it when something has changed, and every ROUND_SECONDS.
+"""A task for each resource, which reconciles it when something has changed, and every ROUND_SECONDS.
 
-Used by handlers.py.
+Used by handlers.py: one for Palavers, one for PalaverBackups.
 
-One at a time for a workspace, a few at a time for all; an error of one is told and tried again later, and is no
+One at a time for a resource, a few at a time for all; an error of one is told and tried again later, and is no
 other's.
 """
 
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from prometheus_client import Gauge
 
 from palaver_operator import metrics
 from palaver_operator.kube import ApiError
 from palaver_operator.objects.naming import Object
-from palaver_operator.reconcile import Reconciler
 from palaver_operator.scaling import ROUND_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,16 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 10
 _SETTLE_SECONDS = 0.2  # changes seldom come alone
 _LONGEST_PAUSE_SECONDS = 60.0
+
+
+class Reconciler(Protocol):
+    """Who knows what to do about a resource."""
+
+    async def reconcile(self, body: Object) -> Object:
+        """Returns the resource as it is then. Raises ApiError."""
+
+    def forget(self, namespace: str, name: str, uid: str) -> None:
+        """A resource that is gone."""
 
 
 @dataclass(slots=True)
@@ -31,7 +43,10 @@ class _Watched:
 
 
 class Rounds:
-    def __init__(self) -> None:
+    def __init__(self, kind: str, gauge: Gauge) -> None:
+        """`kind`: of resources, for people; `gauge`: how many there are."""
+        self._kind = kind
+        self._gauge = gauge
         self._reconciler: Reconciler | None = None
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -41,7 +56,7 @@ class Rounds:
         self._reconciler = reconciler
 
     def on_resource(self, body: Object) -> None:
-        """A Palaver that is there, or has changed."""
+        """A resource that is there, or has changed."""
         key = _key(body)
         known = self._watched.get(key)
         if known is not None and known.body["metadata"]["uid"] != body["metadata"]["uid"]:
@@ -49,8 +64,8 @@ class Rounds:
             known = None
         if known is None:
             known = self._watched[key] = _Watched(body)
-            known.task = asyncio.create_task(self._run(known), name=f"palaver {key[0]}/{key[1]}")
-            metrics.WORKSPACES.set(len(self._watched))
+            known.task = asyncio.create_task(self._run(known), name=f"{self._kind} {key[0]}/{key[1]}")
+            self._gauge.set(len(self._watched))
             return
         has_changed = known.body["metadata"].get("generation") != body["metadata"].get("generation")
         _take(known, body)
@@ -58,12 +73,12 @@ class Rounds:
             known.woken.set()
 
     def on_gone(self, body: Object) -> None:
-        """A Palaver that was deleted. What it owned goes by itself."""
+        """A resource that was deleted. What it owned goes by itself."""
         namespace, name = _key(body)
         known = self._watched.pop((namespace, name), None)
         if known is not None and known.task is not None:
             known.task.cancel()
-            metrics.WORKSPACES.set(len(self._watched))
+            self._gauge.set(len(self._watched))
         if self._reconciler is not None:
             self._reconciler.forget(namespace, name, body["metadata"]["uid"])
 
