@@ -1,17 +1,24 @@
-"""A gateway's process stands still, as when a machine sleeps: when it goes on, it believes nothing from before."""
+"""A process stands still, as when a machine sleeps, or dies: revocations are obeyed all the same.
+
+A gateway that goes on believes nothing from before. What auth has answered counts, whether or not it could still tell.
+"""
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.e2e.process import PalaverProcess, free_port
+from palaver.gateway.following import TRUST_SECONDS
+from palaver.roles import ROLES
+from tests.cluster import Cluster
+from tests.e2e.process import PalaverProcess, Reachable, free_port
 from tests.gateway.ddp import PATIENCE, DdpClient
 from tests.servers import mongodb_server, nats_server
+from tests.stopwatch import running_stopwatch
 
 pytestmark = pytest.mark.needs_servers
 
@@ -38,13 +45,13 @@ async def services(tmp_path: Path) -> AsyncIterator[tuple[PalaverProcess, Palave
         yield whole, gateway
 
 
-async def _make_user(server: PalaverProcess, admin: Headers, name: str) -> Headers:
+async def _make_user(server: Reachable, admin: Headers, name: str) -> Headers:
     body = {"username": name, "name": name, "email": f"{name}@example.org", "password": f"secret of {name}"}
     await server.request("POST", "users.create", json={**body, "verified": True}, headers=admin)
     return await server.login(name, f"secret of {name}")
 
 
-async def _client(server: PalaverProcess, headers: Headers, room: str) -> DdpClient:
+async def _client(server: PalaverProcess | Cluster, headers: Headers, room: str) -> DdpClient:
     client = DdpClient(await connect(f"ws://127.0.0.1:{server.port}/websocket", compression=None))
     await client.connect()
     await client.login(headers["X-Auth-Token"])
@@ -83,14 +90,58 @@ async def test_after_a_stand_still_revocations_are_obeyed_and_nothing_is_missing
         await asyncio.sleep(STANDS_STILL)
     finally:
         gateway.process.send_signal(signal.SIGCONT)
-    async with asyncio.timeout(PATIENCE):
+    async with running_stopwatch() as stopwatch, asyncio.timeout(PATIENCE):
+        went_on = stopwatch.now()
         for client in (revoked, deactivated):
-            await client.socket.wait_closed()
-    await removed.wait_for(lambda frame: frame.get("msg") == "nosub")
+            await client.wait_closed()
+        await removed.wait_for(lambda frame: frame.get("msg") == "nosub")
+        assert stopwatch.now() - went_on <= TRUST_SECONDS
     await member.wait_change("stream-room-messages", room, lambda args: args[0]["msg"] == said[-1])
     assert _texts(member, room) == said
     assert _texts(removed, room) == []
     for client in (revoked, deactivated):
         assert not any(frame.get("id") == "late" and "result" in frame for frame in client.frames)
     for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """A process for each role."""
+    async with mongodb_server() as mongodb, nats_server() as nats:
+        cluster = Cluster(tmp_path, mongodb, nats.url, replicas=dict.fromkeys(ROLES, 1))
+        try:
+            await cluster.start()
+            yield cluster
+        finally:
+            await cluster.stop()
+
+
+async def _revoke(cluster: Cluster, client: DdpClient, admin: Headers, then: Callable[[], None]) -> None:
+    """Ends a user's logins, does something, and returns when they have ended: within three seconds from the answer."""
+    async with running_stopwatch() as stopwatch, asyncio.timeout(PATIENCE):
+        await cluster.request("POST", "users.logout", json={"userId": client.user_id}, headers=admin)
+        answered = stopwatch.now()
+        then()
+        await client.wait_closed()
+        assert stopwatch.now() - answered <= TRUST_SECONDS
+
+
+async def test_what_auth_answered_before_it_died_is_obeyed(cluster: Cluster) -> None:
+    """Also where it dies before it has told anybody."""
+    admin = await cluster.login()
+    headers = [await _make_user(cluster, admin, name) for name in ("ann", "bob")]
+    body = {"name": "inner", "members": ["ann", "bob"]}
+    room = (await cluster.request("POST", "groups.create", json=body, headers=admin))["group"]["_id"]
+    first, second = [await _client(cluster, one, room) for one in headers]
+    auth = cluster.members["auth-1"]
+    await _revoke(cluster, first, admin, auth.kill)
+    await auth.start(PALAVER_FAILPOINTS="tell.before_publish")
+    await cluster.wait_until_ready()
+    await _revoke(cluster, second, admin, lambda: None)
+    async with asyncio.timeout(PATIENCE):
+        while not auth.restarts:
+            await asyncio.sleep(0.05)
+    assert auth.last_status == -signal.SIGKILL
+    for client in (first, second):
         await client.close()

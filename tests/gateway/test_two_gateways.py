@@ -1,7 +1,7 @@
 """Two gateways over real servers: what one of them brings about, the other obeys and tells, with NATS and without."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from tests.gateway.ddp import PATIENCE, ROLES, SILENCE, DdpClient, RunningGatewa
 from tests.gateway.proxy import Proxy, proxy_to
 from tests.servers import NatsServer, nats_server
 from tests.services import cluster_parts, cluster_servers, service_nodes
+from tests.stopwatch import running_stopwatch
 
 pytestmark = pytest.mark.needs_servers
 
@@ -139,21 +140,33 @@ class Revocations:
         for client in (self.owners, self.refused):
             await hear(client, self.channel)
 
-    async def take_away(self) -> None:
-        """By the first gateway: a login, an account, a membership and a permission."""
-        post, admin = self._two.first.post, self._two.first.admin
-        await post("users.logout", admin, userId=self.ann["X-User-Id"])
-        await post("users.setActiveStatus", admin, userId=self.bob["X-User-Id"], activeStatus=False)
-        await post("groups.kick", self.owner, roomId=self.room, userId=self.eve["X-User-Id"])
-        await post("permissions.update", admin, permissions=[{"_id": "view-c-room", "roles": ["admin"]}])
+    async def take_away(self) -> float:
+        """By the first gateway: a login, an account, a membership and a permission.
+
+        Returns when each has been obeyed, and after how many seconds the last of them was: from the answer to whoever
+        took it away to the end of the socket, or of the subscription.
+        """
+        admin = self._two.first.admin
+        deactivation = {"userId": self.bob["X-User-Id"], "activeStatus": False}
+        removal = {"roomId": self.room, "userId": self.eve["X-User-Id"]}
+        permissions = [{"_id": "view-c-room", "roles": ["admin"]}]
+        changes: list[tuple[Coroutine[Any, Any, Any], str, Headers, dict[str, Any]]] = [
+            (self.revoked.wait_closed(), "users.logout", admin, {"userId": self.ann["X-User-Id"]}),
+            (self.deactivated.wait_closed(), "users.setActiveStatus", admin, deactivation),
+            (self.removed.wait_for(_is_nosub), "groups.kick", self.owner, removal),
+            (self.refused.wait_for(_is_nosub), "permissions.update", admin, {"permissions": permissions}),
+        ]
+        async with running_stopwatch() as stopwatch, asyncio.timeout(PATIENCE):
+            obeyed = [asyncio.create_task(stopwatch.time_of(end)) for end, *_ in changes]
+            answered = []
+            for _, path, headers, body in changes:
+                await self._two.first.post(path, headers, **body)
+                answered.append(stopwatch.now())
+            seconds = [await when - asked for when, asked in zip(obeyed, answered, strict=True)]
+        return max(seconds)
 
     async def check_obeyed(self) -> None:
         """Each of them hears nothing any more; a member does."""
-        async with asyncio.timeout(PATIENCE):
-            await self.revoked.socket.wait_closed()
-            await self.deactivated.socket.wait_closed()
-        await self.removed.wait_for(lambda frame: frame.get("msg") == "nosub")
-        await self.refused.wait_for(lambda frame: frame.get("msg") == "nosub")
         await self._two.say(self.owner, self.room, "secret")
         await self._two.say(self.owner, self.channel, "for members")
         await until(lambda: "secret" in texts(self.owners, self.room))
@@ -165,20 +178,25 @@ class Revocations:
 
 
 async def test_the_other_gateway_obeys_at_once(never: None, two: TwoGateways) -> None:
-    """By what is told alone: nothing is compared meanwhile."""
+    """By what is told alone: nothing is compared, and no policy read again, before they are obeyed."""
     revocations = Revocations(two)
     await revocations.prepare()
-    repaired = _repaired()
+
+    def other_ways() -> tuple[float, float, float]:
+        compared = _counted("palaver_comparisons_total", outcome="complete")
+        return _repaired(), compared, _counted("palaver_policy_reads_total")
+
+    before = other_ways()
     await revocations.take_away()
+    assert other_ways() == before
     await revocations.check_obeyed()
-    assert _repaired() == repaired
 
 
 async def test_without_nats_revocations_are_obeyed_all_the_same(two: TwoGateways) -> None:
     revocations = Revocations(two)
     await revocations.prepare()
     await two.nats.stop()
-    await revocations.take_away()
+    assert await revocations.take_away() <= following.TRUST_SECONDS
     await revocations.check_obeyed()
     await two.nats.start()
     await two.say(revocations.owner, revocations.room, "all is well")
@@ -192,7 +210,7 @@ async def test_a_gateway_that_is_cut_off_from_nats_obeys(proxy: Proxy, two: TwoG
     revocations = Revocations(two)
     await revocations.prepare()
     proxy.silence()
-    await revocations.take_away()
+    assert await revocations.take_away() <= following.TRUST_SECONDS
     await revocations.check_obeyed()
     proxy.cut()
     await until(lambda: two.gateway.following.is_current)
@@ -206,7 +224,7 @@ async def test_what_gets_lost_without_a_sign_is_found(
     later = await two.second.client(revocations.owner)
     event = await hear_own(later, "subscriptions-changed")
     log = cast(JetStreamLog, two.node.log)
-    monkeypatch.setattr(log, "_deliver", lambda event, followers: None)
+    monkeypatch.setattr(log, "_deliver", lambda message, event, find: None)
     await revocations.take_away()
     await revocations.check_obeyed()
     room = await two.make_room(revocations.owner, "new")
@@ -295,7 +313,7 @@ async def test_a_revoked_login_is_refused_while_nothing_is_known(
     alice = await two.first.make_user("alice")
     hers = await two.second.client(alice)
     event = await hear_own(hers, "force_logout")
-    monkeypatch.setattr(cast(JetStreamLog, two.node.log), "_deliver", lambda event, followers: None)
+    monkeypatch.setattr(cast(JetStreamLog, two.node.log), "_deliver", lambda message, event, find: None)
     await two.first.post("users.logout", two.first.admin, userId=alice["X-User-Id"])
     assert "error" not in await hers.call("getUserRoles")
     monkeypatch.setattr(Following, "is_current", False)
@@ -346,7 +364,12 @@ async def test_a_message_that_nats_does_not_carry_arrives(often: None, two: TwoG
 
 
 def _repaired() -> float:
-    return sum(
-        REGISTRY.get_sample_value("palaver_events_repaired_total", {"stream_kind": kind}) or 0
-        for kind in ("room", "user")
-    )
+    return sum(_counted("palaver_events_repaired_total", stream_kind=kind) for kind in ("room", "user"))
+
+
+def _counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def _is_nosub(frame: dict[str, Any]) -> bool:
+    return frame.get("msg") == "nosub"
