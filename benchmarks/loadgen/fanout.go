@@ -146,9 +146,22 @@ func (f *fanout) send(rate float64, duration time.Duration) time.Time {
 			`","rid":"` + f.rooms[f.next%int64(len(f.rooms))] + `","msg":"` + text + `"}]}`); err != nil {
 			failed(err)
 		}
+		f.read()
 		f.next++
 	}
 	return start
+}
+
+// read lets some members read the room of the message at hand, as clients that show it do. The answers are not measured.
+func (f *fanout) read() {
+	room := f.rooms[f.next%int64(len(f.rooms))]
+	for i := int64(1); i <= int64(f.reads); i++ {
+		id := "read" + strconv.FormatInt(f.next, 10)
+		m := f.members[(f.next+i)%int64(len(f.members))]
+		if err := m.text(`{"msg":"method","method":"readMessages","id":"` + id + `","params":["` + room + `"]}`); err != nil {
+			failed(err)
+		}
+	}
 }
 
 func (f *fanout) measure(rate float64) {
@@ -257,7 +270,7 @@ func (f *fanout) onResult(m *member, message []byte, now int64) {
 		return
 	}
 	if result.Error != nil {
-		failed(errors.New("sendMessage: " + string(message[:min(len(message), 300)])))
+		failed(errors.New("a method: " + string(message[:min(len(message), 300)])))
 		return
 	}
 	number, err := strconv.ParseInt(result.ID, 10, 64)

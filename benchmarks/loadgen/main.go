@@ -26,6 +26,7 @@ type options struct {
 	path, profile, rates          string
 	rooms                         []string
 	members, senders, watched     int
+	reads                         int
 	sockets, reconnects, parallel int
 	duration, warmup, quiet, over time.Duration
 	pids                          processes
@@ -56,6 +57,7 @@ func run(arguments []string) error {
 	f.IntVar(&o.parallel, "parallel", 16, "clients that connect or log in at a time")
 	f.DurationVar(&o.quiet, "quiet", 10*time.Second, "wait up to this for a second in which others use < 25 % of a core")
 	f.StringVar(&rooms, "room", "", "fanout: the room's id, or several, which get messages in turn")
+	f.IntVar(&o.reads, "reads", 0, "fanout: so many members call readMessages after each message")
 	f.StringVar(&o.profile, "profile", "room", "fanout: what a member subscribes to: room (its messages) or client (as real ones)")
 	f.StringVar(&o.rates, "rates", "40", "fanout: messages a second, comma-separated")
 	f.IntVar(&o.members, "members", 500, "fanout: connected members; presence: those who watch")

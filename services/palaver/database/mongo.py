@@ -37,7 +37,7 @@ from palaver.database.mongo_filter import get_collection, translate, translate_s
 from palaver.database.mongo_migrate import migrate
 from palaver.database.mongo_schema import CLAIMS, EVENTS, event_id, event_range
 from palaver.database.mongo_values import WORDS, decode_document
-from palaver.database.timing import timed
+from palaver.database.timing import WRITTEN, timed
 from palaver.errors import Unavailable
 from palaver.v1.event_pb2 import Event
 
@@ -125,6 +125,7 @@ class MongoDatabase:
 
     def _count_written(self, documents: int) -> None:
         self.documents_written += documents
+        WRITTEN.inc(documents)
 
     # -- names -------------------------------------------------------------------------------------------------------
 

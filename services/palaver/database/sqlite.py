@@ -36,7 +36,7 @@ from palaver.database.sqlite_migrate import migrate
 from palaver.database.sqlite_puts import Commit
 from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed, quote
 from palaver.database.sqlite_writer import Writer, translate
-from palaver.database.timing import timed
+from palaver.database.timing import WRITTEN, timed
 from palaver.errors import Unavailable
 from palaver.v1.event_pb2 import Event
 
@@ -130,11 +130,15 @@ class SqliteDatabase:
         return True
 
     def _count(self, commit: Commit) -> None:
-        self.documents_written += commit.documents
+        self._count_written(commit.documents)
         if commit.texts:
             self._unindexed += commit.texts
             if self._unindexed >= _MAX_UNINDEXED:
                 self._index_texts().add_done_callback(_look_at)
+
+    def _count_written(self, documents: int) -> None:
+        self.documents_written += documents
+        WRITTEN.inc(documents)
 
     def _index_texts(self) -> "asyncio.Future[Any]":
         self._unindexed = 0
@@ -154,7 +158,7 @@ class SqliteDatabase:
             return is_new, is_new or connection.execute(_OWNER, (key,)).fetchone()[0] == owner
 
         is_new, is_owner = await self._submit(work)
-        self.documents_written += is_new
+        self._count_written(is_new)
         return is_owner
 
     async def find_claim(self, key: str) -> str | None:
@@ -165,7 +169,7 @@ class SqliteDatabase:
     @timed
     async def release(self, key: str, owner: str) -> None:
         """Frees a name, if this owner holds it."""
-        self.documents_written += await self._submit(lambda c: c.execute(_RELEASE, (key, owner)).rowcount)
+        self._count_written(await self._submit(lambda c: c.execute(_RELEASE, (key, owner)).rowcount))
 
     @timed
     async def mark_published(self, events: Sequence[Event]) -> None:
@@ -174,7 +178,7 @@ class SqliteDatabase:
             now = time.time_ns() // 1_000_000
             rows = [(now, event.stream_kind, event.stream_id, event.seq) for event in events]
             await self._submit(lambda connection: connection.executemany(sqlite_events.MARK, rows))
-            self.documents_written += len(rows)
+            self._count_written(len(rows))
 
     async def mark_unpublished(self, since: int) -> int:
         """Looks at every event: there is no index for what happens when a NATS beside this database is replaced."""

@@ -19,6 +19,7 @@ SECONDS = Histogram(
     ["operation"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
+WRITTEN = Counter("palaver_documents_written_total", "Events and documents that were written, with those written again")
 FAILURES = Counter("palaver_database_failures_total", "Calls that the database did not answer", ["operation"])
 
 
