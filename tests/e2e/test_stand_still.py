@@ -136,6 +136,7 @@ async def test_what_auth_answered_before_it_died_is_obeyed(cluster: Cluster) -> 
     first, second = [await _client(cluster, one, room) for one in headers]
     auth = cluster.members["auth-1"]
     await _revoke(cluster, first, admin, auth.kill)
+    await asyncio.sleep(STANDS_STILL)  # until another process sweeps
     await auth.start(PALAVER_FAILPOINTS="tell.before_publish")
     await cluster.wait_until_ready()
     await _revoke(cluster, second, admin, lambda: None)
