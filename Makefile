@@ -25,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help contract run cluster test test-all test-machines test-faults kubernetes-tools simulate lint style types imports format bench coverage-page metrics-page chart proto proto-check lock environment clean
+.PHONY: help contract run cluster test test-all test-machines test-faults test-cluster-real kubernetes-tools simulate image image-archive sbom lint style types imports format bench coverage-page metrics-page chart proto proto-check lock environment clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,12 +72,27 @@ test-machines: environment ## Run the state machines for SECONDS=3600 each, one 
 kubernetes-tools: environment ## Build what the tests on a real Kubernetes need, once a machine (go; some ten minutes)
 	$(BIN)/python -m tests.kubernetes.tools
 
+test-cluster-real: environment ## Run a workspace in real pods on a real kubelet, as root (go; runc, nftables; java)
+	$(BIN)/python -m tests.kubernetes.real $(ARGS)
+
 ROUNDS ?= 1
 test-faults: environment ## Break a cluster under load in every way, ROUNDS times, and count every message (long)
 	$(BIN)/python -m tests.faults.run --rounds $(ROUNDS) $(ARGS)
 
 simulate: environment ## Drive the rules of scaling with a day, a stampede and flapping metrics (ARGS=--help)
 	$(BIN)/palaver-operator simulate $(ARGS)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= palaver:$(VERSION)
+BUILDER ?= docker buildx
+image: ## Build the image (PLATFORMS=linux/amd64,linux/arm64 ARGS=--push; BUILDER=podman or buildah)
+	$(BUILDER) build $(if $(PLATFORMS),--platform $(PLATFORMS)) --tag $(IMAGE) $(ARGS) .
+
+image-archive: environment ## Make the same image without a builder, of this machine's Python: build/palaver-image.tar
+	$(BIN)/python -m image.archive $(IMAGE) build/palaver-image.tar $(ARGS)
+
+sbom: environment ## Write the image's bill of materials (CycloneDX): build/palaver-sbom.cdx.json
+	$(BIN)/python -m image.sbom build/palaver-sbom.cdx.json $(ARGS)
 
 lint: style types imports proto-check ## Check style, types, the architecture's import rules and the generated code
 
@@ -137,4 +152,4 @@ lock: environment ## Lock the requirements anew (ARGS=--upgrade for newer versio
 
 clean: ## Remove what was built in the checkout (never ./data)
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find services operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find services operator image tests -name __pycache__ -type d -prune -exec rm -rf {} +
