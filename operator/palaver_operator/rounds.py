@@ -96,15 +96,16 @@ class Rounds:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, known: _Watched) -> None:
-        failures = 0
+        failures, due, loop = 0, 0.0, asyncio.get_running_loop()
         while True:
             known.woken.clear()
+            due = next_round(due, loop.time())
             failures = 0 if await self._reconcile(known) else failures + 1
             if failures:
                 await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, 2.0**failures))
                 continue
             try:
-                async with asyncio.timeout(ROUND_SECONDS):
+                async with asyncio.timeout_at(due):
                     await known.woken.wait()
                 await asyncio.sleep(_SETTLE_SECONDS)
             except TimeoutError:
@@ -128,6 +129,14 @@ class Rounds:
                 return False
         metrics.RECONCILES.labels("done").inc()
         return True
+
+
+def next_round(due: float, now: float) -> float:
+    """When the next round is, of one that was `due` and one that begins now, in seconds of a clock.
+
+    One that a change has caused does not put the next one off: then busy workspaces would be looked at too seldom.
+    """
+    return due if now < due else now + ROUND_SECONDS
 
 
 def _take(known: _Watched, body: Object) -> None:

@@ -86,8 +86,8 @@ class Sizing:
                 if deployment is None or role in autoscaled:
                     known.histories.pop(role, None)
                     continue
-                existing = sum(1 for one in pods if one["metadata"]["labels"].get(COMPONENT) == role)
-                load = RoleLoad(count_desired(deployment), existing, loads.get(role, []))
+                existing = [one for one in pods if one["metadata"]["labels"].get(COMPONENT) == role]
+                load = RoleLoad(count_desired(deployment), sum(map(_lives, existing)), loads.get(role, []))
                 decision = decide(limits(workspace, role), known.histories.get(role, History()), load, self._clock())
                 known.histories[role] = decision.history
                 sizes.decisions[role] = decision
@@ -111,6 +111,11 @@ def _pod(found: Object) -> Pod:
     metadata = found["metadata"]
     role = metadata["labels"].get(COMPONENT, "")
     return Pod(metadata["uid"], metadata["name"], role, found["status"]["podIP"])
+
+
+def _lives(pod: Object) -> bool:
+    """Whether it starts, serves or leaves; one that was evicted stands there for long, and is replaced already."""
+    return (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
 
 
 def _cores(plan: RolePlan) -> float:

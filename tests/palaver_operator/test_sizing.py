@@ -1,0 +1,180 @@
+"""The sizes of a workspace from round to round: what its pods say over HTTP, and what is decided from it."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from palaver_operator.kinds import Key
+from palaver_operator.load import MetricsReader
+from palaver_operator.objects.naming import COMPONENT
+from palaver_operator.resource import Workspace
+from palaver_operator.roles import ROLES
+from palaver_operator.rounds import next_round
+from palaver_operator.scaling import ROUND_SECONDS, TARGETS, Reason, Signal
+from palaver_operator.sizing import Sizes, Sizing, limits
+from tests.palaver_operator.workspaces import workspace
+
+SCALED = workspace(scaling={"downStabilizationSeconds": 60}, roles={"gateway": {"targets": {"connections": 100}}})
+
+
+class Cluster:
+    """Pods that a workspace has, and what each says. The page of a pod is at its name."""
+
+    def __init__(self, port: int) -> None:
+        self.template = f"http://{{address}}:{port}/{{name}}"
+        self.live: dict[Key, dict[str, Any]] = {}
+        self.connections: dict[str, int] = {}
+        self.asked = 0
+        for role in ROLES:
+            self.set_size(role, 2)
+
+    def set_size(self, role: str, size: int) -> None:
+        deployment = {"metadata": {"labels": {COMPONENT: role}}, "spec": {"replicas": size}}
+        self.live[Key("Deployment", f"chat-{role}")] = deployment
+        for key in [key for key in self.live if key.kind == "Pod" and key.name.startswith(role)]:
+            del self.live[key]
+        for number in range(size):
+            self.add_pod(role, f"{role}-{number}")
+
+    def add_pod(self, role: str, name: str, phase: str = "Running", ready: str = "True", **metadata: str) -> None:
+        conditions = [{"type": "Ready", "status": ready}]
+        self.live[Key("Pod", name)] = {
+            "metadata": {"name": name, "uid": name, "labels": {COMPONENT: role}, **metadata},
+            "status": {"phase": phase, "podIP": "127.0.0.1", "conditions": conditions},
+        }
+
+    def page(self, name: str) -> str:
+        self.asked += 1
+        return (
+            f"palaver_connections {self.connections.get(name, 0)}\npalaver_event_loop_lag_last_seconds 0.001\n"
+            "palaver_outbox_age_seconds 0\nprocess_cpu_seconds_total 1\n"
+        )
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = made.page(self.path.removeprefix("/")).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made = Cluster(server.server_port)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def play(
+    cluster: Cluster, sizing: Sizing, clock: Clock, rounds: int, found: Workspace = SCALED, others: tuple[str, ...] = ()
+) -> Sizes:
+    """So many rounds; each decision is carried out at once."""
+    sizes = Sizes()
+    for _ in range(rounds):
+        clock.now += ROUND_SECONDS
+        sizes = await sizing.look(found, cluster.live, others)
+        for role, decision in sizes.decisions.items():
+            if decision.size != cluster.live[Key("Deployment", f"chat-{role}")]["spec"]["replicas"]:
+                cluster.set_size(role, decision.size)
+    return sizes
+
+
+async def test_up_at_once_and_down_when_it_was_quiet_for_long_enough(cluster: Cluster) -> None:
+    clock = Clock()
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        sizing = Sizing(reader, clock)
+        cluster.connections = {"gateway-0": 200, "gateway-1": 199}
+        sizes = await play(cluster, sizing, clock, 1)
+        assert sizes.connections == 399
+        assert sizes.decisions["gateway"].size == 4
+        assert sizes.decisions["gateway"].reason == Reason.DEMAND
+        cluster.connections = {}
+        assert (await play(cluster, sizing, clock, 5)).decisions["gateway"].size == 4
+        assert (await play(cluster, sizing, clock, 60)).decisions["gateway"].size == 2
+        assert {sizes.decisions[role].size for role in ("auth", "presence", "messaging")} == {2}
+
+
+async def test_between_two_rounds_nobody_is_asked(cluster: Cluster) -> None:
+    clock = Clock()
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        sizing = Sizing(reader, clock)
+        first = await play(cluster, sizing, clock, 1)
+        asked = cluster.asked
+        clock.now += 1
+        assert await sizing.look(SCALED, cluster.live, ()) is first
+        assert cluster.asked == asked
+
+
+async def test_who_was_evicted_is_neither_asked_nor_waited_for(cluster: Cluster) -> None:
+    clock = Clock()
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        cluster.set_size("gateway", 4)
+        cluster.add_pod("gateway", "evicted", phase="Failed", ready="False")
+        sizes = await play(cluster, Sizing(reader, clock), clock, 10)
+    assert sizes.decisions["gateway"].size < 4
+
+
+async def test_while_one_is_leaving_nobody_else_goes_and_it_is_not_counted(cluster: Cluster) -> None:
+    clock = Clock()
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        cluster.set_size("gateway", 4)
+        cluster.add_pod("gateway", "leaving", deletionTimestamp="2026-01-01T00:00:00Z")
+        cluster.connections = {"leaving": 100_000}
+        sizes = await play(cluster, Sizing(reader, clock), clock, 10)
+    assert sizes.connections == 0
+    assert (sizes.decisions["gateway"].size, sizes.decisions["gateway"].reason) == (4, Reason.SETTLING)
+
+
+async def test_whom_others_size_is_left_to_them(cluster: Cluster) -> None:
+    clock = Clock()
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        sizing = Sizing(reader, clock)
+        cluster.connections = {"gateway-0": 1000}
+        sizes = await play(cluster, sizing, clock, 1, others=("gateway",))
+        assert set(sizes.decisions) == {"auth", "presence", "messaging"}
+        off = workspace(scaling={"enabled": False})
+        assert (await play(cluster, sizing, clock, 1, off)).decisions == {}
+
+
+async def test_the_emptiest_are_chosen(cluster: Cluster) -> None:
+    clock = Clock()
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        cluster.set_size("gateway", 3)
+        cluster.connections = {"gateway-0": 30, "gateway-1": 10, "gateway-2": 20}
+        sizes = await play(cluster, Sizing(reader, clock), clock, 1)
+    assert sizes.choose_leaving("gateway", 2) == ["gateway-1", "gateway-2"]
+
+
+def test_targets_of_the_resource_stand_over_the_usual_ones() -> None:
+    found = limits(SCALED, "gateway")
+    assert found.targets == {**TARGETS["gateway"], Signal.CONNECTIONS: 100}
+    assert found.down_stabilization_seconds == 60
+    assert limits(SCALED, "auth").targets == TARGETS["auth"]
+
+
+def test_a_round_that_a_change_has_caused_does_not_put_off_the_next() -> None:
+    """Whatever happens meanwhile: rounds are no further apart than ROUND_SECONDS."""
+    due = next_round(0, 100)
+    assert due == 100 + ROUND_SECONDS
+    assert next_round(due, due - 0.1) == due
+    assert next_round(due, due) == due + ROUND_SECONDS
