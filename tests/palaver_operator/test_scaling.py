@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver_operator.scaling import (
@@ -206,7 +206,6 @@ def test_the_emptiest_gateway_goes_first_and_one_that_is_silent_last() -> None:
 
 # -- what always holds -------------------------------------------------------------------------------------------------
 
-unhurried = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 values = st.floats(0, 20_000, allow_nan=False)
 pod_loads = st.one_of(
     st.builds(
@@ -245,14 +244,12 @@ def lives(draw: st.DrawFn) -> tuple[RoleLimits, list[tuple[float, RoleLoad, Deci
     return limits, seen
 
 
-@unhurried
 @given(lives())
 def test_never_outside_the_limits(life: tuple[RoleLimits, list[tuple[float, RoleLoad, Decision]]]) -> None:
     limits, seen = life
     assert all(limits.min <= decision.size <= limits.max for _, _, decision in seen)
 
 
-@unhurried
 @given(lives())
 def test_down_by_a_tenth_a_minute_at_most_and_only_when_everybody_has_spoken(
     life: tuple[RoleLimits, list[tuple[float, RoleLoad, Decision]]],
@@ -270,7 +267,6 @@ def test_down_by_a_tenth_a_minute_at_most_and_only_when_everybody_has_spoken(
             last_step = now
 
 
-@unhurried
 @given(lives())
 def test_a_size_is_said_to_change_when_it_does(
     life: tuple[RoleLimits, list[tuple[float, RoleLoad, Decision]]],
@@ -285,7 +281,6 @@ def test_a_size_is_said_to_change_when_it_does(
         assert len(decision.history.needs) <= 100
 
 
-@unhurried
 @given(lives(), st.lists(pod_loads, min_size=1, max_size=12), st.data())
 def test_more_load_never_means_fewer_pods(
     life: tuple[RoleLimits, list[tuple[float, RoleLoad, Decision]]], pods: list[PodLoad], data: st.DataObject
@@ -304,7 +299,6 @@ def test_more_load_never_means_fewer_pods(
     assert less_size <= more_size
 
 
-@unhurried
 @given(
     st.lists(st.integers(0, 15_000), min_size=1, max_size=20),
     st.integers(2, 20),
@@ -316,7 +310,6 @@ def test_what_comes_and_goes_within_the_window_never_makes_pods_go_and_come(patt
     assert_no_swing(sizes)
 
 
-@unhurried
 @given(st.floats(100, 15_000), st.lists(st.floats(0.901, 1), min_size=100, max_size=100), st.integers(2, 20))
 def test_a_load_at_the_edge_does_not_swing(most: float, parts: list[float], size: int) -> None:
     """Even with no window at all: what lies within a tenth needs the same pods."""
