@@ -37,9 +37,10 @@ class GoModule:
     name: str
     path: str
     version: str
-    programs: Mapping[str, str]  # name → package
+    programs: Mapping[str, str]  # name → package; "." is that of `main`
     tags: str = ""
     values: Mapping[str, str] = field(default_factory=dict)  # of variables that its linker sets
+    main: str = ""  # the source of a program of our own over the module's packages
     with_kubernetes: bool = False  # with Kubernetes' versions of what both need: by then those are compiled
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)  # name → patterns of files of the module, joined
 
@@ -139,7 +140,26 @@ REAL_NODE = (
             "portmap": "github.com/containernetworking/plugins/plugins/meta/portmap",
         },
     ),
-    GoModule("coredns", "github.com/coredns/coredns", "v1.15.0", {"coredns": "github.com/coredns/coredns"}),
+    # The program as released has every plugin that there is.
+    GoModule(
+        "coredns",
+        "github.com/coredns/coredns",
+        "v1.15.0",
+        {"coredns": "."},
+        main="""\
+package main
+
+import (
+	"github.com/coredns/coredns/coremain"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/ready"
+)
+
+func main() { coremain.Run() }
+""",
+        with_kubernetes=True,
+    ),
 )
 
 
@@ -170,6 +190,8 @@ class _Go:
         shutil.rmtree(wrapper, ignore_errors=True)
         wrapper.mkdir()
         (wrapper / "go.mod").write_text(self._wrap(module))
+        if module.main:
+            (wrapper / "main.go").write_text(module.main)
         linked = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in module.values.items())])
         for name, package in module.programs.items():
             self._run("build", f"-tags={module.tags}", f"-ldflags={linked}", "-o", into / name, package, cwd=wrapper)
