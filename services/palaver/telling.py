@@ -1,7 +1,8 @@
 """Telling: what this process has committed goes to the log, in each stream's order, and is marked as published.
 
 The log gets an event only after all earlier ones of its stream, whoever committed those: so a durable follower meets
-each for the first time in its place. Owned by `commit.py`; nobody else calls it.
+each for the first time in its place. What the log does not store, or stores slowly, is shown all the same to those who
+are connected: only durable followers wait. Owned by `commit.py`; nobody else calls it.
 """
 
 import asyncio
@@ -31,11 +32,16 @@ PUBLISH_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
 PUBLISH_FAILURES = Counter("palaver_log_publish_failures_total", "Batches that the log did not take; the sweeper will")
+SHOWN = Counter("palaver_events_shown_total", "Events shown to who is connected, while the log does not store them")
 SWEPT = Counter("palaver_events_swept_total", "Events that the sweeper projected or published for somebody", ["what"])
 
 _MAX_TOLD = 8192
 _EARLIER_AT_ONCE = 1000
 _MARK_SECONDS = 0.1
+_SHOW_SECONDS = 0.5
+"""Who is connected waits for the log no longer than twice this."""
+_PAUSE_SECONDS = 1.0
+"""After a failure: until the log is asked again."""
 
 
 class Telling:
@@ -47,7 +53,11 @@ class Telling:
         self._losses = log.losses
         self._untold: list[Event] = []
         self._untold_since = 0.0  # when the first of them was committed
-        self._publishing: tuple[int, float] | None = None  # how many are with the log, and since when they are untold
+        self._publishing: Sequence[Event] = ()  # those that are with the log …
+        self._publishing_since = 0.0  # … and since when they are untold
+        # Events are counted as they come: how many have come, left for the log or for the sweeper, and been shown.
+        self._come = self._left = self._shown = 0
+        self._asked_again_at = 0.0  # after a failure
         self._unmarked: dict[tuple[Stream, int], Event] = {}
         # The last event of a stream that the log has taken from here, unless it may have lost something since.
         self._told: OrderedDict[Stream, int] = OrderedDict()
@@ -59,6 +69,7 @@ class Telling:
         if not self._untold:
             self._untold_since = time.monotonic()
         self._untold.extend(events)
+        self._come += len(events)
         self._wake.set()
 
     def close(self) -> None:
@@ -68,22 +79,32 @@ class Telling:
 
     def measure(self) -> None:
         """Sets the gauges of what waits here."""
-        publishing, since = self._publishing or (0, self._untold_since)
-        UNTOLD.set(publishing + len(self._untold))
-        OUTBOX_AGE.set(time.monotonic() - since if publishing or self._untold else 0)
+        since = self._publishing_since if self._publishing else self._untold_since
+        UNTOLD.set(len(self._publishing) + len(self._untold))
+        OUTBOX_AGE.set(time.monotonic() - since if self._publishing or self._untold else 0)
 
     async def run(self) -> None:
         """The background task that publishes what was committed, and marks it. Runs until `close`."""
+        showing = asyncio.create_task(self._run_showing(), name="showing")
+        try:
+            await self._run()
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+
+    async def _run(self) -> None:
         last_mark = time.monotonic()
         while self._untold or not self._all_told:
+            if self._untold and not self._all_told and (pause := self._asked_again_at - time.monotonic()) > 0:
+                await self._show(self._come)
+                await self._wait(pause)
+                continue
             if not self._untold:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_MARK_SECONDS if self._unmarked else None):
-                        await self._wake.wait()
+                await self._wait(_MARK_SECONDS if self._unmarked else None)
             self._wake.clear()
             events, self._untold = self._untold, []
             if events:
-                self._publishing = len(events), self._untold_since
+                self._publishing, self._publishing_since = events, self._untold_since
                 failpoints.reach("tell.before_publish")
                 try:
                     traces = (event.trace for event in events)
@@ -94,11 +115,44 @@ class Telling:
                     # The events stay unpublished in the database: the sweeper publishes them when the log is back.
                     PUBLISH_FAILURES.inc()
                     logger.warning("the log did not take %d events: %s", len(events), error)
-                self._publishing = None
+                    self._asked_again_at = time.monotonic() + _PAUSE_SECONDS
+                    await self._show(self._left + len(events))
+                self._publishing = ()
+                self._left += len(events)
             if self._unmarked and time.monotonic() - last_mark > _MARK_SECONDS:
                 await self._mark()
                 last_mark = time.monotonic()
         await self._mark()
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Until something comes, or for so long."""
+        self._wake.clear()
+        if self._all_told:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _run_showing(self) -> None:
+        """Shows what has been waiting for the log since the last round."""
+        while True:
+            come = self._come
+            await asyncio.sleep(_SHOW_SECONDS)
+            await self._show(come)
+
+    async def _show(self, until: int) -> None:
+        """Shows those of the first `until` events that still wait and have not been shown."""
+        waiting = [*self._publishing, *self._untold]
+        events = waiting[max(0, self._shown - self._left) : max(0, until - self._left)]
+        if not events:
+            return
+        self._shown = self._left + max(0, self._shown - self._left) + len(events)
+        try:
+            await self._log.show(events)
+        except Unavailable as error:
+            logger.debug("%d events could not be shown either: %s", len(events), error)
+        else:
+            SHOWN.inc(len(events))
 
     async def _publish(self, events: Sequence[Event]) -> None:
         self._forget_what_is_lost()

@@ -234,3 +234,17 @@ async def test_exactly_the_followers_hear(
             for seq, (stream, also_tell) in enumerate(published)
             if stream in followed or any(Stream("user", user) in followed for user in also_tell)
         ]
+
+
+async def test_what_is_shown_is_heard_at_once_and_once_more_when_it_is_published(pair: Pair) -> None:
+    publisher, follower = pair
+    heard: list[Event] = []
+    await follower.follow(Stream("room", "GENERAL"), heard.append)
+    await follower.follow(Stream("user", "alice"), heard.append)
+    events = [room_event(1), room_event(2, also_tell=["alice"]), room_event(3)]
+    await publisher.show(events)
+    await follower.check_heard(5)
+    await eventually(lambda: len(heard) >= 3)
+    assert heard == events
+    await publisher.publish(events)
+    await eventually(lambda: heard[-1].seq == 3 and len(heard) >= 5)

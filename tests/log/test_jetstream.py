@@ -1,23 +1,29 @@
 """What the log does when NATS is away, comes back, is replaced or sends something else."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import nats as nats_py
+import orjson
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
+from palaver.commit import Commits
 from palaver.config import ConfigError
 from palaver.database import Stream
 from palaver.database.sqlite import SqliteDatabase
 from palaver.errors import Unavailable
-from palaver.log import connection
+from palaver.live.nats import NatsLive
+from palaver.log import connection, jetstream
 from palaver.log.jetstream import JetStreamLog
 from palaver.log.messages import VERSION_HEADER
+from palaver.log.refill import Refill
 from palaver.v1.event_pb2 import Event
 from tests.log.harness import eventually, room_event
 from tests.servers import NatsServer, nats_server
@@ -327,3 +333,73 @@ async def test_closing_while_nats_is_away(server: NatsServer, database: SqliteDa
         await log.publish([room_event(1)])
     async with asyncio.timeout(5):
         await log.close()
+
+
+async def test_what_is_only_shown_is_not_stored(log: JetStreamLog, client: Client) -> None:
+    heard: list[int] = []
+    await log.follow(ROOM, lambda event: heard.append(event.seq))
+    await log.show([room_event(1), room_event(2)])
+    await log.check_heard(5)
+    assert heard == [1, 2]
+    await log.publish([room_event(1)])
+    jetstream = client.jetstream()
+    assert (await jetstream.stream_info("palaver_work_rooms")).state.messages == 1
+
+
+async def test_a_jetstream_that_stores_nothing_hides_nothing(
+    tmp_path: Path, database: SqliteDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its disk is full: who is connected hears everything in order, the database keeps it for the others."""
+    full = "jetstream: {max_file_store: 64KB, max_memory_store: 1MB, store_dir: %s}"
+    config = [full % json.dumps(str(tmp_path / "nats"))]
+    async with nats_server(jetstream=False, config=config) as server:
+        log = JetStreamLog(server.url, "work", database)
+        live = NatsLive(server.url, "work")
+        await log.open()
+        await live.open()
+        heard: list[int] = []
+        await log.follow(ROOM, lambda event: heard.append(event.seq))
+        commits = Commits(database, log, live, node_id="one")
+        telling = asyncio.create_task(commits.run_telling())
+        for seq in range(1, 21):
+            event = room_event(seq)
+            event.room_changed.set = orjson.dumps({"topic": "x" * 8000})
+            await database.commit(ROOM, [event], [[]])
+            commits.tell([event])
+            await eventually(lambda seq=seq: seq in heard, seconds=2)  # type: ignore[misc]
+        assert list(dict.fromkeys(heard)) == list(range(1, 21))
+        left = [event.seq for event in await database.list_unpublished(1 << 62)]
+        assert left[-5:] == [16, 17, 18, 19, 20]
+        assert "the log did not take" in caplog.text
+        await commits.close()
+        await telling
+        await live.close()
+        await log.close()
+
+
+async def test_a_refill_that_takes_long_is_not_begun_anew_and_holds_up_nobody(
+    server: NatsServer, database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jetstream, "_DECLARE_SECONDS", 0.05)
+    begun, go_on = 0, asyncio.Event()
+
+    async def mark_slowly(self: Refill) -> None:
+        nonlocal begun
+        begun += 1
+        await go_on.wait()
+
+    log = JetStreamLog(server.url, "work", database)
+    await log.open()
+    monkeypatch.setattr(Refill, "mark", mark_slowly)
+    log._declared = -1
+    client = await nats_py.connect(server.url)
+    await client.jetstream().delete_stream("palaver_work_rooms")
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await log.publish([room_event(1)])
+    assert begun == 1
+    go_on.set()
+    await eventually(lambda: log._declaring is None)
+    await log.publish([room_event(1)])
+    await client.close()
+    await log.close()

@@ -79,6 +79,12 @@ class Log(Protocol):
         callback) of several of them hears it once. One that is `retold` reaches durable followers only.
         """
 
+    async def show(self, events: Sequence[Event]) -> None:
+        """Live followers hear these events, which have been committed; nothing is stored, and nobody waits for storage.
+
+        For what `publish` can't store yet: durable followers get it from there, later.
+        """
+
     async def follow(self, stream: Stream, on_event: OnEvent) -> Follow: ...
 
     async def follow_all(self, streams: Sequence[Stream], on_event: OnEvent) -> list[Follow]:

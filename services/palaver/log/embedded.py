@@ -38,9 +38,13 @@ class EmbeddedLog:
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Calls the followers of each event, one event after the other. What one raises is logged and counted."""
-        followers = self._followers
         published, self._published = self._published, asyncio.Event()
         published.set()
+        await self.show(events)
+
+    async def show(self, events: Sequence[Event]) -> None:
+        """Calls the followers, and no more: durable ones read the database."""
+        followers = self._followers
         for event in events:
             direct = followers.of((event.stream_kind, event.stream_id))
             for on_event in direct:

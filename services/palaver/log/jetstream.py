@@ -28,7 +28,7 @@ from palaver.errors import Unavailable
 from palaver.log import Follow, OnEvent, OnGap, Reading
 from palaver.log.connection import ApiError, Connection, Interest, NoResponders, OnRawMessage, parse_reply
 from palaver.log.followers import Followers, StreamKey, tell
-from palaver.log.messages import VERSION, VERSION_HEADER, encode, is_reference, message_id
+from palaver.log.messages import SHOWN_ONLY, VERSION, VERSION_HEADER, encode, is_reference, message_id
 from palaver.log.reading import JetStreamReading
 from palaver.log.refill import Refill
 from palaver.log.streams import KINDS, MAX_AGE, Subjects, declare, list_missing, list_partitions, log_streams
@@ -42,6 +42,7 @@ GAPS = Counter("palaver_log_gaps_total", "Times that followers were told to look
 _TOLD: StreamKey = ("told", "")
 _WINDOW = 256  # unacknowledged events of one call
 _REMEMBERED = 1024
+_DECLARE_SECONDS = 5.0  # that somebody waits for; it may take longer
 _COMPLAIN_SECONDS = 10.0
 
 
@@ -64,7 +65,7 @@ class JetStreamLog:
         self._followers = Followers()
         self._interests: dict[StreamKey, tuple[Interest, int]] = {}
         self._changing = asyncio.Lock()
-        self._declaring = asyncio.Lock()
+        self._declaring: asyncio.Task[None] | None = None
         self._on_gap: list[OnGap] = []
         # Who has heard which of the last events that went to `told`: they come on two subjects.
         self._heard: OrderedDict[tuple[str, str, int], set[OnEvent]] = OrderedDict()
@@ -76,18 +77,19 @@ class JetStreamLog:
         """Connects and declares the streams. Raises Unavailable, or ConfigError when the server is too old."""
         await self._connection.open()
         try:
-            await self._declare()
+            await self._declare(None)
         except BaseException:
-            await self._connection.close()
+            await self.close()
             raise
 
     async def close(self) -> None:
         """Disconnects; every follow ends."""
         self._followers.clear()
         self._interests.clear()
-        for task in self._fetching:
+        tasks = [*self._fetching, *filter(None, [self._declaring])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._fetching, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._connection.close()
 
     @property
@@ -95,21 +97,36 @@ class JetStreamLog:
         """Nothing is known to be lost on a connection that stands, in streams that were there."""
         return self._connection.losses + self._made
 
-    async def _declare(self) -> None:
-        """Has the streams. Before anything goes into new ones, the database knows as unpublished what they lack."""
-        losses = self._connection.losses
-        if self._declared == losses:
+    async def _declare(self, seconds: float | None = _DECLARE_SECONDS) -> None:
+        """Has the streams. Before anything goes into new ones, the database knows as unpublished what they lack.
+
+        That may be three days' events: it goes on when whoever waits for it gives up. Raises Unavailable then.
+        """
+        if self._declared == self._connection.losses:
             return
-        async with self._declaring:
-            if self._declared == losses:
-                return
-            if missing := await list_missing(self._connection, self._streams):
-                await self._refill.mark()
-                self._made += 1
-                logger.info("making the JetStream streams %s", ", ".join(missing))
-            await self._refill.meet(self._connection.server_id)
-            await declare(self._connection, self._streams, self._replicas)
-            self._declared = losses
+        if self._declaring is None:
+            self._declaring = asyncio.create_task(self._declare_anew(), name="declaring streams")
+            self._declaring.add_done_callback(self._on_declared)
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(self._declaring)
+        except TimeoutError as error:
+            raise Unavailable("the streams of JetStream are not ready yet") from error
+
+    def _on_declared(self, task: asyncio.Task[None]) -> None:
+        self._declaring = None
+        if not task.cancelled():
+            task.exception()  # whoever waited for it has heard it, or has left
+
+    async def _declare_anew(self) -> None:
+        losses = self._connection.losses
+        if missing := await list_missing(self._connection, self._streams):
+            await self._refill.mark()
+            self._made += 1
+            logger.info("making the JetStream streams %s", ", ".join(missing))
+        await self._refill.meet(self._connection.server_id)
+        await declare(self._connection, self._streams, self._replicas)
+        self._declared = losses
 
     # -- publishing ----------------------------------------------------------------------------------------------------
 
@@ -151,6 +168,17 @@ class JetStreamLog:
                     parse_reply(message)
                 except ApiError as error:
                     raise Unavailable(f"JetStream does not store events: {error.error_reason}") from error
+
+    async def show(self, events: Sequence[Event]) -> None:
+        """Tells live followers by core NATS alone: it works where JetStream does not. Raises Unavailable."""
+        for event in events:
+            if event.retold:
+                continue
+            subject = self._subjects.of_stream(event.stream_kind, event.stream_id)
+            payload, headers = encode(event, subject, self._connection.max_payload)
+            await self._connection.publish(subject, payload, headers={**headers, **SHOWN_ONLY})
+            if event.also_tell:
+                await self._connection.publish(self._subjects.told, payload, headers=headers)
 
     # -- following -----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,10 @@ VERSION_HEADER = "Palaver-Event"
 VERSION = "1"
 REFERENCE_HEADER = "Palaver-Reference"
 
+SHOWN_ONLY = {"Nats-Expected-Stream": "none"}
+"""A header with which a message reaches whoever follows its subject, and no stream: JetStream stores it only in a stream of
+this name, which there is not."""
+
 _HEADER_BYTES = 512
 
 
