@@ -148,20 +148,58 @@ async def test_the_policy_is_loaded(world: World) -> None:
 
 
 async def test_the_policy_follows_the_events(world: World) -> None:
-    alice = await world.get_user("Alice")
     await world.set("Site_Name", "new")
+    await world.get_user("Alice")
     assert world.access.setting("Site_Name") == "new"
     await world.grant("send", "admin")
-    assert not world.access.may(alice, "send")
+    assert not world.access.may(await world.get_user("Alice"), "send")
     await world.grant("fly", "user")
-    assert world.access.may(alice, "fly")
-    await world.event(role_saved=RoleSaved(role_id="pilot", role=orjson.dumps({"_id": "pilot"})))
+    assert world.access.may(await world.get_user("Alice"), "fly")
+    assert world.auth.policies_read == 4
+    assert world.access.policy.seq == world.auth.seq == 3
+
+
+async def test_who_commits_an_event_obeys_it_at_once(world: World) -> None:
+    def take(**fact: Any) -> None:
+        world.auth.seq += 1
+        world.access.take(Event(stream_kind="workspace", seq=world.auth.seq, **fact))
+
+    take(role_saved=RoleSaved(role_id="pilot", role=orjson.dumps({"_id": "pilot"})))
     assert "pilot" in world.access.policy.roles
-    await world.event(role_deleted=RoleDeleted(role_id="pilot"))
-    await world.event(role_deleted=RoleDeleted(role_id="pilot"))
+    take(role_deleted=RoleDeleted(role_id="pilot"))
+    take(role_deleted=RoleDeleted(role_id="pilot"))
     assert "pilot" not in world.access.policy.roles
-    assert world.auth.policies_read == 1
-    assert world.access.policy.seq == world.auth.seq == 6
+    assert (world.auth.policies_read, world.access.policy.seq) == (1, 3)
+
+
+async def test_what_the_log_says_is_no_word_of_auths(world: World) -> None:
+    alice = await world.get_user("Alice")
+    for seq in (1, 1 << 60):
+        granted = PermissionChanged(permission_id="fly", permission=b'{"_id": "fly", "roles": ["user"]}')
+        await world.log.publish([Event(stream_kind="workspace", seq=seq, permission_changed=granted)])
+        assert not world.access.may(alice, "fly")
+        assert not world.access.may(await world.get_user("Alice"), "fly")
+    assert world.access.policy.seq == 0
+    await world.grant("send", "nobody")  # the first event that auth knows of
+    assert not world.access.may(await world.get_user("Alice"), "send")
+
+
+async def test_a_policy_that_auth_has_never_had_is_given_up(world: World) -> None:
+    world.access.take(Event(stream_kind="workspace", seq=1, role_deleted=RoleDeleted(role_id="user")))
+    world.now += 3.1
+    await world.get_user("Alice")
+    assert (world.access.policy.seq, "user" in world.access.policy.roles) == (0, True)
+
+
+async def test_a_change_is_read_as_soon_as_it_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "_RENEW_SECONDS", 3600.0)
+    renewing = asyncio.create_task(world.access.run_renewing())
+    try:
+        await asyncio.sleep(0)
+        await world.set("Site_Name", "new")
+        await _until(lambda: world.access.setting("Site_Name") == "new")
+    finally:
+        renewing.cancel()
 
 
 async def test_an_event_that_comes_again_changes_nothing(world: World) -> None:
@@ -172,7 +210,9 @@ async def test_an_event_that_comes_again_changes_nothing(world: World) -> None:
         seq=1,
         setting_changed=SettingChanged(setting_id="Site_Name", setting=b'{"_id": "Site_Name", "value": "first"}'),
     )
+    await world.get_user("Alice")
     await world.log.publish([old])
+    await world.get_user("Alice")
     assert world.access.setting("Site_Name") == "second"
     assert world.access.policy.seq == 2
 
@@ -180,8 +220,8 @@ async def test_an_event_that_comes_again_changes_nothing(world: World) -> None:
 async def test_a_missed_event_makes_it_read_everything_again(world: World) -> None:
     await world.grant("send", "nobody", tell=False)
     await world.set("Site_Name", "new")
-    assert world.access.setting("Site_Name") == "new"
     alice = await world.get_user("Alice")
+    assert world.access.setting("Site_Name") == "new"
     assert world.auth.policies_read == 2
     assert not world.access.may(alice, "send")
     assert world.access.policy.seq == 2
@@ -313,6 +353,7 @@ async def test_every_change_is_told_once(world: World) -> None:
     world.access.on_change(changes.append)
     await world.set("Site_Name", "new")
     await world.grant("send", "user", "owner", "guest")
+    await world.get_user("Alice")
     await world.log.publish([Event(stream_kind="workspace", seq=1, role_deleted=RoleDeleted(role_id="user"))])
     assert _facts(changes) == ["setting_changed", "permission_changed"]
     world.log.lose()

@@ -8,6 +8,7 @@ Every service asks `Access` whether an actor may; no other code compares roles.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -38,9 +39,9 @@ POLICY_AGE = Gauge(
 CACHED_USERS = Gauge("palaver_access_users_cached", "Users that this process remembers")
 
 USERS_CHANGED = "users"
-USER_RENAMED = "renamed"
-"""The live subject on which everybody hears who is called what from now on: {"_id", "name", "username"}."""
 """Live subject: auth publishes the id of each user whose document changed, before it answers."""
+USER_RENAMED = "renamed"
+"""Live subject: everybody hears who is called what from now on: {"_id", "name", "username"}."""
 
 _TRUST_SECONDS = 3.0
 _RENEW_SECONDS = 1.0
@@ -125,17 +126,18 @@ class Access:
         self.policy = Policy()
         self._trusted_until = 0.0  # the policy
         self._reload_needed = True
+        self._wake = asyncio.Event()  # something has changed
         self._reloading = asyncio.Lock()
         self._failures = 0  # how often auth did not answer
         self._hits = self._misses = 0  # users that were asked for since the last `measure`
-        self._arrived: list[Event] | None = None  # events that came while the policy was being read
+        self._arrived: list[Event] | None = None  # events that were taken while the policy was being read
         self._losses = 0  # how often something may have been missed
         self._on_change: list[OnEvent] = []
         self._dropped: list[set[str]] = []  # for each reading of users under way: who changed meanwhile
 
     async def open(self) -> None:
         """Loads the policy and begins to follow it."""
-        await self._log.follow(WORKSPACE, self.take)
+        await self._log.follow(WORKSPACE, self._on_told)
         await self._live.subscribe(USERS_CHANGED, self._on_user_changed)
         self._log.on_gap(self._on_gap)
         await self.reload()
@@ -189,10 +191,16 @@ class Access:
                 self.take(event)
 
     async def run_renewing(self) -> None:
-        """The background task that has auth confirm the policy every second. Runs until it is cancelled."""
+        """The background task that has auth confirm the policy every second, and reads what has changed at once.
+
+        Runs until it is cancelled.
+        """
         answers = True
         while True:
-            await asyncio.sleep(_RENEW_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RENEW_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
             try:
                 async with self._reloading:
                     await self._renew()
@@ -227,10 +235,10 @@ class Access:
             raise
 
     async def _is_current(self) -> bool:
-        """Whether auth knows of nothing that is newer than the policy here."""
+        """Whether the policy here is the one that auth knows."""
         asked = self._clock()
         reply = await self._auth.get_policy(GetPolicyRequest(known_seq=self.policy.seq))
-        if reply.seq > self.policy.seq:
+        if reply.seq != self.policy.seq:
             return False
         self._trusted_until = asked + _TRUST_SECONDS
         return True
@@ -318,7 +326,7 @@ class Access:
             raise NotAllowed(details={"permission": permission_id})
 
     def take(self, event: Event) -> None:
-        """An event of the workspace's stream, from the log or from who has just committed it in this process."""
+        """An event of the workspace's stream, from who has just committed it in this process."""
         if self._arrived is not None:
             self._arrived.append(event)
         if event.seq <= self.policy.seq:
@@ -327,6 +335,16 @@ class Access:
             self._reload_needed = True
         self.policy.apply(event)
         self._tell([event])
+
+    def _on_told(self, event: Event) -> None:
+        """An event of the workspace's stream, from the log, has auth asked: whoever reaches NATS can write one.
+
+        Nothing is decided before auth has answered.
+        """
+        if event.seq > self.policy.seq:
+            self._losses += 1  # what is being read just now may be older
+            self._reload_needed = True
+            self._wake.set()
 
     def _tell(self, changes: Iterable[Event]) -> None:
         for event in changes:

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -177,6 +178,14 @@ class Config:
         missing = [name for name, path in files.items() if not path]
         if missing and len(missing) < len(files):
             raise ConfigError(f"{' and '.join(missing)} missing: TLS between processes takes all three files, or none")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is reached at that address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _shown_host(host: str) -> str:

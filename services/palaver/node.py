@@ -12,7 +12,6 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol
 
 from palaver import __version__, failpoints
@@ -20,7 +19,7 @@ from palaver.access import Access
 from palaver.api import Auth, Messaging, Presence
 from palaver.blobs import Blobs
 from palaver.commit import Commits
-from palaver.config import Config, ConfigError
+from palaver.config import Config, ConfigError, is_loopback
 from palaver.data_directory import hold_data_directory
 from palaver.database import CommitOrder, Database
 from palaver.errors import Unavailable
@@ -418,7 +417,7 @@ def make_rpc_server(node: Node, roles: Sequence["Role"]) -> "RpcServer":
     config = node.config
     played = {role: role.service for role in roles if role.service is not None}
     certificates = Certificates.from_config(config)
-    if certificates is None and not _is_loopback(config.grpc_host):
+    if certificates is None and not is_loopback(config.grpc_host):
         logger.warning(
             "gRPC listens on %s without TLS: whoever reaches it may do everything. Set PALAVER_GRPC_CERTIFICATE, _KEY "
             "and _AUTHORITY, unless the network lets nobody else in.",
@@ -432,10 +431,3 @@ def make_rpc_server(node: Node, roles: Sequence["Role"]) -> "RpcServer":
         callers={service.full_name: list_callers(role.name) for role, service in played.items()},
         reflection=config.test_mode,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -46,8 +46,13 @@ class Record:
     def tell(self, seq: int) -> None:
         self.feeds.hear(self._event(seq))
 
+    def forge(self, seq: int) -> None:
+        event = self._event(seq)
+        event.command_id = "forged"
+        self.feeds.hear(event)
+
     def _event(self, seq: int) -> Event:
-        return Event(stream_kind="room", stream_id="GENERAL", seq=seq, at=1)
+        return Event(stream_kind="room", stream_id="GENERAL", seq=seq, command_id=f"c{seq}", at=1)
 
     def _on_event(self, feed: Feed, event: Event) -> None:
         self.heard.append(event.seq)
@@ -165,3 +170,45 @@ async def test_who_is_gone_is_not_repaired(record: Record) -> None:
     record.tell(6)
     await record.feeds.compare(0)
     assert record.heard == [1, 2, 3, 4, 5]
+
+
+async def test_what_a_forged_event_hides_is_fetched(record: Record) -> None:
+    record.append(2)
+    record.tell(1)
+    record.forge(2)
+    record.tell(2)
+    await record.all_heard()
+    record.append()
+    record.tell(3)
+    record.tell(3)
+    assert record.heard == [1, 2, 2, 3]
+    assert record.fetches == 1
+
+
+async def test_a_comparison_forgets_what_the_record_does_not_have(record: Record) -> None:
+    record.append(1)
+    record.tell(1)
+    record.forge(2)
+    record.forge(3)
+    await record.feeds.compare(0)
+    record.append(1)
+    record.tell(2)
+    assert record.heard == [1, 2, 3, 2]
+
+
+async def test_an_event_that_will_never_be_there_is_not_waited_for_again(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palaver.gateway.feeds._ATTEMPTS", 1)
+    record.append(1)
+    record.forge(1 << 60)
+    await record.all_heard()
+    assert record.heard == [1]
+    record.append(3)
+    record.tell(4)
+    await record.all_heard()
+    assert record.heard == [1, 2, 3, 4]
+    assert record.feed.wanted == 0
+    record.append(1)
+    record.tell(5)
+    assert record.heard[-1] == 5

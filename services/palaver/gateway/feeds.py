@@ -1,7 +1,9 @@
 """The streams of one kind that this gateway follows: every event of each, once and in order, whatever the log loses.
 
 A feed keeps a watermark. A lower event is dropped, a gap is fetched from the service that owns the streams, and
-`compare` finds what nobody has told of. Owned by `fanout.Rooms` (rooms) and `people.People` (users' own streams).
+`compare` finds what nobody has told of. Whoever can write to NATS can tell of what never happened: two different events
+with one seq, and one that the record doesn't have, are such, and what they hid is fetched. Owned by `fanout.Rooms`
+(rooms) and `people.People` (users' own streams).
 """
 
 import asyncio
@@ -28,6 +30,9 @@ GAPS = Counter("palaver_event_gaps_total", "Times that missing events of a strea
 REPAIRED = Counter(
     "palaver_events_repaired_total", "Events that the log did not bring, and that were fetched", ["stream_kind"]
 )
+DOUBTED = Counter(
+    "palaver_events_doubted_total", "Events that were heard and that the record does not have so", ["stream_kind"]
+)
 
 BATCH = 1000
 """Streams whose heads are asked for in one call."""
@@ -40,11 +45,12 @@ _REPAIR_SECONDS = 5.0
 class Feed:
     """One stream that is followed here."""
 
-    __slots__ = ("follow", "id", "repair", "seq", "wanted")
+    __slots__ = ("command_id", "follow", "id", "repair", "seq", "wanted")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.seq: int | None = None  # the last event heard; None before the first
+        self.command_id: tuple[int, str] = 0, ""  # of the last event that was told, with its seq
         self.follow: Follow | None = None
         self.repair: asyncio.Task[None] | None = None  # fetches what is missing
         self.wanted = 0  # the highest event known to exist meanwhile
@@ -87,11 +93,15 @@ class Feeds(Generic[F]):
             return
         if feed.seq is not None:
             if event.seq <= feed.seq:
+                if feed.command_id[0] == event.seq == feed.seq and feed.command_id[1] != event.command_id:
+                    self._doubt(feed, event.seq - 1)
+                    self._want(feed, event.seq)
                 return
             if event.seq > feed.seq + 1 or feed.repair is not None:
                 self._want(feed, event.seq)
                 return
         feed.seq = event.seq
+        feed.command_id = event.seq, event.command_id
         EVENT_AGE.observe((now() - event.at) / 1000)
         self._on_event(feed, event)
 
@@ -104,7 +114,11 @@ class Feeds(Generic[F]):
         behind: list[tuple[F, int]] = []
         for start in range(0, len(feeds), BATCH):
             part = feeds[start : start + BATCH]
+            heard = [feed.seq or 0 for feed in part]
             heads = await self._get_heads([feed.id for feed in part])
+            for feed, seq, head in zip(part, heard, heads, strict=True):
+                if head < seq == feed.seq:
+                    self._doubt(feed, head)
             behind += [(feed, head) for feed, head in zip(part, heads, strict=True) if head > (feed.seq or 0)]
         if not behind:
             return
@@ -114,6 +128,13 @@ class Feeds(Generic[F]):
             await asyncio.wait(repairs, timeout=_REPAIR_SECONDS)
         if any(head > (feed.seq or 0) and self._feeds.get(feed.id) is feed for feed, head in behind):
             raise Unavailable("Missing events could not be fetched")
+
+    def _doubt(self, feed: F, seq: int) -> None:
+        """What was heard after this is not what the record has."""
+        DOUBTED.labels(self._kind).inc()
+        logger.error("%s %s: event %s, as it was told, is not in the record", self._kind, feed.id, feed.seq)
+        feed.seq = seq
+        feed.command_id = 0, ""
 
     def _want(self, feed: F, seq: int) -> "asyncio.Task[None]":
         """Fetches up to this event, if that is not under way."""
@@ -141,6 +162,7 @@ class Feeds(Generic[F]):
                     await asyncio.sleep(min(0.05 * 2**attempt, 1))
         finally:
             feed.repair = None
+            feed.wanted = 0
 
     def _take(self, feed: F, event: Event) -> None:
         if feed.seq is not None and event.seq != feed.seq + 1:

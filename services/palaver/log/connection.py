@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import nats.errors
 import orjson
@@ -19,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from prometheus_client import Counter, Histogram
 
-from palaver.config import ConfigError
+from palaver.config import ConfigError, is_loopback
 from palaver.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -361,6 +362,16 @@ def _without_passwords(url: str) -> str:
     return ",".join(
         f"{one.partition('://')[0]}://{one.rpartition('://')[2].rpartition('@')[2]}" for one in url.split(",")
     )
+
+
+def list_open(url: str) -> list[str]:
+    """The addresses beyond this machine that are reached without credentials or without TLS, as they may be shown."""
+    found = []
+    for address in url.split(","):
+        parts = urlsplit(address)
+        if not is_loopback(parts.hostname or "") and (parts.scheme not in ("tls", "wss") or not parts.username):
+            found.append(_without_passwords(address))
+    return found
 
 
 def answered(message: Msg) -> Msg:

@@ -26,7 +26,7 @@ from prometheus_client import Counter
 from palaver.database import Database, Stream
 from palaver.errors import Unavailable
 from palaver.log import Follow, OnEvent, OnGap, Reading
-from palaver.log.connection import ApiError, Connection, Interest, NoResponders, OnRawMessage, parse_reply
+from palaver.log.connection import ApiError, Connection, Interest, NoResponders, OnRawMessage, list_open, parse_reply
 from palaver.log.followers import Followers, StreamKey, tell
 from palaver.log.messages import SHOWN_ONLY, VERSION, VERSION_HEADER, encode, is_reference, message_id
 from palaver.log.reading import JetStreamReading
@@ -75,6 +75,13 @@ class JetStreamLog:
 
     async def open(self) -> None:
         """Connects and declares the streams. Raises Unavailable, or ConfigError when the server is too old."""
+        if addresses := list_open(self._connection.url):
+            logger.warning(
+                "NATS at %s is used without TLS or without a user and password: whoever reaches it may read and forge "
+                "what all processes tell each other. Use tls://user:password@host:port, unless the network lets nobody "
+                "else in.",
+                ", ".join(addresses),
+            )
         await self._connection.open()
         try:
             await self._declare(None)

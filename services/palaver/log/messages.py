@@ -16,8 +16,8 @@ VERSION = "1"
 REFERENCE_HEADER = "Palaver-Reference"
 
 SHOWN_ONLY = {"Nats-Expected-Stream": "none"}
-"""A header with which a message reaches whoever follows its subject, and no stream: JetStream stores it only in a stream of
-this name, which there is not."""
+"""A header with which a message reaches whoever follows its subject, and no stream: JetStream stores it only in a stream
+of this name, which there is not."""
 
 _HEADER_BYTES = 512
 
