@@ -81,3 +81,15 @@ async def test_the_events_that_somebody_has_missed(auth: Auth) -> None:
     assert heads == [0, await head(auth, bob["_id"]), seen + 2]
     for user_id, after in (("unknown", 0), (ann["_id"], seen + 2)):
         assert not (await auth.list_user_events(ListUserEventsRequest(user_id=user_id, after=after))).events
+
+
+async def test_what_is_fetched_has_no_hashes(auth: Auth, running: RunningServices) -> None:
+    ann = await create_user(auth, "ann")
+    reply = await login(auth, "ann")
+    stored = await running.node.database.list_events(user_stream(ann["_id"]), 0)
+    assert any(b"argon2" in event.SerializeToString() for event in stored)
+    assert reply.hashed_token in [event.token_issued.hashed_token for event in stored]
+    fetched = (await auth.list_user_events(ListUserEventsRequest(user_id=ann["_id"], after=0))).events
+    assert [event.seq for event in fetched] == [event.seq for event in stored]
+    assert not any(b"argon2" in event.SerializeToString() for event in fetched)
+    assert reply.hashed_token not in [event.token_issued.hashed_token for event in fetched]

@@ -1,6 +1,7 @@
 """Use cases: users' own streams, for gateways that may have missed something of them. Called by role.py."""
 
 from palaver.events import user_stream
+from palaver.log.secrets import without_secrets
 from palaver.node import Node
 from palaver.v1.auth_pb2 import GetUserHeadsReply, GetUserHeadsRequest, ListUserEventsReply, ListUserEventsRequest
 
@@ -19,6 +20,6 @@ class Feeds:
         return GetUserHeadsReply(heads=await self._node.database.get_heads(streams))
 
     async def list_events(self, request: ListUserEventsRequest) -> ListUserEventsReply:
-        """The first of the user's events after a `seq`: whoever is not at the head yet asks again."""
-        stream = user_stream(request.user_id)
-        return ListUserEventsReply(events=await self._node.commits.list_told(stream, request.after, _MAX_EVENTS))
+        """The first of the user's events after a `seq`, without hashes: whoever is not at the head yet asks again."""
+        events = await self._node.commits.list_told(user_stream(request.user_id), request.after, _MAX_EVENTS)
+        return ListUserEventsReply(events=map(without_secrets, events))

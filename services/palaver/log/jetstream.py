@@ -31,6 +31,7 @@ from palaver.log.followers import Followers, StreamKey, tell
 from palaver.log.messages import SHOWN_ONLY, VERSION, VERSION_HEADER, encode, is_reference, message_id
 from palaver.log.reading import JetStreamReading
 from palaver.log.refill import Refill
+from palaver.log.secrets import without_secrets
 from palaver.log.streams import KINDS, MAX_AGE, Subjects, declare, list_missing, list_partitions, log_streams
 from palaver.v1.event_pb2 import Event
 
@@ -300,7 +301,7 @@ class JetStreamLog:
         stream = Stream(reference.stream_kind, reference.stream_id)
         events = await self._database.list_events(stream, reference.seq - 1, 1)
         if events and events[0].seq == reference.seq:
-            return events[0]
+            return without_secrets(events[0])
         DROPPED.labels("unknown").inc()
         logger.error("%s has no event %d, although the log names it", stream, reference.seq)
         return None

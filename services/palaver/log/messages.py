@@ -5,6 +5,7 @@ import logging
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
+from palaver.log.secrets import without_secrets
 from palaver.v1.event_pb2 import Event
 
 logger = logging.getLogger(__name__)
@@ -16,15 +17,15 @@ VERSION = "1"
 REFERENCE_HEADER = "Palaver-Reference"
 
 SHOWN_ONLY = {"Nats-Expected-Stream": "none"}
-"""A header with which a message reaches whoever follows its subject, and no stream: JetStream stores it only in a stream
-of this name, which there is not."""
+"""A header with which a message reaches whoever follows its subject, and no stream: JetStream stores it only in one of
+this name, which there is not."""
 
 _HEADER_BYTES = 512
 
 
 def encode(event: Event, subject: str, max_payload: int) -> tuple[bytes, dict[str, str]]:
     """The payload and the headers. An event that is too large goes as a reference: without its fact."""
-    payload = event.SerializeToString()
+    payload = without_secrets(event).SerializeToString()
     headers = {VERSION_HEADER: VERSION}
     if len(payload) > max_payload - _HEADER_BYTES:
         TOO_LARGE.inc()
