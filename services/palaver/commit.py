@@ -27,10 +27,10 @@ from palaver import failpoints
 from palaver.database import STREAM_COLLECTIONS, Database, Put, Stream, StreamConflict, stream_document_id
 from palaver.draft import Draft, StaleView, now
 from palaver.errors import Unavailable
-from palaver.events import stream_of
 from palaver.live import Live
 from palaver.log import Log
 from palaver.projections import project
+from palaver.sweeping import SWEEP_SECONDS, Sweeping
 from palaver.telemetry import current_span, request_id, resumed_span, span
 from palaver.telling import SWEPT, Telling
 from palaver.v1.event_pb2 import Event
@@ -48,19 +48,11 @@ COMMIT_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
 WAITING = Gauge("palaver_commands_waiting", "Commands in this process that have no outcome yet")
-LEFT_AGE = Gauge(
-    "palaver_outbox_left_age_seconds",
-    "Age of the oldest event in the database that nobody has published, as the sweeper finds it; 0 below its patience, "
-    "and in every process that does not sweep",
-)
 _MAX_BATCH = 256
 MAX_TOLD_BYTES = 24 * 1024 * 1024
 """Of the events in one answer to somebody who missed them."""
 _MAX_ATTEMPTS = 50
 _MAX_WRITERS = 4096
-_SWEPT_AT_ONCE = 500
-_EVER = 1 << 62
-"""Later than every event."""
 
 Decide = Callable[[Draft], Awaitable[T]]
 
@@ -89,12 +81,10 @@ class Commits:
 
     def __init__(self, database: Database, log: Log, live: Live, *, node_id: str) -> None:
         self.database = database
-        self._log = log
-        self._live = live
-        self._node_id = node_id
         self._writers: OrderedDict[Stream, _Writer] = OrderedDict()
         self._waiting = 0  # commands that have no outcome yet
         self._telling = Telling(database, log)
+        self._sweeping = Sweeping(database, log, live, node_id=node_id, catch_up=self.catch_up)
         self._closing = False
 
     async def execute(self, stream: Stream, decide: Decide[T]) -> T:
@@ -136,70 +126,13 @@ class Commits:
         """The background task that publishes what was committed, and marks it. Runs until `close`."""
         await self._telling.run()
 
-    async def run_sweeping(self, every: float = 1.0) -> None:
-        """The background task that finishes what crashed processes left, under a lease: one process sweeps.
+    async def run_sweeping(self, every: float = SWEEP_SECONDS) -> None:
+        """The background task that finishes what other processes left, while nobody else does. Runs until `close`."""
+        await self._sweeping.run(every)
 
-        It tells within three seconds what somebody has committed who can't reach the log.
-        """
-        seen: set[tuple[Stream, int]] = set()
-
-        async def is_mine() -> bool:
-            return not self._closing and await self._live.acquire("sweeper", self._node_id, every * 3)
-
-        while not self._closing:
-            try:
-                if await is_mine():
-                    # Who sweeps everything tells some events twice, which does no harm. It is done where one has been
-                    # waiting since the last round whatever time it bears: its writer's clock may have been ahead.
-                    waiting = {(stream_of(event), event.seq) for event in await self.database.list_unpublished(_EVER)}
-                    await self.sweep(older_than=_EVER if waiting & seen else now() - 1500, go_on=is_mine)
-                    seen = waiting
-                else:
-                    LEFT_AGE.set(0)
-            except Unavailable as error:
-                logger.warning("sweeping has to wait: %s", error)
-            await asyncio.sleep(every * random.uniform(0.8, 1.2))
-
-    async def sweep(self, older_than: int, go_on: Callable[[], Awaitable[bool]] | None = None) -> None:
-        """Projects and publishes, in order, what was appended before `older_than` (epoch ms) and is not.
-
-        There may be much of it: `go_on` is asked between its pages. A stream that can't be projected (its last event
-        is of a newer version) waits alone.
-        """
-        stuck: set[Stream] = set()
-        while streams := set(await self.database.list_unapplied(older_than)) - stuck:
-            for stream in streams:
-                await self._project_left(stream, stuck)
-            if go_on is not None and not await go_on():
-                return
-        held_back = 0
-        while events := await self.database.list_unpublished(older_than, _SWEPT_AT_ONCE + held_back):
-            left = [event.at for event in events if not event.retold]
-            LEFT_AGE.set((now() - min(left)) / 1000 if left else 0)
-            for stream in set(map(stream_of, events)) - stuck:
-                await self._project_left(stream, stuck)  # a writer may have appended, and not projected, since
-            due = [event for event in events if stream_of(event) not in stuck]
-            is_last_page = len(events) < _SWEPT_AT_ONCE + held_back
-            held_back = len(events) - len(due)
-            if due:
-                losses = self._log.losses
-                await self._log.publish(due)
-                failpoints.reach("tell.between_publishes")
-                if losses == self._log.losses:
-                    await self.database.mark_published(due)
-                SWEPT.labels("published").inc(len(due))
-            elif is_last_page:
-                return
-            if go_on is not None and not await go_on():
-                return
-        LEFT_AGE.set(0)
-
-    async def _project_left(self, stream: Stream, stuck: set[Stream]) -> None:
-        try:
-            await self.catch_up(stream)
-        except Unavailable as error:
-            logger.warning("%s can't be projected yet: %s", stream, error)
-            stuck.add(stream)
+    async def sweep(self, older_than: int) -> None:
+        """Projects and publishes, in order, what was appended before `older_than` (epoch ms) and is not."""
+        await self._sweeping.sweep(older_than)
 
     async def list_told(self, stream: Stream, after: int, limit: int) -> list[Event]:
         """The events after a `seq` for somebody who missed them; as with what is told, the documents show each.
@@ -225,6 +158,7 @@ class Commits:
     async def close(self) -> None:
         """Refuses new commands and ends the telling after the last event; what runs is finished first."""
         self._closing = True
+        self._sweeping.close()
         running = [writer.task for writer in self._writers.values() if writer.task is not None]
         if running:
             await asyncio.wait(running)

@@ -14,8 +14,6 @@ from palaver.database import Document
 from palaver.log.dead_letters import DeadLetters
 from palaver.node import opened_database
 
-_DONE = {"replay": "to be handled once more; what fails again stays in the list", "drop": "dropped"}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the actions and what they take."""

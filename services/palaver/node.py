@@ -126,7 +126,8 @@ class Node:
             if role is roles[0]:
                 await self.access.open()
                 self.spawn(self.access.run_renewing(), "access")
-        self.spawn(self.commits.run_sweeping(), "sweeping")
+        if any(role.commits for role in roles):
+            self.spawn(self.commits.run_sweeping(), "sweeping")
         self.spawn(run_measuring(self.commits.measure, self.access.measure), "measuring")
         show_build(__version__, self.roles)
 

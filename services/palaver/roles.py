@@ -22,13 +22,13 @@ class Role:
     affinity: str = ""
     # Methods that append to the stream of who acts: those are about the actor.
     by_actor: frozenset[str] = frozenset()
-    needs_cluster: bool = True  # can't be played apart from the others with the embedded log, live or database
+    commits: bool = False  # appends events, so it also tells those that a dead process has left
 
 
 ROLES: dict[str, Role] = {
     role.name: role
     for role in (
-        Role("auth", "palaver.auth.role", (), auth_pb2.DESCRIPTOR.services_by_name["Auth"]),
+        Role("auth", "palaver.auth.role", (), auth_pb2.DESCRIPTOR.services_by_name["Auth"], commits=True),
         Role("presence", "palaver.presence.role", ("auth",), presence_pb2.DESCRIPTOR.services_by_name["Presence"]),
         Role(
             "messaging",
@@ -37,6 +37,7 @@ ROLES: dict[str, Role] = {
             messaging_pb2.DESCRIPTOR.services_by_name["Messaging"],
             affinity="room_id",
             by_actor=frozenset({"MarkRead", "MarkUnread", "SetSubscription"}),
+            commits=True,
         ),
         Role("gateway", "palaver.gateway.role", ("messaging", "presence", "auth"), None),
     )

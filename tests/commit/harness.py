@@ -160,6 +160,13 @@ class World:
         await process.commits.sweep(END)
 
 
+async def wait_for(condition: Callable[[], bool]) -> None:
+    """Returns when the condition holds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 # -- commands --------------------------------------------------------------------------------
 
 

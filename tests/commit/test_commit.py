@@ -2,17 +2,17 @@
 
 import asyncio
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from palaver import commit
-from palaver.commit import CONFLICTS, LEFT_AGE, WAITING, Draft, now
+from palaver.commit import CONFLICTS, WAITING, Draft, now
 from palaver.database import Stream
 from palaver.errors import InvalidInput, Unavailable
 from palaver.events import SYSTEM, room_stream, user_stream
 from palaver.live.embedded import EmbeddedLive
+from palaver.sweeping import LEFT_AGE
 from palaver.telling import OUTBOX_AGE, UNTOLD
 from palaver.v1.event_pb2 import Event
 from tests.commit.harness import (
@@ -26,14 +26,8 @@ from tests.commit.harness import (
     get_applied,
     read_log,
     send,
+    wait_for,
 )
-
-
-async def wait_for(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
-
 
 # -- committing --------------------------------------------------------------------------------
 
@@ -337,7 +331,7 @@ async def test_one_process_sweeps(world: World) -> None:
 
 
 async def test_one_process_sweeps_however_long_it_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "_SWEPT_AT_ONCE", 1)
+    monkeypatch.setattr("palaver.sweeping._SWEPT_AT_ONCE", 1)
     clock = 0.0
     world.live = EmbeddedLive(lambda: clock)
     one, two = await world.start(), await world.start()

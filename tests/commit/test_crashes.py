@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import orjson
 import pytest
 
-from palaver import commit
-from palaver.commit import Draft
-from palaver.database import Stream, StreamConflict
+from palaver.commit import Draft, now
+from palaver.database import STREAM_COLLECTIONS, Stream, StreamConflict
+from palaver.database.mongo_values import GUARDS
 from palaver.errors import PalaverError
-from palaver.events import room_stream
+from palaver.events import room_stream, user_stream
+from palaver.sweeping import FAILURES
 from palaver.v1.event_pb2 import Event
 from tests.commit.harness import (
     END,
@@ -25,6 +27,7 @@ from tests.commit.harness import (
     expect,
     get_applied,
     send,
+    wait_for,
 )
 from tests.database.harness import MongoHarness, SqliteHarness
 
@@ -82,7 +85,7 @@ async def test_a_sweeper_that_dies_is_followed_by_another(
         await process.execute(ROOM, send(f"m{number}"))
     await asyncio.sleep(0.02)
     world.log.available = True
-    monkeypatch.setattr(commit, "_SWEPT_AT_ONCE", 2)
+    monkeypatch.setattr("palaver.sweeping._SWEPT_AT_ONCE", 2)
     with crash_at(process, "tell.between_publishes", nth), pytest.raises(Crash):
         await process.commits.sweep(END)
     await world.recover()
@@ -181,7 +184,7 @@ async def test_the_sweeper_finishes_exactly_what_is_left(world: World) -> None:
 async def test_a_stream_that_only_a_newer_version_understands_holds_up_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit, "_SWEPT_AT_ONCE", 2)
+    monkeypatch.setattr("palaver.sweeping._SWEPT_AT_ONCE", 2)
     newer = [Event(stream_kind="room", stream_id=ROOM.id, seq=seq, command_id=f"new {seq}") for seq in range(2, 7)]
     await leave_unprojected(world, ROOM, newer)
     await append_only(world, OTHER, 3)
@@ -191,3 +194,80 @@ async def test_a_stream_that_only_a_newer_version_understands_holds_up_no_other(
     assert world.log.seqs(OTHER) == [1, 2, 3, 4]
     assert world.log.seqs(ROOM) == [1]
     assert await get_applied(world.database, ROOM) == 1
+
+
+async def test_a_stream_of_a_kind_that_only_a_newer_version_knows_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = Stream("account", "one")
+    event = Event(stream_kind=newer.kind, stream_id=newer.id, seq=1, command_id="new", at=1)
+    with monkeypatch.context() as newer_version:
+        newer_version.setitem(STREAM_COLLECTIONS, newer.kind, "users")
+        newer_version.setattr("palaver.database.mongo_puts.GUARDS", {**GUARDS, newer.kind: "user_seq"})
+        await leave_unprojected(world, newer, [event])
+    await append_only(world, OTHER, 3)
+    sweeper = await world.start()
+    await sweeper.commits.sweep(END)
+    assert world.log.seqs(OTHER) == [1, 2, 3, 4]
+    assert world.log.seqs(newer) == []
+
+
+async def test_a_stream_whose_events_fail_holds_up_no_other(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    broken = Event(stream_kind="room", stream_id=ROOM.id, seq=2, command_id="broken", at=1)
+    broken.member_joined.subscription = b"{}"  # without an id
+    await leave_unprojected(world, ROOM, [broken])
+    await append_only(world, OTHER, 3)
+    sweeper = await world.start()
+    failures = FAILURES._value.get()
+    await sweeper.commits.sweep(END)
+    assert world.log.seqs(OTHER) == [1, 2, 3, 4]
+    assert world.log.seqs(ROOM) == [1]
+    assert FAILURES._value.get() > failures
+    assert "can't be projected" in caplog.text
+
+
+async def test_a_sweeper_survives_what_it_did_not_expect(world: World) -> None:
+    process = await world.start()
+    world.log.available = False
+    await process.execute(ROOM, send("m1", at=1))
+    world.log.available = True
+    failures = 0
+
+    async def fail(events: Sequence[Event]) -> None:
+        nonlocal failures
+        failures += 1
+        if failures < 3:
+            raise KeyError("of another version")
+
+    world.log.on_publish = fail
+    sweeping = asyncio.create_task(process.commits.run_sweeping(0.02))
+    await wait_for(lambda: world.log.seqs(ROOM) == [1, 2])
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+
+
+async def test_what_was_never_told_does_not_wait_for_what_is_told_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that lost everything is filled again, which takes long: who is connected hears of the newest at once."""
+    monkeypatch.setattr("palaver.sweeping._SWEPT_AT_ONCE", 4)
+    process = await world.start()
+    for number in range(9):
+        await process.execute(ROOM, send(f"m{number}"))
+    await process.stop()
+    await world.database.mark_unpublished(0)
+    at = now() - 10_000
+    event = Event(stream_kind="user", stream_id="alice", seq=1, command_id="left", at=at)
+    event.user_created.user = orjson.dumps({"_id": "alice"})
+    await leave_unprojected(world, user_stream("alice"), [event])
+    order: list[str] = []
+    follow = await world.log.follow(user_stream("alice"), lambda event: order.append("heard"))
+
+    async def look(events: Sequence[Event]) -> None:
+        order.append("published")
+
+    world.log.on_publish = look
+    await (await world.start()).commits.sweep(END)
+    assert order[:2] == ["heard", "published"]
+    assert await world.database.get("users", "alice") is not None
+    await follow.stop()

@@ -22,6 +22,7 @@ from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo import MongoDatabase
 from palaver.database.mongo_schema import event_id
 from palaver.database.mongo_values import decode, encode, words_of
+from palaver.database.unpublished import UNREADABLE
 from palaver.errors import Unavailable
 from palaver.events import SYSTEM
 from palaver.ids import new_id
@@ -478,3 +479,34 @@ async def test_a_holder_that_lost_the_lock_stops(mongodb_url: str, monkeypatch: 
         await asyncio.wait_for(ended.wait(), 10)
         assert (await raw["schema"].find_one({"_id": "lock"}))["owner"] == "somebody"
         assert (await raw["schema"].find_one({"_id": "version"}))["number"] == len(MIGRATIONS)
+
+
+# -- the log as stored -----------------------------------------------------------------------------------------------
+
+
+async def test_what_a_clock_ahead_of_ours_has_marked_is_published_again(mongodb_url: str) -> None:
+    async with fresh(mongodb_url) as (name, raw):
+        database = MongoDatabase(mongodb_url, name)
+        await database.open()
+        event = await commit(database, ROOM, 1)
+        before = int(time.time() * 1000)
+        await database.mark_published([event])
+        ahead = {"$set": {"published": before + 60_000}}
+        assert (await raw["events"].update_one({"seq": 1}, ahead)).modified_count == 1
+        assert await database.mark_unpublished(before) == 1
+        assert [event.seq for event in await database.list_unpublished(10**15)] == [1]
+        await database.close()
+
+
+async def test_an_event_that_is_broken_keeps_no_other_from_being_told(mongodb_url: str) -> None:
+    async with fresh(mongodb_url) as (name, raw):
+        database = MongoDatabase(mongodb_url, name)
+        await database.open()
+        for seq in (1, 2, 3):
+            await commit(database, ROOM, seq)
+        assert (await raw["events"].update_one({"seq": 2}, {"$set": {"body": b"\xff\xff"}})).modified_count == 1
+        unreadable = UNREADABLE._value.get()
+        assert [event.seq for event in await database.list_unpublished(10**15)] == [1, 3]
+        assert [event.seq for event in await database.list_unpublished_before({ROOM: 4})] == [1, 3]
+        assert UNREADABLE._value.get() == unreadable + 2
+        await database.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from palaver.access import USERS_CHANGED
 from palaver.blobs.files import FileBlobs
 from palaver.database.sqlite import SqliteDatabase
 from palaver.errors import Unavailable
@@ -46,10 +47,18 @@ class Followed:
         self.answers = True
         self.compared = 0
         self.seconds = 0.0  # that a comparison takes
+        self.changed: list[set[str]] = []
 
-    async def compare(self, grace: float) -> None:
+    def find(self, user_id: str) -> object:
+        """Everybody but Zoe is here."""
+        return None if user_id == "zoe" else self
+
+    async def compare(self, grace: float, ids: set[str] | None = None) -> None:
         if not self.answers:
             raise Unavailable
+        if ids is not None:
+            self.changed.append(ids)
+            return
         await asyncio.sleep(self.seconds)
         self.compared += 1
 
@@ -201,3 +210,19 @@ async def test_it_ends_when_it_is_asked_to_even_if_it_is_woken_then(world: World
         await asyncio.sleep(0)
     comparing.cancel()
     assert await asyncio.wait([comparing], timeout=5) == ({comparing}, set())
+
+
+async def test_who_is_said_to_have_changed_is_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_GRACE_SECONDS", 0.05)
+    for user_id in (b"alice", b"bob", b"zoe", b"\xff"):
+        await world.node.live.publish(USERS_CHANGED, user_id)
+    await until(lambda: world.people.changed)
+    await world.node.live.publish(USERS_CHANGED, b"alice")
+    await until(lambda: len(world.people.changed) == 2)
+    assert world.people.changed == [{"alice", "bob", "\ufffd"}, {"alice"}]
+    assert world.people.compared == 0
+    world.people.answers = False
+    await world.node.live.publish(USERS_CHANGED, b"alice")
+    await asyncio.sleep(0.1)
+    world.people.answers = True
+    await until(lambda: world.people.compared)

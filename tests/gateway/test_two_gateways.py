@@ -16,6 +16,8 @@ from palaver.gateway.following import Following
 from palaver.gateway.role import Gateway
 from palaver.log.jetstream import JetStreamLog
 from palaver.node import Node
+from palaver.sweeping import Sweeping
+from palaver.telling import Telling
 from tests.gateway.ddp import PATIENCE, ROLES, SILENCE, DdpClient, RunningGateway, served
 from tests.gateway.proxy import Proxy, proxy_to
 from tests.servers import NatsServer, nats_server
@@ -231,6 +233,25 @@ async def test_what_gets_lost_without_a_sign_is_found(
     await later.wait_change("stream-notify-user", event, lambda args: args[0] == "inserted" and args[1]["rid"] == room)
     left = [args for args in later.changes("stream-notify-user", event) if args[0] == "inserted"]
     assert len(left) == 1
+
+
+async def test_a_login_ends_although_nobody_tells_of_it(
+    never: None, two: TwoGateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies that has revoked it, and who would sweep died with it."""
+
+    async def do_not_sweep(self: Sweeping, older_than: int, go_on: object = None) -> None:
+        """Nothing."""
+
+    ann, bob = await two.first.make_user("ann"), await two.first.make_user("bob")
+    revoked, deactivated = await two.second.client(ann), await two.second.client(bob)
+    monkeypatch.setattr(Sweeping, "sweep", do_not_sweep)
+    monkeypatch.setattr(Telling, "tell", lambda self, events: None)
+    await two.first.post("users.logout", two.first.admin, userId=ann["X-User-Id"])
+    await two.first.post("users.setActiveStatus", two.first.admin, userId=bob["X-User-Id"], activeStatus=False)
+    async with asyncio.timeout(PATIENCE):
+        await revoked.socket.wait_closed()
+        await deactivated.socket.wait_closed()
 
 
 async def test_messages_arrive_without_nats_once_and_in_order(two: TwoGateways) -> None:

@@ -170,8 +170,12 @@ class Database(Protocol):
     async def list_events(self, stream: Stream, after: int, limit: int = 1000) -> list[Event]:
         """Events with a `seq` above `after`, in order."""
 
-    async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
-        """Events appended before `older_than` (epoch ms) that are not marked published, by stream and seq."""
+    async def list_unpublished(self, older_than: int, limit: int = 1000, *, fresh_since: int = 0) -> list[Event]:
+        """Events appended before `older_than` (epoch ms) that are not marked published, by stream and seq.
+
+        With `fresh_since` only those that were appended since then, and that are not `retold`. One that can't be read
+        is left out, counted and logged.
+        """
 
     async def list_unpublished_before(self, seqs: Mapping[Stream, int], limit: int = 1000) -> list[Event]:
         """Of each of these streams the events below its `seq` that are not marked published, by stream and seq."""

@@ -51,6 +51,7 @@ _LONG_SECONDS = 15.0
 _COUNT_SECONDS = 600.0
 
 _MAX_IDS = 1000
+_CLOCKS_APART = 5 * 60_000  # milliseconds, at most
 
 
 def _within(seconds: float | None) -> Callable[[Method[P, T]], Method[P, T]]:
@@ -188,10 +189,11 @@ class MongoDatabase:
             await target.update_many({"_id": {"$in": some}}, {"$set": {"published": now()}})
 
     async def mark_unpublished(self, since: int) -> int:
-        """A thousand at a time: they may be three days' events."""
-        until = now()
-        count = 0
-        while some := await self._mark_some_unpublished(since, until):
+        """A thousand at a time: they may be three days' events. Those, too, that a clock ahead of ours has marked."""
+        until = now() + _CLOCKS_APART
+        count = some = await self._mark_some_unpublished(since, until)
+        while some == mongo_events.MARKED_AT_ONCE:
+            some = await self._mark_some_unpublished(since, until)
             count += some
         return count
 
@@ -237,12 +239,14 @@ class MongoDatabase:
         return [Event.FromString(found["body"]) for found in await cursor.to_list(None)]
 
     @_within(_LONG_SECONDS)
-    async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
+    async def list_unpublished(self, older_than: int, limit: int = 1000, *, fresh_since: int = 0) -> list[Event]:
         """Events appended before `older_than` (epoch ms) that are not marked published, by stream and seq."""
-        where = {"published": False, "at": {"$lt": older_than}}
+        where: dict[str, Any] = {"published": False, "at": {"$lt": older_than}}
+        if fresh_since:
+            where = {"published": False, "at": {"$gte": fresh_since, "$lt": older_than}, "retold": {"$ne": True}}
         order = [("stream_kind", 1), ("stream_id", 1), ("seq", 1)]
         cursor = self._database[EVENTS].find(where, {"body": 1, "retold": 1}).sort(order).limit(limit)
-        return [mongo_events.decode(found) for found in await cursor.to_list(None)]
+        return mongo_events.decode_all(await cursor.to_list(None))
 
     @_available
     async def list_unpublished_before(self, seqs: Mapping[Stream, int], limit: int = 1000) -> list[Event]:

@@ -1,14 +1,15 @@
 """The log as stored in MongoDB: what of it is to be published (again). Called by `mongo.py`."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from palaver.database import Stream
 from palaver.database.mongo_connection import MotorCollection
+from palaver.database.unpublished import decode
 from palaver.v1.event_pb2 import Event
 
-_AT_ONCE = 1000
+MARKED_AT_ONCE = 1000
 _STREAMS_AT_ONCE = 100
 
 
@@ -17,17 +18,16 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def decode(found: dict[str, Any]) -> Event:
-    """An event that is to be published."""
-    event = Event.FromString(found["body"])
-    event.retold = bool(found.get("retold"))
-    return event
+def decode_all(found: Iterable[dict[str, Any]]) -> list[Event]:
+    """Events that are to be published."""
+    return [event for one in found for event in decode(one["body"], one.get("retold"), one["_id"])]
 
 
 async def mark_some_unpublished(events: MotorCollection, since: int, until: int) -> int:
-    """Has some of those that were marked between these times published again. Returns how many: 0 for none left."""
+    """Has some of those that were marked between these times published again. Returns how many: fewer than
+    MARKED_AT_ONCE when these were the last."""
     marked = {"published": {"$gte": max(since, 2), "$lte": until}}
-    cursor = events.find(marked, {"_id": 1}).sort("published", 1).limit(_AT_ONCE)
+    cursor = events.find(marked, {"_id": 1}).sort("published", 1).limit(MARKED_AT_ONCE)
     ids = [found["_id"] for found in await cursor.to_list(None)]
     if ids:
         await events.update_many({"_id": {"$in": ids}}, {"$set": {"published": False, "retold": True}})
@@ -47,5 +47,5 @@ async def list_unpublished_before(events: MotorCollection, seqs: Mapping[Stream,
             for stream in streams[start : start + _STREAMS_AT_ONCE]
         ]
         cursor = events.find({"$or": before}, {"body": 1, "retold": 1}).sort(order).limit(limit - len(found))
-        found += [decode(one) for one in await cursor.to_list(None)]
+        found += decode_all(await cursor.to_list(None))
     return found

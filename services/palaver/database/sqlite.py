@@ -234,9 +234,9 @@ class SqliteDatabase:
         return await self._list_events(sqlite_events.EVENTS, (*stream, after, limit), limit <= _SHORT)
 
     @timed
-    async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
+    async def list_unpublished(self, older_than: int, limit: int = 1000, *, fresh_since: int = 0) -> list[Event]:
         """Events that nobody has marked, by stream and seq."""
-        return await self._in_pool(lambda c: sqlite_events.list_unpublished(c, older_than, limit))
+        return await self._in_pool(lambda c: sqlite_events.list_unpublished(c, older_than, limit, fresh_since))
 
     async def list_unpublished_before(self, seqs: Mapping[Stream, int], limit: int = 1000) -> list[Event]:
         """The same of these streams, below a seq of each."""

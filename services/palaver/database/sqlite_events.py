@@ -5,16 +5,21 @@ from collections.abc import Mapping, Sequence
 
 from palaver.database import STREAM_COLLECTIONS, Stream
 from palaver.database.sqlite_schema import quote
+from palaver.database.unpublished import decode
 from palaver.v1.event_pb2 import Event
 
 HEAD = "SELECT max(seq) FROM events WHERE stream_kind = ? AND stream_id = ?"
 EVENT = "SELECT blob FROM events WHERE stream_kind = ? AND stream_id = ? AND command_id = ?"
 EVENTS = "SELECT blob FROM events WHERE stream_kind = ? AND stream_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 UNPUBLISHED = (
-    "SELECT blob, retold FROM events WHERE published = 0 AND at < ? ORDER BY stream_kind, stream_id, seq LIMIT ?"
+    "SELECT blob, retold, rowid FROM events WHERE published = 0 AND at < ? ORDER BY stream_kind, stream_id, seq LIMIT ?"
+)
+FRESH = (
+    "SELECT blob, retold, rowid FROM events WHERE published = 0 AND retold = 0 AND at < ? AND at >= ?"
+    " ORDER BY stream_kind, stream_id, seq LIMIT ?"
 )
 UNPUBLISHED_BEFORE = (
-    "SELECT blob, retold FROM events WHERE published = 0 AND stream_kind = ? AND stream_id = ? AND seq < ?"
+    "SELECT blob, retold, rowid FROM events WHERE published = 0 AND stream_kind = ? AND stream_id = ? AND seq < ?"
     " ORDER BY seq LIMIT ?"
 )
 # By the table's own row numbers: one writer gives them in the order of commits, and no event is ever removed.
@@ -55,9 +60,13 @@ def read_heads(connection: sqlite3.Connection, streams: Sequence[Stream]) -> lis
     return [heads[index] or 0 for index in range(len(streams))]
 
 
-def list_unpublished(connection: sqlite3.Connection, older_than: int, limit: int) -> list[Event]:
+def list_unpublished(connection: sqlite3.Connection, older_than: int, limit: int, fresh_since: int) -> list[Event]:
     """Events that nobody has marked, by stream and seq."""
-    return [_decode(*row) for row in connection.execute(UNPUBLISHED, (older_than, limit)).fetchall()]
+    if fresh_since:
+        rows = connection.execute(FRESH, (older_than, fresh_since, limit))
+    else:
+        rows = connection.execute(UNPUBLISHED, (older_than, limit))
+    return [event for row in rows.fetchall() for event in decode(*row)]
 
 
 def list_unpublished_before(connection: sqlite3.Connection, seqs: Mapping[Stream, int], limit: int) -> list[Event]:
@@ -65,7 +74,7 @@ def list_unpublished_before(connection: sqlite3.Connection, seqs: Mapping[Stream
     found: list[Event] = []
     for stream, seq in sorted(seqs.items()):
         rows = connection.execute(UNPUBLISHED_BEFORE, (*stream, seq, limit - len(found))).fetchall()
-        found += [_decode(*row) for row in rows]
+        found += [event for row in rows for event in decode(*row)]
     return found
 
 
@@ -76,9 +85,3 @@ def list_committed(
     rows = connection.execute(COMMITTED, (kind, after, limit)).fetchall()
     events = [(place, Event.FromString(blob)) for place, blob in rows if blob is not None]
     return events, rows[-1][0] if rows else after
-
-
-def _decode(blob: bytes, retold: int) -> Event:
-    event = Event.FromString(blob)
-    event.retold = bool(retold)
-    return event

@@ -8,7 +8,7 @@ with one seq, and one that the record doesn't have, are such, and what they hid 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from prometheus_client import Counter, Histogram
@@ -105,12 +105,13 @@ class Feeds(Generic[F]):
         EVENT_AGE.observe((now() - event.at) / 1000)
         self._on_event(feed, event)
 
-    async def compare(self, grace: float) -> None:
-        """Fetches what is missing of every feed; returns when it has come.
+    async def compare(self, grace: float, ids: Iterable[str] | None = None) -> None:
+        """Fetches what is missing of every feed, or of these; returns when it has come.
 
         What has been appended within the last `grace` seconds may still be on its way. Raises Unavailable.
         """
-        feeds = [feed for feed in self._feeds.values() if feed.seq is not None]
+        chosen = self._feeds.values() if ids is None else filter(None, map(self._feeds.get, ids))
+        feeds = [feed for feed in chosen if feed.seq is not None]
         behind: list[tuple[F, int]] = []
         for start in range(0, len(feeds), BATCH):
             part = feeds[start : start + BATCH]

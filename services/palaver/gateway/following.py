@@ -4,6 +4,8 @@ Every second a round trip proves that the log has brought what was told before. 
 than three seconds old can have been missed, and a socket's login is believed to stand as long as nobody has revoked
 it. When the proof fails, or the log says that it may have lost something, everything that is followed is compared with
 the record by calls, each second until all is well again; else every ten seconds, for what gets lost without a sign.
+Auth says of each user who changed that they did, before it answers: their stream is compared a moment later, so that a
+login ends even where nobody tells of it, because the process has died that committed it.
 
 After a process has stood still (or its machine has slept) the three seconds are over: nothing is believed before
 somebody was asked. Owned by `role.py`.
@@ -18,6 +20,7 @@ from contextlib import suppress
 
 from prometheus_client import Counter, Gauge
 
+from palaver.access import USERS_CHANGED
 from palaver.errors import PalaverError
 from palaver.gateway.fanout import Rooms
 from palaver.gateway.people import People
@@ -48,6 +51,8 @@ class Following:
         self._doubts = 0  # how often something may have been missed …
         self._settled = 0  # … and how many of these a comparison has dealt with
         self._wake = asyncio.Event()
+        self._changed: set[str] = set()  # users, of whose change auth has said something
+        self._has_changed = asyncio.Event()
         self._was_current = True
         self._was_compared = True
 
@@ -65,10 +70,18 @@ class Following:
         self._node.log.on_gap(self._on_gap)
         self._node.spawn(self._run_proving(), "proving the log")
         self._node.spawn(self._run_comparing(), "comparing with the record")
+        self._node.spawn(self._run_comparing_changed(), "comparing changed users")
+        await self._node.live.subscribe(USERS_CHANGED, self._on_user_changed)
 
     def _on_gap(self) -> None:
         self._is_proved = False
         self._doubt()
+
+    def _on_user_changed(self, message: bytes) -> None:
+        user_id = message.decode(errors="replace")
+        if self._people.find(user_id) is not None:
+            self._changed.add(user_id)
+            self._has_changed.set()
 
     def _doubt(self) -> None:
         self._doubts += 1
@@ -118,6 +131,17 @@ class Following:
             # Gateways that lost the log together don't compare together for ever, and where comparing takes long,
             # the services have as long for everything else.
             await asyncio.sleep(max(TICK_SECONDS, self._clock() - started) * random.uniform(0.8, 1.2))
+
+    async def _run_comparing_changed(self) -> None:
+        while True:
+            await self._has_changed.wait()
+            await asyncio.sleep(_GRACE_SECONDS)
+            self._has_changed.clear()
+            changed, self._changed = self._changed, set()
+            try:
+                await self._people.compare(0, changed)
+            except PalaverError:
+                self._doubt()
 
     async def _compare(self, grace: float) -> None:
         """It takes as long as it takes: one that is given up for being slow would begin anew, and never end. Each

@@ -208,9 +208,9 @@ class People:
 
     # -- what the log did not bring --------------------------------------------------------------------------------
 
-    async def compare(self, grace: float) -> None:
-        """Fetches what is missing of the users' own streams here (`Feeds.compare`)."""
-        await self._feeds.compare(grace)
+    async def compare(self, grace: float, user_ids: Iterable[str] | None = None) -> None:
+        """Fetches what is missing of the users' own streams here, of all or of these users (`Feeds.compare`)."""
+        await self._feeds.compare(grace, user_ids)
 
     async def _get_heads(self, user_ids: Sequence[str]) -> Sequence[int]:
         return (await self._node.services.auth.get_user_heads(GetUserHeadsRequest(user_ids=user_ids))).heads

@@ -169,3 +169,14 @@ async def test_claims_at_once_have_one_winner(harness: Harness) -> None:
         )
         assert sum(won) == 1
         assert await databases[0].find_claim(f"name {round}") == f"owner {won.index(True)}"
+
+
+async def test_what_is_fresh_was_never_told(database: Database) -> None:
+    old, told, fresh, young = [await commit(database, ROOM, seq, at=1000 * seq) for seq in (1, 2, 3, 4)]
+    before = int(time.time() * 1000)
+    await database.mark_published([told])
+    await database.mark_unpublished(before)
+    assert [event.seq for event in await database.list_unpublished(10**15)] == [1, 2, 3, 4]
+    assert await database.list_unpublished(4000, fresh_since=1500) == [fresh]
+    assert await database.list_unpublished(10**15, 1, fresh_since=1) == [old]
+    assert await database.list_unpublished(10**15, fresh_since=1) == [old, fresh, young]
