@@ -688,6 +688,8 @@ Global___UploadAdded: _TypeAlias = UploadAdded  # noqa: Y015
 
 @_typing.final
 class UserCreated(_message.Message):
+    """A user's document. What it has as `services` (password hashes) is only in the database; that of UserChanged likewise."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_FIELD_NUMBER: _builtins.int
@@ -752,7 +754,7 @@ class TokenIssued(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     hashed_token: _builtins.str
-    """base64(sha256(token))"""
+    """base64(sha256(token)); only in the database"""
     expires_at: _builtins.int
     """epoch milliseconds; 0 is never"""
     token: _builtins.bytes
