@@ -42,6 +42,8 @@ CONNECT_SECONDS = 2.0
 OPEN_SECONDS = 15.0
 REPLY_SECONDS = 5.0
 RETRY_SECONDS = 0.5
+SILENT_SECONDS = 8.0
+"""After so long without an answer a connection is torn down, whatever of it is unsent."""
 
 _FAILURES = (nats.errors.Error, OSError, TimeoutError)
 
@@ -108,6 +110,7 @@ class Connection:
         self.losses = 0  # how often the connection was lost
         self._is_open = False
         self._reviving: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._interests: set[Interest] = set()
         self._inbox = ""
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
@@ -135,17 +138,22 @@ class Connection:
         self._inbox = self._client.new_inbox()
         await self.subscribe(f"{self._inbox}.*", self._on_reply)
         await self.settle()
+        self._watching = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
     async def close(self) -> None:
         """Closes. Subscriptions end with it."""
         was_open, self._is_open = self._is_open, False
-        if self._reviving is not None:
-            self._reviving.cancel()
-            await asyncio.gather(self._reviving, return_exceptions=True)
+        tasks = [task for task in (self._reviving, self._watching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._interests.clear()
         self._give_up()
         if was_open:
-            await self._client.close()
+            closing = asyncio.create_task(self._client.close(), name=f"close {self.name}")
+            await asyncio.wait([closing], timeout=CONNECT_SECONDS)
+            self._abort()
+            await closing
 
     async def _connect(self) -> None:
         self._client = Client()
@@ -204,6 +212,31 @@ class Connection:
         if self._is_open and self._reviving is None:
             logger.error("the NATS connection %s was closed: %s", self.name, self._client.last_error)
             self._reviving = asyncio.create_task(self._revive(), name=f"revive {self.name}")
+
+    async def _watch(self) -> None:
+        """Tears down a connection on which nothing is answered.
+
+        nats-py closes it in order, and waits until all is sent: for a host that has vanished that is a quarter of an hour.
+        """
+        socket, proved_at = None, 0.0
+        while True:
+            if (current := self._find_socket()) is not socket:
+                socket, proved_at = current, time.monotonic()
+            try:
+                await self.settle()
+                proved_at = time.monotonic()
+            except Unavailable:
+                if time.monotonic() - proved_at > SILENT_SECONDS and socket is self._find_socket():
+                    self._abort()
+            await asyncio.sleep(PING_SECONDS)
+
+    def _find_socket(self) -> asyncio.WriteTransport | None:
+        writer = getattr(self._client._transport, "_io_writer", None)
+        return None if writer is None else writer.transport
+
+    def _abort(self) -> None:
+        if (socket := self._find_socket()) is not None:
+            socket.abort()
 
     async def _revive(self) -> None:
         while True:
