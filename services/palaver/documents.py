@@ -187,7 +187,7 @@ _INSIDE_SUBSCRIPTION = (
     "forced_alert",
     "read_changed_at",
 )
-_INSIDE_USER = ("applied_seq", "services", "username_lower", "emails_lower", "deleted_at")
+_INSIDE_USER = ("applied_seq", "services", "username_lower", "emails_lower", "deleted_at", "leaving_admins")
 
 
 def public_message(message: dict[str, Any], user_id: str = "") -> dict[str, Any]:

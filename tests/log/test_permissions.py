@@ -7,7 +7,7 @@ import pytest
 from palaver.database import Stream
 from palaver.database.sqlite import SqliteDatabase
 from palaver.live.nats import NatsLive
-from palaver.log import connection
+from palaver.log.addresses import list_open
 from palaver.log.jetstream import JetStreamLog
 from palaver.v1.event_pb2 import Event
 from tests.log.harness import eventually, room_event
@@ -78,4 +78,4 @@ async def test_the_permissions_that_are_recommended_are_enough(database: SqliteD
     ],
 )
 def test_whoever_might_reach_an_open_nats_is_named(url: str, shown: list[str]) -> None:
-    assert connection.list_open(url) == shown
+    assert list_open(url) == shown

@@ -20,15 +20,16 @@ from palaver.auth.store import Store
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.errors import Conflict, InvalidInput, PalaverError, Unavailable, UserNotFound
-from palaver.events import user_stream
+from palaver.events import SYSTEM, user_stream
+from palaver.ids import new_id
 from palaver.node import Node
 from palaver.v1.event_pb2 import Actor, Event, UserChanged, UserCreated
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-_GUARD = "auth-admins"
-_GUARD_SECONDS = 5.0
+LEAVING = "leaving_admins"
+"""A field of a user who is about to be no administrator any more: which command says so."""
 
 
 @dataclass(slots=True)
@@ -108,7 +109,7 @@ class Accounts:
         self._names = Names(node)
         self._admins = asyncio.Lock()
         self._has_admin = False
-        self._unguarded: set[str] = set()  # who is being changed without the guard, being no administrator
+        self._marks: dict[str, str] = {}  # of administrators who are about to be none
         self._caches: list[Callable[[str], None]] = [lambda user_id: node.access.forget_user(user_id)]
 
     def on_changed(self, forget: Callable[[str], None]) -> None:
@@ -179,13 +180,15 @@ class Accounts:
                 raise UserNotFound()
             for key, taken in claims.items():
                 await self._names.check(key, user_id, taken)
-            if user_id in self._unguarded and _is_admin(user):
-                raise Unavailable("The user has just become an administrator; try again")
             change = await decide(user)
             changed = {name: value for name, value in change.set.items() if user.get(name, _ABSENT) != value}
             unset = tuple(name for name in change.unset if name in user)
             if not changed and not unset:
                 return user
+            if _is_admin(user) and not _is_admin({**user, **changed}):
+                if user.get(LEAVING) is None or user[LEAVING] != self._marks.get(user_id):
+                    raise Unavailable("Another change of the administrators is under way; try again")
+                unset = (*unset, LEAVING)
             event = Event(user_changed=UserChanged(set=orjson.dumps(changed), unset=unset))
             at = draft.append(event, actor=actor).at
             kept = {name: value for name, value in user.items() if name not in unset}
@@ -247,38 +250,51 @@ class Accounts:
 
     @asynccontextmanager
     async def keeping_an_admin(self, user_id: str, refusal: PalaverError) -> AsyncIterator[None]:
-        """For a command that takes this user from the administrators, if they are one.
+        """For a command that takes this user from the administrators, if they are one. Raises `refusal` for the last.
 
-        One at a time in the whole workspace, or two could take each other away. Raises `refusal` for the last one.
-        Where nobody can say who is at it, somebody who is no administrator can be kept out all the same.
+        Two might take each other away. So who is to leave is first marked as leaving; then another administrator must
+        be found who is not, or whose mark is taken from them; and nobody leaves whose mark is gone. Each of these steps
+        is decided on one user's stream: of two who pass each other, one finds their own mark gone.
         """
-        async with self._admins:
-            holder = self._node.config.node_id
-            try:
-                await self._guard_admins(holder)
-            except Unavailable:
-                if _is_admin(await self._store.find_user(user_id)):
-                    raise
-                self._unguarded.add(user_id)
-                try:
-                    yield
-                finally:
-                    self._unguarded.discard(user_id)
+        async with self._admins:  # within one process they wait for each other
+            mark = await self._mark(user_id)
+            if not mark:
+                yield
                 return
+            self._marks[user_id] = mark
             try:
-                if _is_admin(await self._store.find_user(user_id)) and await self._store.count_admins() < 2:
+                if not await self._has_another_admin(user_id):
                     raise refusal
                 yield
             finally:
-                with suppress(Unavailable):  # it ends by itself
-                    await self._node.live.release(_GUARD, holder)
+                del self._marks[user_id]
+                with suppress(Unavailable):  # whoever leaves next takes it away
+                    await self._unmark(user_id, mark)
 
-    async def _guard_admins(self, holder: str) -> None:
-        for _ in range(70):
-            if await self._node.live.acquire(_GUARD, holder, _GUARD_SECONDS):
-                return
-            await asyncio.sleep(0.1)
-        raise Unavailable("Another change of the administrators is under way; try again")
+    async def _mark(self, user_id: str) -> str:
+        """Marks the user as leaving; returns the mark, or nothing for who is no administrator."""
+        mark = new_id()
+
+        async def decide(user: Document) -> Change:
+            return Change({LEAVING: mark}) if _is_admin(user) else Change()
+
+        marked = await self._change(user_id, SYSTEM, decide, {}, tell=False)
+        return mark if marked.get(LEAVING) == mark else ""
+
+    async def _unmark(self, user_id: str, mark: str = "") -> Document:
+        """Takes this mark away, or whichever there is."""
+
+        async def decide(user: Document) -> Change:
+            return Change(unset=(LEAVING,)) if mark in ("", user.get(LEAVING)) else Change()
+
+        return await self._change(user_id, SYSTEM, decide, {}, tell=False)
+
+    async def _has_another_admin(self, user_id: str) -> bool:
+        for other in await self._store.list_admins():
+            with suppress(UserNotFound):
+                if other != user_id and _is_admin(await self._unmark(other)):
+                    return True
+        return False
 
 
 _ABSENT = object()

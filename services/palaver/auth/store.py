@@ -51,6 +51,11 @@ class Store:
         """Administrators who can log in."""
         return await self._database.count("users", {"roles": "admin", "active": True, **_THERE})
 
+    async def list_admins(self) -> list[str]:
+        """Ids of administrators who can log in."""
+        found = await self._database.find("users", {"roles": "admin", "active": True, **_THERE}, sort=[("_id", 1)])
+        return [user["_id"] for user in found]
+
     async def is_role_in_use(self, role_id: str) -> bool:
         return await self._database.find_one("users", {"roles": role_id, **_THERE}) is not None
 

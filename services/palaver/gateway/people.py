@@ -13,6 +13,7 @@ import orjson
 from prometheus_client import Counter, Gauge
 
 from palaver.access import User
+from palaver.documents import public_user
 from palaver.errors import LoginRequired, PalaverError
 from palaver.events import user_stream
 from palaver.gateway.ddp.connection import Connection
@@ -275,14 +276,11 @@ class People:
             return
         if "roles" in changes:
             self.on_roles_changed(session.user_id)
-        changes.pop("services", None)
-        changes.pop("username_lower", None)
-        changes.pop("emails_lower", None)
         data = {
             "type": "updated",
             "id": session.user_id,
-            "diff": changes,
-            "unset": dict.fromkeys(event.user_changed.unset, 1),
+            "diff": public_user(changes),
+            "unset": public_user(dict.fromkeys(event.user_changed.unset, 1)),
         }
         session.tell(_USER_DATA, orjson.dumps(data))
 

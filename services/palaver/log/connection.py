@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import nats.errors
 import orjson
@@ -20,8 +19,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from prometheus_client import Counter, Histogram
 
-from palaver.config import ConfigError, is_loopback
+from palaver.config import ConfigError
 from palaver.errors import Unavailable
+from palaver.log.addresses import without_passwords
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Connection:
         except _FAILURES as error:
             await self._client.close()
             reason = str(error) or f"nothing in {OPEN_SECONDS:g} seconds"
-            raise Unavailable(f"NATS does not answer at {_without_passwords(self.url)}: {reason}") from error
+            raise Unavailable(f"NATS does not answer at {without_passwords(self.url)}: {reason}") from error
         self._is_open = True
         version = self._client.connected_server_version
         if (version.major, version.minor) < MINIMUM_VERSION:
@@ -216,7 +216,7 @@ class Connection:
     async def _watch(self) -> None:
         """Tears down a connection on which nothing is answered.
 
-        nats-py closes it in order, and waits until all is sent: for a host that has vanished that is a quarter of an hour.
+        nats-py closes it in order, and waits until all is sent: for a vanished host that is a quarter of an hour.
         """
         socket, proved_at = None, 0.0
         while True:
@@ -388,23 +388,6 @@ class Connection:
         answer = self._waiting.pop(message.subject.rpartition(".")[2], None)
         if answer is not None and not answer.done():
             answer.set_result(message)
-
-
-def _without_passwords(url: str) -> str:
-    """Addresses as they may be shown."""
-    return ",".join(
-        f"{one.partition('://')[0]}://{one.rpartition('://')[2].rpartition('@')[2]}" for one in url.split(",")
-    )
-
-
-def list_open(url: str) -> list[str]:
-    """The addresses beyond this machine that are reached without credentials or without TLS, as they may be shown."""
-    found = []
-    for address in url.split(","):
-        parts = urlsplit(address)
-        if not is_loopback(parts.hostname or "") and (parts.scheme not in ("tls", "wss") or not parts.username):
-            found.append(_without_passwords(address))
-    return found
 
 
 def answered(message: Msg) -> Msg:

@@ -26,7 +26,8 @@ from prometheus_client import Counter
 from palaver.database import Database, Stream
 from palaver.errors import Unavailable
 from palaver.log import Follow, OnEvent, OnGap, Reading
-from palaver.log.connection import ApiError, Connection, Interest, NoResponders, OnRawMessage, list_open, parse_reply
+from palaver.log.addresses import list_open
+from palaver.log.connection import ApiError, Connection, Interest, NoResponders, OnRawMessage, parse_reply
 from palaver.log.followers import Followers, StreamKey, tell
 from palaver.log.messages import SHOWN_ONLY, VERSION, VERSION_HEADER, encode, is_reference, message_id
 from palaver.log.reading import JetStreamReading

@@ -1,0 +1,22 @@
+"""Where NATS is, as `PALAVER_NATS_URL` says it: several addresses with commas between. Called by the log's adapter."""
+
+from urllib.parse import urlsplit
+
+from palaver.config import is_loopback
+
+
+def without_passwords(url: str) -> str:
+    """Addresses as they may be shown."""
+    return ",".join(
+        f"{one.partition('://')[0]}://{one.rpartition('://')[2].rpartition('@')[2]}" for one in url.split(",")
+    )
+
+
+def list_open(url: str) -> list[str]:
+    """The addresses beyond this machine that are reached without credentials or without TLS, as they may be shown."""
+    found = []
+    for address in url.split(","):
+        parts = urlsplit(address)
+        if not is_loopback(parts.hostname or "") and (parts.scheme not in ("tls", "wss") or not parts.username):
+            found.append(without_passwords(address))
+    return found
