@@ -10,7 +10,6 @@ Every service asks `Access` whether an actor may; no other code compares roles.
 import asyncio
 import contextlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import orjson
 from prometheus_client import Counter, Gauge
 
 from palaver.api import Auth
+from palaver.clock import elapsed
 from palaver.database import Document
 from palaver.errors import LoginRequired, NotAllowed, PalaverError, Unavailable
 from palaver.events import WORKSPACE
@@ -117,7 +117,7 @@ class Policy:
 class Access:
     """The node's view of who may do what."""
 
-    def __init__(self, auth: Auth, log: Log, live: Live, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, auth: Auth, log: Log, live: Live, clock: Callable[[], float] = elapsed) -> None:
         self._auth = auth
         self._log = log
         self._live = live

@@ -6,7 +6,6 @@ user changes anywhere (`access.USERS_CHANGED`), or for three seconds; then the d
 
 import base64
 import hashlib
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +14,7 @@ from prometheus_client import Counter
 
 from palaver.auth.accounts import Accounts
 from palaver.auth.store import Store
+from palaver.clock import elapsed
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.errors import LoginFailed, UserNotFound
@@ -54,9 +54,7 @@ def hash_token(token: str) -> str:
 class Tokens:
     """Issues, recognizes and revokes tokens."""
 
-    def __init__(
-        self, node: Node, store: Store, accounts: Accounts, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, node: Node, store: Store, accounts: Accounts, clock: Callable[[], float] = elapsed) -> None:
         self._node = node
         self._store = store
         self._accounts = accounts

@@ -7,20 +7,20 @@ the record by calls, each second until all is well again; else every ten seconds
 Auth says of each user who changed that they did, before it answers: their stream is compared a moment later, so that a
 login ends even where nobody tells of it, because the process has died that committed it.
 
-After a process has stood still (or its machine has slept) the three seconds are over: nothing is believed before
-somebody was asked. Owned by `role.py`.
+After a process has stood still the three seconds are over: nothing is believed before somebody was asked. The same
+after its machine has slept, where the clock counts that (`clock.py`). Owned by `role.py`.
 """
 
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from prometheus_client import Counter, Gauge
 
 from palaver.access import USERS_CHANGED
+from palaver.clock import elapsed
 from palaver.errors import PalaverError
 from palaver.gateway.fanout import Rooms
 from palaver.gateway.people import People
@@ -41,7 +41,7 @@ _GRACE_SECONDS = 1.0  # what was committed a moment ago is being told
 class Following:
     """Keeps what this gateway follows complete. `is_current` says whether it is."""
 
-    def __init__(self, node: Node, rooms: Rooms, people: People, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, node: Node, rooms: Rooms, people: People, clock: Callable[[], float] = elapsed) -> None:
         self._node = node
         self._rooms = rooms
         self._people = people

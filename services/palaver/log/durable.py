@@ -27,6 +27,7 @@ from typing import TypeVar
 from prometheus_client import Counter, Gauge
 
 from palaver import failpoints
+from palaver.clock import elapsed
 from palaver.database import Database, Stream
 from palaver.errors import Unavailable
 from palaver.live import Live
@@ -107,7 +108,7 @@ class DurableFollower:
         live: Live,
         *,
         node_id: str,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
     ) -> None:
         """`clock` counts the seconds of leases; tests pass their own."""
         self._follower = follower

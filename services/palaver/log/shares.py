@@ -5,10 +5,10 @@ partition. The lease sees to it that there is one holder, but for a moment now a
 `durable.py` only.
 """
 
-import time
 import zlib
 from collections.abc import Callable, Sequence
 
+from palaver.clock import elapsed
 from palaver.errors import Unavailable
 from palaver.ids import encode_subject_token
 from palaver.live import Live
@@ -20,7 +20,7 @@ LEASE_SECONDS = 6.0
 class Shares:
     """The share of one process in one follower."""
 
-    def __init__(self, follower: str, node_id: str, live: Live, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, follower: str, node_id: str, live: Live, clock: Callable[[], float] = elapsed) -> None:
         self._follower = follower
         self._member = encode_subject_token(node_id)
         self._live = live
