@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from prometheus_client import Counter, Gauge
 
@@ -61,6 +61,8 @@ class Sweeping:
         self._node_id = node_id
         self._catch_up = catch_up
         self._closing = False
+        self._shown: set[tuple[Stream, int]] = set()
+        self._shown_at = 0.0
 
     def close(self) -> None:
         """This process sweeps no more."""
@@ -106,20 +108,23 @@ class Sweeping:
             if go_on is not None and not await go_on():
                 return
         held_back = 0
-        showing = _Showing(self, stuck)
         while events := await self._database.list_unpublished(older_than, _SWEPT_AT_ONCE + held_back):
             left = [event.at for event in events if not event.retold]
             LEFT_AGE.set((now() - min(left)) / 1000 if left else 0)
             is_last_page = len(events) < _SWEPT_AT_ONCE + held_back
             if not is_last_page:
-                await showing.show_fresh()
+                await self._show_fresh(stuck)
             for stream in set(map(stream_of, events)) - stuck:
                 await self._project(stream, stuck)  # a writer may have appended, and not projected, since
             due = [event for event in events if stream_of(event) not in stuck]
             held_back = len(events) - len(due)
             if due:
                 losses = self._log.losses
-                await self._log.publish(due)
+                try:
+                    await self._log.publish(due)
+                except Unavailable:
+                    await self._show_fresh(stuck)
+                    raise
                 failpoints.reach("tell.between_publishes")
                 if losses == self._log.losses:
                     await self._database.mark_published(due)
@@ -130,16 +135,18 @@ class Sweeping:
                 return
         LEFT_AGE.set(0)
 
-    async def list_fresh(self) -> Sequence[Event]:
-        """What was left within the last minute, and has never been told."""
-        time = now()
-        return await self._database.list_unpublished(time - _PATIENCE, _SWEPT_AT_ONCE, fresh_since=time - _FRESH)
-
-    async def show(self, events: Sequence[Event], stuck: set[Stream]) -> None:
-        """Shows events that have to wait for others; projects them first, because documents show what is told."""
+    async def _show_fresh(self, stuck: set[Stream]) -> None:
+        """Shows what has been left since this was asked last, once a second at most: who is connected need not wait."""
+        if time.monotonic() < self._shown_at + _SHOW_SECONDS:
+            return
+        at = now()
+        fresh = await self._database.list_unpublished(at - _PATIENCE, _SWEPT_AT_ONCE, fresh_since=at - _FRESH)
+        events = [event for event in fresh if _key(event) not in self._shown]
         for stream in set(map(stream_of, events)) - stuck:
-            await self._project(stream, stuck)
+            await self._project(stream, stuck)  # the documents show what is told
         await self._log.show([event for event in events if stream_of(event) not in stuck])
+        self._shown = set(map(_key, fresh))
+        self._shown_at = time.monotonic()
 
     async def _project(self, stream: Stream, stuck: set[Stream]) -> None:
         try:
@@ -153,27 +160,6 @@ class Sweeping:
             FAILURES.inc()
             logger.exception("%s can't be projected", stream)
             stuck.add(stream)
-
-
-class _Showing:
-    """While a sweep is long, because the log lacks much: who is connected does not wait for its end."""
-
-    def __init__(self, sweeping: Sweeping, stuck: set[Stream]) -> None:
-        self._sweeping = sweeping
-        self._stuck = stuck
-        self._shown: set[tuple[Stream, int]] = set()
-        self._shown_at = 0.0
-
-    async def show_fresh(self) -> None:
-        """Shows what has been left since it was asked last; once a second at most."""
-        if time.monotonic() < self._shown_at + _SHOW_SECONDS:
-            return
-        fresh = await self._sweeping.list_fresh()
-        events = [event for event in fresh if _key(event) not in self._shown]
-        if events:
-            await self._sweeping.show(events, self._stuck)
-        self._shown = set(map(_key, fresh))
-        self._shown_at = time.monotonic()
 
 
 def _key(event: Event) -> tuple[Stream, int]:

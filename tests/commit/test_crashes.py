@@ -11,7 +11,7 @@ import pytest
 from palaver.commit import Draft, now
 from palaver.database import STREAM_COLLECTIONS, Stream, StreamConflict
 from palaver.database.mongo_values import GUARDS
-from palaver.errors import PalaverError
+from palaver.errors import PalaverError, Unavailable
 from palaver.events import room_stream, user_stream
 from palaver.sweeping import FAILURES
 from palaver.v1.event_pb2 import Event
@@ -270,4 +270,24 @@ async def test_what_was_never_told_does_not_wait_for_what_is_told_again(
     await (await world.start()).commits.sweep(END)
     assert order[:2] == ["heard", "published"]
     assert await world.database.get("users", "alice") is not None
+    await follow.stop()
+
+
+async def test_what_a_dead_process_left_is_shown_although_the_log_stores_nothing(world: World) -> None:
+    process = await world.start()
+    await process.execute(ROOM, send("m1", at=now() - 10_000))
+    await process.stop()
+    heard: list[int] = []
+    follow = await world.log.follow(ROOM, lambda event: heard.append(event.seq))
+    event = (await world.database.list_events(ROOM, 1))[0]
+    left = Event(stream_kind="room", stream_id=ROOM.id, seq=3, command_id="left", at=event.at)
+    left.room_changed.set = b"{}"
+    await leave_unprojected(world, ROOM, [left])
+    world.log.available = False
+    sweeper = await world.start()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await sweeper.commits.sweep(END)
+    assert heard == [3]
+    assert await get_applied(world.database, ROOM) == 3
     await follow.stop()
