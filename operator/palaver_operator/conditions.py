@@ -16,6 +16,7 @@ class Reason(StrEnum):
     ROLE_UNAVAILABLE = "RoleUnavailable"
     COMPLETE = "Complete"
     CREATING = "Creating"
+    RESTORING = "Restoring"
     MIGRATING = "Migrating"
     ROLLING_OUT = "RollingOut"
     ROLLED_BACK = "RolledBack"
@@ -35,6 +36,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.ROLE_UNAVAILABLE: "A role has no pod that serves",
     Reason.COMPLETE: "Everything is as the resource says",
     Reason.CREATING: "The workspace is being made",
+    Reason.RESTORING: "The workspace is made of an archive; then its roles start",
     Reason.MIGRATING: "The database is brought to the new version; then the roles roll",
     Reason.ROLLING_OUT: "A new revision rolls, one role after the other",
     Reason.ROLLED_BACK: "The new revision failed and was taken back; change the resource to try again",
@@ -75,7 +77,7 @@ class Condition:
 def make_conditions(available: Finding, progressing: Finding, problems: Sequence[Finding]) -> list[Condition]:
     """All three of them. The first of the problems is the one that is named."""
     degraded = problems[0] if problems else Finding(Reason.AS_EXPECTED)
-    moving = (Reason.CREATING, Reason.MIGRATING, Reason.ROLLING_OUT)
+    moving = (Reason.CREATING, Reason.RESTORING, Reason.MIGRATING, Reason.ROLLING_OUT)
     return [
         Condition("Available", available.reason is Reason.ALL_ROLES_READY, available),
         Condition("Progressing", progressing.reason in moving, progressing),

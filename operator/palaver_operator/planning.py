@@ -7,6 +7,7 @@ from palaver_operator.health import find_strain, find_trouble, is_ready, job_out
 from palaver_operator.kinds import Key
 from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.naming import COMPONENT, VERSION, Object
+from palaver_operator.objects.restore import build_restore
 from palaver_operator.resource import Workspace
 from palaver_operator.revisions import INPUTS, REVISION, STABLE, Revision, find_revision, put_revision, wanted_revision
 from palaver_operator.rollout import Component, Decision, Migration, Phase, Turn, decide
@@ -59,15 +60,18 @@ def make_plan(
     ]
     order = {name: place for place, name in enumerate((*BACKING, *workspace.components))}
     workloads.sort(key=lambda one: order[one.component.name])
-    job = build_migration(workspace)
-    migration = _migration(workspace, live.get(Key("Job", job["metadata"]["name"])), running)
+    restore = None if running else build_restore(workspace)
+    job = restore or build_migration(workspace)
+    outcome = job_outcome(live.get(Key("Job", job["metadata"]["name"])))
+    migration = _migrate(workspace, outcome, running) if restore is None else _RESTORE[outcome]
     decision = decide([one.component for one in workloads], failed, migration)
     for one in workloads:
         if turn := decision.turns.get(one.component.name):
             _give(one, turn, decision.phase, now)
     later = {id(one.built) for one in workloads if one.component.name not in decision.turns}
     objects = [one for one in built if id(one) not in later]
-    if migration is not Migration.NOT_NEEDED:
+    can_restore = restore is not None and all(one.component.is_ready for one in workloads if one.component.is_backing)
+    if can_restore or (restore is None and migration is not Migration.NOT_NEEDED):
         objects.append(job)
     version = workspace.spec.version if decision.phase is Phase.COMPLETE else running
     return Plan(objects, decision, version)
@@ -145,8 +149,11 @@ def replace_since(revision: Revision, now: float) -> Revision:
     return Revision(revision.inputs, revision.template, now)
 
 
-def _migration(workspace: Workspace, job: Object | None, running: str) -> Migration:
+_RESTORE = {True: Migration.NOT_NEEDED, False: Migration.NOT_RESTORED, None: Migration.RESTORING}
+
+
+def _migrate(workspace: Workspace, outcome: bool | None, running: str) -> Migration:
     """A workspace's first version brings its database along by itself; so does one that has it in its volume."""
     if not running or running == workspace.spec.version or workspace.is_single:
         return Migration.NOT_NEEDED
-    return {True: Migration.DONE, False: Migration.FAILED, None: Migration.RUNNING}[job_outcome(job)]
+    return {True: Migration.DONE, False: Migration.FAILED, None: Migration.RUNNING}[outcome]

@@ -174,6 +174,13 @@ class Backup(_Part, frozen=True):
     keep: int = 14
 
 
+class Restore(_Part, frozen=True):
+    """What a workspace is made of before it runs for the first time."""
+
+    source: Destination = msgspec.field(name="from")
+    archive: str = ""  # empty: the newest there
+
+
 class Spec(_Part, frozen=True):
     """`spec` of a Palaver."""
 
@@ -199,6 +206,13 @@ class Spec(_Part, frozen=True):
     drain: Drain = Drain()
     paused: bool = False
     backup: Backup | None = None
+    restore: Restore | None = None
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where archives of this workspace are, or come from."""
+        backup = (self.backup.to,) if self.backup is not None else ()
+        return (*backup, self.restore.source) if self.restore is not None else backup
 
 
 class BackupSpec(_Part, frozen=True):
@@ -363,6 +377,8 @@ def _check(spec: Spec) -> None:
             raise SpecError(f"spec.roles.{name}: min is greater than max")
     if spec.route.kind == "HTTPRoute" and not spec.route.gateway.name:
         raise SpecError("spec.route.gateway.name: an HTTPRoute needs the Gateway that it hangs on")
+    if spec.restore is not None:
+        _check_destination(spec.restore.source)
     if spec.backup is not None:
         _check_destination(spec.backup.to)
         try:

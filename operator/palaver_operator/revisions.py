@@ -66,6 +66,8 @@ def _inputs(workspace: Workspace, component: str, secrets: str) -> list[object]:
     found = [*common, spec.image, spec.version, workspace.url, spec.drain, spec.object_storage, given]
     if not workspace.is_single:
         found += [workspace.mongodb_url, workspace.nats_url, workspace.nats_replicas]
+    if workspace.is_single and spec.restore is not None:
+        found.append(spec.restore)
     if component in ("auth", SINGLE.name):
         found.append(workspace.admin_secret)
     return found

@@ -29,11 +29,14 @@ class Migration(Enum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    RESTORING = "restoring"  # the database is made of an archive, before any role runs
+    NOT_RESTORED = "not restored"
 
 
 class Phase(Enum):
     COMPLETE = "Complete"
     WAITING = "Waiting"  # for a component that others need first
+    RESTORING = "Restoring"
     MIGRATING = "Migrating"
     ROLLING = "Rolling"
     ROLLED_BACK = "RolledBack"
@@ -73,6 +76,10 @@ def name_target(components: Sequence[Component]) -> str:
 
 def decide(components: Sequence[Component], failed: str, migration: Migration) -> Decision:
     """`components` in the order in which they roll; `failed`: what the last decision said."""
+    if migration in (Migration.RESTORING, Migration.NOT_RESTORED):
+        message = "The archive could not be restored" if migration is Migration.NOT_RESTORED else ""
+        there = [one for one in components if one.is_backing or one.current is not None]
+        return Decision(_keep(there), Phase.RESTORING, "restore", message)
     target = name_target(components)
     if failed == target:
         return _roll_back(components, target, "", "")

@@ -107,6 +107,8 @@ def _progress(observed: Observed) -> Finding:
     details = f"{decision.component}: {decision.message}" if decision.message else decision.component
     if decision.phase is Phase.ROLLED_BACK:
         return Finding(Reason.ROLLED_BACK, details.strip(": "))
+    if decision.phase is Phase.RESTORING:
+        return Finding(Reason.RESTORING)
     if observed.is_new and decision.phase is not Phase.COMPLETE:
         return Finding(Reason.CREATING, f"waiting for {decision.component}" if decision.component else "")
     if decision.phase is Phase.MIGRATING:

@@ -177,6 +177,8 @@ async def test_a_running_server_is_backed_up_and_made_again(server: PalaverProce
     assert again.stop() == 0
     refusal = await fail(1, "restore", backups, **data_of(again.folder / "data"))
     assert "There is a workspace already" in refusal
+    said = await run("restore", backups, "--if-empty", **data_of(again.folder / "data"))
+    assert said == "There is a workspace already: nothing is restored.\n"
 
 
 async def test_a_server_that_runs_keeps_a_restore_out(server: PalaverProcess, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from palaver.backup.archive import (
     write_manifest,
 )
 from palaver.backup.frames import EVENT, STREAM, DamagedArchive
-from palaver.backup.restoring import NotEmpty, Restore
+from palaver.backup.restoring import HalfRestored, NotEmpty, Restore
 from palaver.blobs.files import FileBlobs
 from palaver.commit import now
 from palaver.database import Stream
@@ -140,7 +140,7 @@ async def test_half_a_restore_is_nobodys_workspace(archive: Path, tmp_path: Path
     failpoints.disarm()
     other = await open_archive(archive)
     other.manifest = msgspec.structs.replace(other.manifest, name="another")
-    with pytest.raises(NotEmpty, match="archive1 was being restored here"):
+    with pytest.raises(HalfRestored, match="archive1 was being restored here"):
         await Restore(other, database, uploads).run()
     with pytest.raises(Unavailable, match="archive1 is being restored here"):
         async with service_nodes(folder, ("auth",), "process"):

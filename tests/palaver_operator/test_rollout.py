@@ -119,6 +119,9 @@ def test_whatever_stands_there_is_never_taken_away_and_few_move(
     moving = []
     for one in components:
         turn = decision.turns.get(one.name)
+        if migration in (Migration.RESTORING, Migration.NOT_RESTORED):
+            assert turn is (Turn.CURRENT if one.current is not None else None), "no role is made before its database"
+            continue
         assert turn is not None, "roles are made at once"
         assert turn is not Turn.CURRENT or one.current is not None
         assert turn is not Turn.STABLE or one.stable is not None

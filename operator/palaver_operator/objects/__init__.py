@@ -75,6 +75,7 @@ def list_named_secrets(workspace: Workspace) -> tuple[str, ...]:
         spec.nats.secret_name if spec.nats else "",
         spec.object_storage.secret_name if spec.object_storage else "",
         spec.admin.secret_name,
+        *(to.object_storage.secret_name for to in spec.destinations if to.object_storage is not None),
     ]
     return tuple(dict.fromkeys(name for name in found if name))
 

@@ -96,12 +96,10 @@ def address_of(to: Destination) -> str:
 
 
 def _job(workspace: Workspace, spec: BackupSpec, name: str, own: Object, archive: str, keep: int) -> Object:
-    volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}]
-    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]
-    environment = [*database_environment(workspace), *_storage_environment(spec.to)]
-    if spec.to.volume is not None:
-        volumes.append({"name": "backup", "persistentVolumeClaim": {"claimName": spec.to.volume.claim_name}})
-        mounts.append({"name": "backup", "mountPath": _VOLUME_PATH})
+    more_volumes, more_mounts = destination_volumes(spec.to)
+    volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}, *more_volumes]
+    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}, *more_mounts]
+    environment = [*database_environment(workspace), *destination_environment(spec.to)]
     pod: Object = {**pod_basics(workspace), "restartPolicy": "Never", "securityContext": pod_security(USER)}
     if workspace.is_single:
         # Its volume can be had where its pod runs; the database lets others read meanwhile.
@@ -141,7 +139,16 @@ def _job(workspace: Workspace, spec: BackupSpec, name: str, own: Object, archive
     return make(workspace, "Job", name, COMPONENT, api="batch/v1", version=workspace.spec.version, spec=job)
 
 
-def _storage_environment(to: Destination) -> list[Object]:
+def destination_volumes(to: Destination) -> tuple[list[Object], list[Object]]:
+    """The volume of a place that is one, and where it is mounted."""
+    if to.volume is None:
+        return [], []
+    volume = {"name": "backup", "persistentVolumeClaim": {"claimName": to.volume.claim_name}}
+    return [volume], [{"name": "backup", "mountPath": _VOLUME_PATH}]
+
+
+def destination_environment(to: Destination) -> list[Object]:
+    """How to reach a place that is a bucket."""
     storage = to.object_storage
     if storage is None:
         return []

@@ -18,7 +18,7 @@ from palaver_operator.objects.naming import (
 from palaver_operator.resource import ObjectStorage, Workspace
 from palaver_operator.roles import ROLES, SINGLE, list_callers
 
-JOBS = ("migrate", "backup")  # work on the database, beside the roles
+JOBS = ("migrate", "backup")  # work on the database, beside the roles; a restore is a backup's way back
 _ANYWHERE: list[Object] = []  # no restriction of who
 _DNS = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 _DEFAULT_PORTS = {"mongodb": MONGODB_PORT, "nats": NATS_PORT, "tls": NATS_PORT, "http": 80, "ws": 80}
@@ -44,8 +44,9 @@ def build_policies(
     storage = _storage(workspace.spec.object_storage)
     found = [_policy(workspace, "default", None, [], [])]
     if workspace.is_single:
-        users = _rule(_ANYWHERE, PUBLIC_PORT)
-        found.append(_policy(workspace, SINGLE.name, SINGLE.name, [users, *watching], [_DNS, *storage]))
+        users, restore = _rule(_ANYWHERE, PUBLIC_PORT), workspace.spec.restore
+        outgoing = [_DNS, *storage, *(_storage(restore.source.object_storage) if restore else [])]
+        found.append(_policy(workspace, SINGLE.name, SINGLE.name, [users, *watching], outgoing))
         return [*found, _policy(workspace, "backup", "backup", [], [_DNS, *storage, *_backup_storage(workspace)])]
     mongodb = _to(workspace, ["mongodb"] if workspace.trial_mongodb else None, mongodb_ports or (), MONGODB_PORT)
     nats = _to(workspace, ["nats"] if workspace.managed_nats else None, nats_ports or (), NATS_PORT)
@@ -92,7 +93,7 @@ def _storage(storage: ObjectStorage | None) -> list[Object]:
 
 
 def _backup_storage(workspace: Workspace) -> list[Object]:
-    return _storage(workspace.spec.backup.to.object_storage) if workspace.spec.backup else []
+    return [rule for to in workspace.spec.destinations for rule in _storage(to.object_storage)]
 
 
 def _to(workspace: Workspace, pods: list[str] | None, outside: tuple[int, ...], inside: int) -> Object:

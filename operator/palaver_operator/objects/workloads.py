@@ -2,6 +2,7 @@
 
 from palaver_operator.objects.naming import Object, component_name, make, selector
 from palaver_operator.objects.pods import template
+from palaver_operator.objects.restore import add_restore
 from palaver_operator.resource import Workspace
 from palaver_operator.roles import SINGLE
 
@@ -44,7 +45,7 @@ def _single(workspace: Workspace, secrets_digest: str) -> Object:
         SINGLE.name,
         replicas=1,
         service=f"{workspace.name}-gateway",
-        template=template(workspace, SINGLE.name, secrets_digest),
+        template=add_restore(workspace, template(workspace, SINGLE.name, secrets_digest)),
         claim=claim("data", storage.size, storage.storage_class_name),
         keep=workspace.spec.data_policy == "Retain",
     )

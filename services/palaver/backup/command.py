@@ -18,7 +18,7 @@ from palaver import failpoints
 from palaver.backup.archive import ArchiveReader, Manifest
 from palaver.backup.making import Backup, make_name
 from palaver.backup.places import Place, is_name, parse_place
-from palaver.backup.restoring import Restore, Restored
+from palaver.backup.restoring import NotEmpty, Restore, Restored
 from palaver.config import Config
 from palaver.node import build_blobs, hold_embedded, opened_database
 
@@ -44,6 +44,7 @@ def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "place", metavar="FROM", help=f"an archive, or where archives are kept, for the newest: {_PLACE}"
     )
+    parser.add_argument("--if-empty", action="store_true", help="do nothing where there is a workspace already")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what was done to this file, as JSON")
 
 
@@ -65,9 +66,16 @@ def run_backup(config: Config, parser: argparse.ArgumentParser, parsed: argparse
 
 
 def run_restore(config: Config, parsed: argparse.Namespace) -> None:
-    """Restores an archive into this configuration's workspace. Raises the same, and NotEmpty."""
+    """Restores an archive into this configuration's workspace. Raises the same, NotEmpty, HalfRestored."""
     failpoints.arm_from_environment(config.failpoints)
-    _write_report(parsed.report, asyncio.run(_restore_archive(config, parsed.place)))
+    try:
+        report = asyncio.run(_restore_archive(config, parsed.place))
+    except NotEmpty:
+        if not parsed.if_empty:
+            raise
+        print("There is a workspace already: nothing is restored.")
+        return
+    _write_report(parsed.report, report)
 
 
 Report = dict[str, str | int | float | bool]

@@ -46,6 +46,11 @@ class NotEmpty(Conflict):
     reason = "There is a workspace already"
 
 
+class HalfRestored(Conflict):
+    code = "error-workspace-half-restored"
+    reason = "Another archive was being restored here"
+
+
 class Restored:
     """What a restore has done."""
 
@@ -74,7 +79,7 @@ class Restore:
         self._told_before = max(manifest.handled_at, manifest.started_at - MAX_AGE * 1000) - _MARGIN
 
     async def run(self) -> Restored:
-        """Restores and checks everything. Raises NotEmpty, DamagedArchive, Unavailable."""
+        """Restores and checks everything. Raises NotEmpty, HalfRestored, DamagedArchive, Unavailable."""
         manifest = self._archive.manifest
         await self._begin(manifest)
         await self._restore_records()
@@ -91,7 +96,7 @@ class Restore:
                 if await self._database.list_streams(kind, limit=1):
                     raise NotEmpty("There is a workspace already: an archive is restored into an empty one")
         if not await self._database.claim(RESTORING, manifest.name):
-            raise NotEmpty(
+            raise HalfRestored(
                 f"The archive {owner} was being restored here: restore that one again, which goes on where it ended, or"
                 " empty the database"
             )
