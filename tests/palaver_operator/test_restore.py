@@ -80,7 +80,7 @@ def test_a_single_pod_restores_before_it_serves() -> None:
     (container,) = pod["spec"]["initContainers"]
     assert {"name": "PALAVER_DATA_DIR", "value": "/data"} in container["env"]
     assert {"name": "data", "mountPath": "/data"} in container["volumeMounts"]
-    before = {"metadata": {}, "spec": {"volumes": []}}
+    before: dict[str, Any] = {"metadata": {}, "spec": {"volumes": []}}
     assert add_restore(workspace(SINGLE), before) is before
     # what it needs no more goes when the resource no longer says it
     live = become(made, {})
