@@ -19,6 +19,7 @@ from palaver_operator.kinds import list_rules
 from palaver_operator.objects import Surroundings, build
 from palaver_operator.resource import API_VERSION, SpecError, parse
 from palaver_operator.simulate import SCENARIOS, simulate
+from palaver_operator.simulate.world import START_SECONDS
 
 CRDS = ("palaver.yaml", "palaverbackup.yaml")
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif parsed.command == "rules":
             _print([{"rules": list_rules()}])
         elif parsed.command == "simulate":
-            simulate(parsed.scenario or SCENARIOS, parsed.users, parsed.picture)
+            simulate(parsed.scenario or SCENARIOS, parsed.users, parsed.start_seconds, parsed.picture)
     except (SpecError, OSError, yaml.YAMLError) as error:
         print(f"palaver-operator: {error}", file=sys.stderr)
         sys.exit(2)
@@ -59,6 +60,9 @@ def read_crd(name: str) -> str:
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="only this one (several times)")
     parser.add_argument("--users", type=_positive, default=50_000, help="concurrent users (default: %(default)s)")
+    parser.add_argument(
+        "--start-seconds", type=_positive, default=START_SECONDS, help="until a new pod is ready (default: %(default)s)"
+    )
     parser.add_argument("--picture", type=Path, help="draw it into this file, too (SVG)")
 
 

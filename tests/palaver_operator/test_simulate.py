@@ -47,6 +47,10 @@ def test_on_a_day_nobody_is_refused_and_gateways_are_used(day: Run) -> None:
     assert max(bucket.fullest for bucket in day.buckets) <= CAPACITY
 
 
+def test_on_a_day_whose_pods_need_new_nodes_first_nobody_is_refused_either() -> None:
+    assert play("day", USERS, start_seconds=180).refused == 0
+
+
 def test_on_a_day_everybody_who_wants_to_is_connected(day: Run) -> None:
     assert max(bucket.connected for bucket in day.buckets) > 0.99 * USERS
     assert all(bucket.connected > 0.97 * bucket.online for bucket in day.buckets[1:])
@@ -157,8 +161,12 @@ def test_the_picture_is_drawn_and_the_words_say_what_came_of_it(day: Run, stampe
 
 def test_the_picture_in_the_documentation_is_of_these_rules(day: Run, stampede: Run, flapping: Run) -> None:
     """If not: make simulate ARGS="--picture docs/scaling.svg"."""
-    picture = Path(__file__).parents[2] / "docs" / "scaling.svg"
-    assert picture.read_text() == draw([day, stampede, flapping])
+    documentation = Path(__file__).parents[2] / "docs"
+    assert (documentation / "scaling.svg").read_text() == draw([day, stampede, flapping])
+    text = (documentation / "operations.md").read_text()
+    uses = [f"{100 * run.utilization:.1f} %" for run in (day, stampede, flapping)]
+    assert f"of 10,000 each | {' | '.join(uses)} |" in text
+    assert f"| {stampede.refused:,.0f} attempts, within {stampede.all_back_after} s |" in text
 
 
 def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

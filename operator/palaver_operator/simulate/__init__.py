@@ -8,23 +8,27 @@ from pathlib import Path
 
 from palaver_operator.simulate.picture import describe, draw
 from palaver_operator.simulate.scenarios import Run, default_limits, play_day, play_flapping, play_stampede
+from palaver_operator.simulate.world import START_SECONDS
 
 SCENARIOS = ("day", "stampede", "flapping")
 
 
-def play(name: str, users: int) -> Run:
-    """Plays one of SCENARIOS with so many users, under the limits and targets that the resource has by default."""
+def play(name: str, users: int, start_seconds: int = START_SECONDS) -> Run:
+    """Plays one of SCENARIOS with so many users, under the limits and targets that the resource has by default.
+
+    `start_seconds`: from a decision until a new pod is ready.
+    """
     limits = default_limits(users)
     if name == "day":
-        return play_day(users, limits)
+        return play_day(users, limits, start_seconds)
     if name == "stampede":
-        return play_stampede(users, limits)
-    return play_flapping(users * 3 // 5, limits)
+        return play_stampede(users, limits, start_seconds)
+    return play_flapping(users * 3 // 5, limits, start_seconds)
 
 
-def simulate(names: Sequence[str], users: int, picture: Path | None) -> None:
+def simulate(names: Sequence[str], users: int, start_seconds: int, picture: Path | None) -> None:
     """Plays, prints, and writes the picture if a file is named for it. Raises OSError."""
-    runs = [play(name, users) for name in names]
+    runs = [play(name, users, start_seconds) for name in names]
     for run in runs:
         print(describe(run))
     if picture is not None:

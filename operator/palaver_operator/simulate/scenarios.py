@@ -21,7 +21,7 @@ from palaver_operator.scaling import (
     Signal,
     decide,
 )
-from palaver_operator.simulate.world import CAPACITY, World
+from palaver_operator.simulate.world import CAPACITY, START_SECONDS, World
 
 BUCKETS = 288
 """Points of the picture, and lines of what a run remembers."""
@@ -184,9 +184,10 @@ def level(hour: float) -> float:
     return DAY[-1][1]
 
 
-def play_day(users: int, limits: Mapping[str, RoleLimits]) -> Run:
+def play_day(users: int, limits: Mapping[str, RoleLimits], start_seconds: int = START_SECONDS) -> Run:
     """A day from midnight to midnight, the night's pods at its beginning."""
-    player = Player("day", f"a day of {users:,} users", 86_400, World(dict.fromkeys(ROLES, 2)), limits)
+    world = World(dict.fromkeys(ROLES, 2), start_seconds)
+    player = Player("day", f"a day of {users:,} users", 86_400, world, limits)
     warm_up(player.world, users * level(0))
     for second in range(player.run.seconds):
         part = level(second / 3600)
@@ -194,11 +195,13 @@ def play_day(users: int, limits: Mapping[str, RoleLimits]) -> Run:
     return player.run
 
 
-def play_stampede(users: int, limits: Mapping[str, RoleLimits], outage_seconds: int = 900) -> Run:
+def play_stampede(
+    users: int, limits: Mapping[str, RoleLimits], start_seconds: int = START_SECONDS, outage_seconds: int = 900
+) -> Run:
     """A busy hour; after ten minutes nobody reaches a gateway any more, and then everybody at the same moment."""
     started, total = 600, 600 + outage_seconds + 2700
     pods = {"gateway": -(-users // 7500), "messaging": 2, "presence": 2, "auth": 2}
-    player = Player("stampede", f"{users:,} users come back at once", total, World(pods), limits)
+    player = Player("stampede", f"{users:,} users come back at once", total, World(pods, start_seconds), limits)
     warm_up(player.world, users)
     for second in range(total):
         if second == started:
@@ -213,7 +216,9 @@ def play_stampede(users: int, limits: Mapping[str, RoleLimits], outage_seconds: 
     return player.run
 
 
-def play_flapping(users: int, limits: Mapping[str, RoleLimits], seed: int = 1) -> Run:
+def play_flapping(
+    users: int, limits: Mapping[str, RoleLimits], start_seconds: int = START_SECONDS, seed: int = 1
+) -> Run:
     """Two hours of the same load, and metrics that have lost their mind: connections half more or a third at every
     other look, a lag that isn't there, CPU nothing or four times what it is, and one pod in five silent."""
     chance = random.Random(seed)
@@ -233,7 +238,8 @@ def play_flapping(users: int, limits: Mapping[str, RoleLimits], seed: int = 1) -
         return told
 
     pods = {"gateway": -(-users // 7500), "messaging": 2, "presence": 2, "auth": 2}
-    player = Player("flapping", f"{users:,} users and metrics that flap", 7200, World(pods), limits, distort)
+    world = World(pods, start_seconds)
+    player = Player("flapping", f"{users:,} users and metrics that flap", 7200, world, limits, distort)
     warm_up(player.world, users)
     for _ in range(player.run.seconds):
         player.second(users, 1.0)
