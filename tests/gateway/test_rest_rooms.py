@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from palaver.messaging import paging
 from palaver.v1.presence_pb2 import ONLINE, ReportStatusesRequest, StatusReport
 from tests.gateway.rest import Client
 from tests.gateway.rooms import make_channel, make_group
@@ -245,3 +246,23 @@ async def test_autocomplete_offers_own_rooms(alice: Client, bob: Client) -> None
     assert (page["items"], page["total"]) == ([], 0)
     await alice.get("rooms.autocomplete.channelAndPrivate", 400)
     await alice.get("rooms.autocomplete.channelAndPrivate", 400, selector='{"name":{"$ne":1}}')
+
+
+async def test_room_lists_are_whole_however_large(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messaging answers in parts."""
+    for number in range(5):
+        await make_channel(alice, f"room{number}")
+    names = ["general", *(f"room{number}" for number in range(5))]
+    monkeypatch.setattr(paging, "MAX_BYTES", 600)
+    joined = await alice.get("rooms.get")
+    assert sorted(room["name"] for room in joined["update"]) == names
+    since = "2020-01-01T00:00:00.000Z"
+    assert len((await alice.get("rooms.get", updatedSince=since))["update"]) == 6
+    for path, where, expected in (
+        ("channels.list", {"count": 0}, names),
+        ("channels.list", {"count": 3, "offset": 2}, names[2:5]),
+        ("channels.list.joined", {"count": 4, "offset": 1}, names[1:5]),
+        ("channels.list.joined", {"count": 10, "offset": 6}, []),
+    ):
+        page = await alice.get(path, 200, **where)
+        assert ([room["name"] for room in page["channels"]], page["total"]) == (expected, 6)

@@ -1,5 +1,6 @@
 """Lists of rooms and subscriptions, and the answers that gateways need. Two queries for a user, however many rooms."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from palaver.documents import public_room
 from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import room_stream
 from palaver.filters import read_filter, read_sort
-from palaver.messaging import rules
+from palaver.messaging import paging, rules
 from palaver.messaging.rules import NO_THREADS, milliseconds
 from palaver.messaging.store import Store
 from palaver.messaging.views import ANONYMOUS, SYSTEM_USER, View, Views
@@ -56,7 +57,10 @@ class Lists:
     # -- rooms ------------------------------------------------------------------------------------------------------
 
     async def list_rooms(self, request: ListRoomsRequest) -> ListRoomsReply:
-        """The actor's rooms, the public ones, or all. Raises NotAllowed, InvalidInput."""
+        """The actor's rooms, the public ones, or all: as many as fit, the caller asks for the rest of `total`.
+
+        Raises NotAllowed, InvalidInput.
+        """
         user = await self._views.get_reader(request.actor)
         types = list(request.types)
         chosen = read_filter(request.filter, _FILTERED)
@@ -105,7 +109,7 @@ class Lists:
             rooms.sort(key=lambda room: _sort_key(room.get(name)), reverse=direction < 0)
         reply = ListRoomsReply(total=len(rooms))
         end = request.offset + request.count if request.count else None
-        reply.rooms.extend(orjson.dumps(public_room(room)) for room in rooms[request.offset : end])
+        reply.rooms.extend(_as_many_as_fit(orjson.dumps(public_room(room)) for room in rooms[request.offset : end]))
         if since >= 0:
             deleted = [room for room in stored.values() if milliseconds(room.get("deleted_at")) > since]
             ended = await self._store.list_ended_subscriptions(user.id, since)
@@ -131,7 +135,7 @@ class Lists:
         if request.offset or (request.count and total == request.count):
             total = await self._node.database.count("rooms", combined)
         outside = await self._find_outside(user, rooms)
-        shown = [orjson.dumps(public_room(room, outside=room["_id"] in outside)) for room in rooms]
+        shown = _as_many_as_fit(orjson.dumps(public_room(room, outside=room["_id"] in outside)) for room in rooms)
         return ListRoomsReply(rooms=shown, total=total)
 
     async def _find_outside(self, user: User, rooms: list[Document]) -> set[str]:
@@ -314,6 +318,16 @@ class Lists:
             names=[rooms.get(room_id, {}).get("name", "") for room_id in ids],
             applied=[rooms.get(room_id, {}).get("applied_seq", 0) for room_id in ids],
         )
+
+
+def _as_many_as_fit(documents: Iterable[bytes]) -> Iterator[bytes]:
+    """The first of these, up to the size of one answer: at least one."""
+    size = 0
+    for number, data in enumerate(documents):
+        size += len(data)
+        if number and size > paging.MAX_BYTES:
+            return
+        yield data
 
 
 def _sort_key(value: Any) -> tuple[bool, Any]:

@@ -329,8 +329,11 @@ class ListRoomsReply(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     REMOVED_FIELD_NUMBER: _builtins.int
     total: _builtins.int
+    """what matches, however many are asked for"""
     @_builtins.property
-    def rooms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def rooms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """as many as fit into one answer: the rest begins behind them, by `offset`"""
+
     @_builtins.property
     def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """{_id, _deletedAt} of rooms left or deleted since"""
