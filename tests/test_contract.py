@@ -4,11 +4,13 @@ import dataclasses
 import importlib.util
 import inspect
 import typing
+from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+import palaver
 from palaver import api, projections
 from palaver.database import STREAM_COLLECTIONS
 from palaver.database.schema import COLLECTIONS
@@ -182,3 +184,10 @@ def test_a_fact_is_a_message_of_its_name() -> None:
         assert field.type == FieldDescriptor.TYPE_MESSAGE
         assert field.message_type is not None
         assert field.message_type.name == "".join(part.title() for part in name.split("_"))
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_whoever_commits_also_sweeps(name: str) -> None:
+    folder = Path(palaver.__file__).parent / name
+    commits = any("commits.execute(" in module.read_text(encoding="utf-8") for module in folder.rglob("*.py"))
+    assert ROLES[name].commits == commits
