@@ -118,6 +118,29 @@ CONTROL_PLANE = (
     ),
 )
 
+# No program, only files: kinds that clusters have from elsewhere.
+CUSTOM_KINDS = (
+    GoModule(
+        "prometheus-operator",
+        "github.com/prometheus-operator/prometheus-operator",
+        "v0.85.0",
+        {},
+        files={
+            "monitoring-kinds.yaml": (
+                "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+                "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+            )
+        },
+    ),
+    GoModule(
+        "gateway-api",
+        "sigs.k8s.io/gateway-api",
+        "v1.6.3",
+        {},
+        files={"gateway-kinds.yaml": ("config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",)},
+    ),
+)
+
 REAL_NODE = (
     _kubernetes("kubernetes-node", "kubelet", "kube-proxy"),
     GoModule(
@@ -258,7 +281,7 @@ def main() -> None:
     given = parser.parse_args()
     began = time.monotonic()
     try:
-        programs = get_programs(CONTROL_PLANE + (REAL_NODE if given.what == "real-node" else ()))
+        programs = get_programs(CONTROL_PLANE + CUSTOM_KINDS + (REAL_NODE if given.what == "real-node" else ()))
     except ServerUnavailable as error:
         sys.exit(f"make kubernetes-tools: {error}")
     size = sum(os.path.getsize(program) for program in programs.values())

@@ -1,0 +1,122 @@
+"""An operator as a process of its own, against the tests' Kubernetes; and the workspaces that it is given."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from palaver_operator.cli import CRDS, read_crd
+from tests import children
+from tests.e2e.process import free_port
+from tests.kubernetes.access import Access, Object
+
+PALAVERS = "palaver.chat/v1alpha1"
+
+
+class Operator:
+    """`palaver-operator run`. What it says of itself is at `url`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+
+    async def metrics(self) -> dict[str, float]:
+        """Its metrics by name and labels, as the page has them."""
+        async with httpx.AsyncClient(timeout=10) as http:
+            text = (await http.get(f"{self.url}/metrics")).text
+        lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    async def written(self) -> float:
+        """How many objects it has written so far."""
+        found = await self.metrics()
+        return sum(value for name, value in found.items() if name.startswith("palaver_operator_objects_written_total"))
+
+    async def leads(self) -> bool:
+        return bool((await self.metrics())["palaver_operator_leads"])
+
+
+@asynccontextmanager
+async def running_operator(
+    plane: Access,
+    *namespaces: str,
+    kubeconfig: Path | None = None,
+    options: Sequence[str] = ("--lease", ""),
+) -> AsyncIterator[Operator]:
+    """An operator that looks after these namespaces, for as long as the block takes."""
+    port = free_port()
+    log = plane.folder / f"operator-{port}.log"
+    process = children.start(
+        [
+            *(sys.executable, "-m", "palaver_operator", "run", "--host", "127.0.0.1", "--port", str(port)),
+            *(part for namespace in namespaces for part in ("--namespace", namespace)),
+            *options,
+        ],
+        log,
+        environment=plane.environment(kubeconfig),
+    )
+    operator = Operator(process, port, log)
+    try:
+
+        async def answers() -> bool:
+            with contextlib.suppress(httpx.HTTPError):
+                async with httpx.AsyncClient(timeout=5) as http:
+                    return (await http.get(f"{operator.url}/readyz")).status_code == 200
+            return False
+
+        await plane.until(answers, 60)
+        yield operator
+    finally:
+        if process.poll() is None:
+            await children.stop(process)
+
+
+async def install_definitions(plane: Access) -> None:
+    """The custom resources, as every test of the operator needs them."""
+    await plane.kubectl("apply", "--server-side", "-f", "-", text="---\n".join(read_crd(name) for name in CRDS))
+    names = [f"crd/{plural}.palaver.chat" for plural in ("palavers", "palaverbackups")]
+    await plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+
+
+def palaver(namespace: str, **spec: Any) -> Object:
+    """A small workspace with servers of its own; None takes a field of the spec away."""
+    usual = {
+        "version": "0.1.0",
+        "hostname": "chat.example.org",
+        "mongodb": {"trial": {"storage": "1Gi"}},
+        "nats": {"managed": {"replicas": 1, "storage": "1Gi"}},
+        "drain": {"seconds": 1, "noticeSeconds": 0},
+    }
+    found = {name: value for name, value in {**usual, **spec}.items() if value is not None}
+    return {
+        "apiVersion": PALAVERS,
+        "kind": "Palaver",
+        "metadata": {"name": "chat", "namespace": namespace},
+        "spec": found,
+    }
+
+
+async def get_palaver(plane: Access, namespace: str) -> Object:
+    return await plane.get(PALAVERS, "palavers", namespace, "chat")
+
+
+async def until_state(plane: Access, namespace: str, state: str, seconds: float = 120) -> Object:
+    """The workspace's status once it says this of itself, about what the resource says now."""
+
+    async def look() -> Object | None:
+        found = await get_palaver(plane, namespace)
+        status: Object = found.get("status") or {}
+        is_new = status.get("observedGeneration") == found["metadata"]["generation"]
+        return status if is_new and status.get("state") == state else None
+
+    try:
+        return await plane.until(look, seconds)
+    except TimeoutError as error:
+        status = (await get_palaver(plane, namespace)).get("status")
+        raise TimeoutError(f"not {state} after {seconds:.0f} s: {status}") from error
