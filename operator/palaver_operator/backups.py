@@ -7,7 +7,7 @@ and (the schedule) by reconcile.py. What a Job looks like is objects/backup.py.
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _JOB_NAME = "batch.kubernetes.io/job-name"
 _LONGEST_MESSAGE = 1000
+_LOOK = timedelta(minutes=5)
+_PATIENCE = timedelta(hours=6)  # how long a backup may take before it is missed
 
 Status = dict[str, Any]
 
@@ -113,10 +115,14 @@ class Schedules:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self._made: dict[str, datetime] = {}
+        self._looked: dict[str, datetime] = {}
 
     async def tend(self, workspace: Workspace, created: str, now: datetime) -> None:
         """`created`: when the Palaver was: nothing was due before. Raises ApiError."""
         backup = workspace.spec.backup
+        if now >= self._looked.get(workspace.uid, datetime.min.replace(tzinfo=UTC)) + _LOOK:
+            await self._look(workspace, datetime.fromisoformat(created), now)
+            self._looked[workspace.uid] = now
         if backup is None:
             return
         due = parse_schedule(backup.schedule).find_last(now)
@@ -135,6 +141,19 @@ class Schedules:
     def forget(self, uid: str) -> None:
         """A workspace that is gone."""
         self._made.pop(uid, None)
+        self._looked.pop(uid, None)
+
+    async def _look(self, workspace: Workspace, created: datetime, now: datetime) -> None:
+        """Measures whether there are the backups that should be there."""
+        expected, mine = None, []
+        if workspace.spec.backup is not None:
+            expected = parse_schedule(workspace.spec.backup.schedule).find_last(now - _PATIENCE)
+            found, _ = await self._kube.list(KINDS["PalaverBackup"], workspace.namespace, "")
+            mine = [one for one in found if one["spec"]["workspace"] == workspace.name]
+        names = (workspace.namespace, workspace.name)
+        is_due = expected is not None and expected > created
+        metrics.BACKUP_MISSING.labels(*names).set(is_due and not has_completed(mine, expected or now))
+        metrics.BACKUP_FAILED.labels(*names).set(has_failed(mine))
 
     async def _remove_old(self, workspace: Workspace, backup: Backup) -> None:
         kind = KINDS["PalaverBackup"]
@@ -143,6 +162,22 @@ class Schedules:
         for name in names[: -backup.keep]:
             await self._kube.delete(kind, workspace.namespace, name)
             metrics.OBJECTS_WRITTEN.labels(kind.name).inc()
+
+
+def has_completed(backups: Sequence[Object], since: datetime) -> bool:
+    """Whether one of these PalaverBackups was completed at that time or later."""
+    return any(phase == "Complete" and ended >= since for ended, phase in _endings(backups))
+
+
+def has_failed(backups: Sequence[Object]) -> bool:
+    """Whether the last of these PalaverBackups that ended has failed."""
+    return max(_endings(backups), default=(None, ""))[1] == "Failed"
+
+
+def _endings(backups: Sequence[Object]) -> list[tuple[datetime, str]]:
+    """When those that have ended did, and how."""
+    statuses = [one.get("status") or {} for one in backups if is_finished(one)]
+    return [(datetime.fromisoformat(one["completedAt"]), one["phase"]) for one in statuses if "completedAt" in one]
 
 
 def list_pods_of(live: Mapping[Key, Object], job: Object) -> list[Object]:

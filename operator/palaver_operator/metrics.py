@@ -9,9 +9,17 @@ RECONCILE_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
 )
 OBJECTS_WRITTEN = Counter("palaver_operator_objects_written_total", "Objects created, applied or deleted", ["kind"])
+BACKUP_MISSING = Gauge(
+    "palaver_operator_backup_missing",
+    "1 while no backup has been completed that was due six hours ago",
+    ["namespace", "workspace"],
+)
+BACKUP_FAILED = Gauge(
+    "palaver_operator_backup_failed", "1 while the newest backup that ended has failed", ["namespace", "workspace"]
+)
 WORKSPACES = Gauge("palaver_operator_workspaces", "Workspaces that this operator looks after")
 BACKUPS = Gauge("palaver_operator_backups", "Backups that are not finished")
-BACKUPS_FINISHED = Counter("palaver_operator_backups_finished", "Backups that came to an end", ["outcome"])
+BACKUPS_FINISHED = Counter("palaver_operator_backups_finished_total", "Backups that came to an end", ["outcome"])
 LEADS = Gauge("palaver_operator_leads", "1 in the replica that works, 0 in those that wait")
 PODS_WANTED = Gauge("palaver_operator_pods_wanted", "Pods that a role is to have", ["namespace", "workspace", "role"])
 ROLES_SCALED = Counter(
@@ -33,6 +41,6 @@ ROLLBACKS = Counter("palaver_operator_rollouts_undone_total", "Revisions that fa
 
 def forget(namespace: str, workspace: str) -> None:
     """A workspace that is gone has no figures."""
-    for gauge in (PODS_WANTED, SCALING_INPUT, DEGRADED, CERTIFICATE_END):
+    for gauge in (PODS_WANTED, SCALING_INPUT, DEGRADED, CERTIFICATE_END, BACKUP_MISSING, BACKUP_FAILED):
         for labels in [labels for labels in gauge._metrics if labels[:2] == (namespace, workspace)]:
             gauge.remove(*labels)

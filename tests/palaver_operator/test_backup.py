@@ -9,7 +9,7 @@ import pytest
 from palaver.backup.places import Folder, is_name, parse_place
 from palaver.cli import main
 from palaver.config import Config
-from palaver_operator.backups import show_progress
+from palaver_operator.backups import has_completed, has_failed, show_progress
 from palaver_operator.objects.backup import (
     SCHEDULED,
     address_of,
@@ -208,3 +208,17 @@ def test_the_last_try_counts() -> None:
 def test_other_last_words_are_no_report(word: str) -> None:
     status = show_progress({}, job("Complete"), [pod(backup=ended(word), verify=ended(word))], NOW)
     assert set(status) == {"phase", "startedAt", "completedAt"}
+
+
+def test_whether_backups_are_there() -> None:
+    def ended(hour: int, phase: str) -> dict[str, Any]:
+        return {"status": {"phase": phase, "completedAt": f"2026-11-21T{hour:02}:00:00Z"}}
+
+    running: dict[str, Any] = {"status": {"phase": "Running"}}
+    found = [running, ended(5, "Failed"), ended(3, "Complete"), {}]
+    assert has_completed(found, datetime(2026, 11, 21, 3, tzinfo=UTC))
+    assert not has_completed(found, datetime(2026, 11, 21, 4, tzinfo=UTC))
+    assert has_failed(found)
+    assert not has_failed([*found, ended(6, "Complete")])
+    assert not has_failed([running])
+    assert not has_failed([])

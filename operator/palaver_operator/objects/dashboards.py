@@ -319,7 +319,15 @@ DASHBOARDS: dict[str, list[list[Panel]]] = {
             ),
         ],
         [
-            Panel("Degraded", "short", {"degraded": "max(palaver_operator_workspace_degraded{$w})"}),
+            Panel(
+                "What is wrong",
+                "short",
+                {
+                    "degraded": "max(palaver_operator_workspace_degraded{$w})",
+                    "a backup is missing": "max(palaver_operator_backup_missing{$w})",
+                    "the last backup failed": "max(palaver_operator_backup_failed{$w})",
+                },
+            ),
             Panel(
                 "Objects written a second, all workspaces",
                 "cps",
