@@ -36,9 +36,8 @@ _ERRORS = ("palaver_rest_errors_total", "palaver_ddp_errors_total", "palaver_rpc
 _SUMS = frozenset((_CPU, _REFUSED, _REPORTS, _CONNECTIONS, *_ERRORS))
 _NAMES = (_CPU, _REFUSED, _CONNECTIONS, _LOOP_LAG, _OUTBOX_AGE, _FOLLOWER_AGE, *_ERRORS)
 # Reports that presence did not answer are made again: only the answered ones say how much there is to do.
-_LINES = re.compile(
-    rf'^(?:({"|".join(_NAMES)})(?:\{{[^\n]*\}})?|({_REPORTS})\{{outcome="answered"\}}) +(\S+)(?: \d+)?$', re.MULTILINE
-)
+_BEGINNINGS = {**{name: name for name in _NAMES}, f'{_REPORTS}{{outcome="answered"}}': _REPORTS}
+_REST = re.compile(r"(?:\{.*\})? +(\S+)(?: \d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +61,24 @@ class Sample:
 def parse(text: str) -> dict[str, float]:
     """The few metrics that scaling looks at, out of a page in Prometheus' text format."""
     values: dict[str, float] = {}
-    for name, reports, number in _LINES.findall(text):
-        try:
-            value = float(number)
-        except ValueError:
-            continue
-        if not math.isfinite(value) or value < 0:
-            continue
-        key = name or reports
-        values[key] = values.get(key, 0.0) + value if key in _SUMS else max(values.get(key, 0.0), value)
+    text = f"\n{text}\n"
+    # A page has thousands of lines. To look for each name is many times faster than to look at each line.
+    for beginning, name in _BEGINNINGS.items():
+        at = text.find(f"\n{beginning}")
+        while at >= 0:
+            end = text.index("\n", at + 1)
+            if (found := _REST.fullmatch(text, at + 1 + len(beginning), end)) and _is_quantity(found[1]):
+                value = float(found[1])
+                values[name] = values.get(name, 0.0) + value if name in _SUMS else max(values.get(name, 0.0), value)
+            at = text.find(f"\n{beginning}", end)
     return values
+
+
+def _is_quantity(text: str) -> bool:
+    try:
+        return 0 <= float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def pod_load(name: str, sample: Sample | None, before: Sample | None, cores: float = 1.0) -> PodLoad:

@@ -1,6 +1,7 @@
 """Reading what pods say: real HTTP servers that answer, dawdle, or answer nonsense."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -96,10 +97,12 @@ Pages = dict[str, Callable[[BaseHTTPRequestHandler], None]]
 def answers(text: str, status: int = 200) -> Callable[[BaseHTTPRequestHandler], None]:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         body = text.encode()
-        handler.send_response(status)
-        handler.send_header("content-length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        # Who reads may have given up meanwhile.
+        with contextlib.suppress(ConnectionError):
+            handler.send_response(status)
+            handler.send_header("content-length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
 
     return answer
 
