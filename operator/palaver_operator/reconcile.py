@@ -31,6 +31,7 @@ from palaver_operator.objects.secrets import Values, values_of
 from palaver_operator.planning import Plan, component_of, find_strains, list_pods, make_plan, version_of
 from palaver_operator.resource import Identity, SpecError, Workspace, identify, parse
 from palaver_operator.rollout import Phase, refuse_jump
+from palaver_operator.scaling import Decision
 from palaver_operator.sizing import Sizes, Sizing
 from palaver_operator.status import Observed, RoleState, Status, find_change, make_idle_status, make_status
 
@@ -181,17 +182,16 @@ class Reconciler:
                     built["spec"]["replicas"] = count_desired(there)
                 continue
             decision = sizes.decisions.get(role) if there is not None else None
-            size = decision.size if decision else workspace.role(role).min
+            size, why = _choose_size(workspace, role, there, decision)
             built["spec"]["replicas"] = size
             metrics.PODS_WANTED.labels(workspace.namespace, workspace.name, role).set(size)
             for signal, value in decision.inputs.items() if decision else ():
                 metrics.SCALING_INPUT.labels(workspace.namespace, workspace.name, role, signal).set(value)
             if there is not None and size != (had := count_desired(there)):
                 metrics.ROLES_SCALED.labels(role, "up" if size > had else "down").inc()
-                sentence = decision.sentence if decision else "scaling is off"
-                await self._announce(workspace, "Scaled", f"{role} from {had} to {size} pods: {sentence}")
-            if there is not None and size < count_desired(there):
-                await self._mark_leaving(workspace, role, sizes, count_desired(there) - size, live)
+                await self._announce(workspace, "Scaled", f"{role} from {had} to {size} pods: {why}")
+                if size < had:
+                    await self._mark_leaving(workspace, role, sizes, had - size, live)
 
     async def _mark_leaving(
         self, workspace: Workspace, role: str, sizes: Sizes, count: int, live: Mapping[Key, Object]
@@ -304,6 +304,16 @@ class Reconciler:
             await self._kube.create(KINDS["Event"], event)
         except ApiError as error:
             logger.warning("an event was not taken: %s", error)
+
+
+def _choose_size(workspace: Workspace, role: str, there: Object | None, decision: Decision | None) -> tuple[int, str]:
+    """How many pods a role is to have, and why. The last decision may be older than what the resource says now."""
+    plan = workspace.role(role)
+    if there is None or not workspace.spec.scaling.enabled:
+        return plan.min, "that is its min, and scaling is off"
+    wanted, why = (decision.size, decision.sentence) if decision else (count_desired(there), "")
+    size = min(max(wanted, plan.min), plan.max)
+    return size, why if size == wanted and why else f"between {plan.min} and {plan.max}, as the resource says"
 
 
 def _show_scaling(sizes: Sizes, before: Status, autoscaled: Sequence[str], now: datetime) -> dict[str, Any]:
