@@ -10,7 +10,7 @@ import resource
 import sys
 from collections.abc import Sequence
 
-from palaver import __version__, dead_letters
+from palaver import __version__, dead_letters, followers
 from palaver.backup import command as backup
 from palaver.config import Config, ConfigError
 from palaver.database import NewerSchema
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("migrate", help="bring the database to this version and end: before a new version starts")
     letters = commands.add_parser("dead-letters", help="events that a follower could not handle: list, replay or drop")
     dead_letters.add_arguments(letters)
+    following = commands.add_parser("followers", help="who follows the events, and how far: list or forget")
+    followers.add_arguments(following)
     backups = commands.add_parser("backup", help="make an archive of the workspace while it runs, or verify one")
     backup.add_backup_arguments(backups)
     backup.add_restore_arguments(commands.add_parser("restore", help="make an empty workspace what an archive holds"))
@@ -50,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         if parsed.command == "dead-letters":
             dead_letters.run(config, letters, parsed)
+            return
+        if parsed.command == "followers":
+            followers.run(config, parsed)
             return
         if parsed.command == "backup":
             backup.run_backup(config, backups, parsed)

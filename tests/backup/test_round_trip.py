@@ -13,7 +13,7 @@ from palaver.database import Stream
 from palaver.database.sqlite import SqliteDatabase
 from palaver.events import user_actor
 from palaver.log.dead_letters import DeadLetters
-from palaver.log.durable import KIND as FOLLOWERS
+from palaver.log.positions import KIND as FOLLOWERS
 from palaver.v1.auth_pb2 import AuthenticateRequest
 from tests.backup.conftest import ADAPTERS, MakeStorage
 from tests.backup.workspace import (

@@ -35,7 +35,7 @@ from palaver.database.schema import COLLECTIONS
 from palaver.errors import InternalError, Unavailable
 from palaver.ids import new_id
 from palaver.log.dead_letters import RECORDS
-from palaver.log.durable import KIND as FOLLOWERS
+from palaver.log.positions import KIND as FOLLOWERS
 from palaver.messaging.files import is_gone
 from palaver.messaging.uploads import KIND as UPLOADS
 from palaver.v1.event_pb2 import Event

@@ -33,6 +33,7 @@ from palaver.errors import Unavailable
 from palaver.live import Live
 from palaver.log import Entry, Log, Reading
 from palaver.log.dead_letters import DeadLetterNotFound, DeadLetters
+from palaver.log.positions import Positions, Progress
 from palaver.log.shares import LEASE_SECONDS, Shares
 from palaver.telemetry import request_id, resumed_span
 from palaver.v1.event_pb2 import Event
@@ -54,9 +55,6 @@ BEHIND = Gauge("palaver_follower_events_behind", "Events that wait for a followe
 OLDEST = Gauge(
     "palaver_follower_oldest_seconds", "How long ago the oldest of those that are under way was published", ["follower"]
 )
-
-KIND = "followers"
-"""The kind of the records that say how far each partition of each follower is handled."""
 
 ATTEMPTS = 6
 FIRST_PAUSE = 0.2  # seconds; four times longer after each attempt
@@ -86,9 +84,9 @@ class _Work:
     """One partition, while this process works on it."""
 
     partition: str
+    saved: Progress
     position: str = ""
     at: int = 0  # everything that was published before (epoch ms) is handled
-    saved: tuple[str, int] = ("", 0)
     saved_at: float = 0.0
     has_handled: bool = False  # something since it was saved
     behind: int = 0
@@ -115,6 +113,7 @@ class DurableFollower:
         self._database = database
         self._log = log
         self._letters = DeadLetters(database)
+        self._positions = Positions(database)
         self._shares = Shares(follower.name, node_id, live, clock)
         self._partitions = log.list_partitions(follower.kinds)
         self._working: dict[str, tuple[_Work, asyncio.Task[None]]] = {}
@@ -182,12 +181,11 @@ class DurableFollower:
             self._replaying = asyncio.create_task(self._replay(), name=f"replays of {self._follower.name}")
 
     async def _start_work(self, partition: str) -> None:
-        record = await self._database.find_record(KIND, self._record_id(partition))
-        if record is None:  # from now on, what the log loses is told again to this follower, too
-            record = {"position": "", "at": 0}
-            await self._database.put_record(KIND, self._record_id(partition), record)
-        work = _Work(partition, record["position"], record["at"])
-        work.saved = work.position, work.at
+        progress = await self._positions.find(self._follower.name, partition)
+        if progress is None:  # from now on, what the log loses is told again to this follower, too
+            progress = Progress("", 0)
+            await self._positions.put(self._follower.name, partition, progress)
+        work = _Work(partition, progress, progress.position, progress.at)
         work.saved_at = time.monotonic()
         task = asyncio.create_task(self._work(work), name=f"{self._follower.name} {partition}")
         self._working[partition] = work, task
@@ -213,15 +211,12 @@ class DurableFollower:
             await self._shares.leave()
         self.measure()
 
-    def _record_id(self, partition: str) -> str:
-        return f"{self._follower.name}/{partition}"
-
     async def _save(self, work: _Work) -> None:
         work.saved_at = time.monotonic()
-        if work.saved != (work.position, work.at):
-            record = {"position": work.position, "at": work.at}
-            await self._database.put_record(KIND, self._record_id(work.partition), record)
-            work.saved = work.position, work.at
+        progress = Progress(work.position, work.at)
+        if work.saved != progress:
+            await self._positions.put(self._follower.name, work.partition, progress)
+            work.saved = progress
         work.has_handled = False
 
     # -- one partition -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import time
 from prometheus_client import Counter
 
 from palaver.database import Database
-from palaver.log.durable import KIND
+from palaver.log.positions import Positions
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,6 @@ REFILLED = Counter("palaver_log_events_refilled_total", "Events that the log may
 _SERVERS = "nats_servers"
 # The clocks of several processes, and the pause between an event's publication and its mark.
 _MARGIN = 5 * 60_000
-_PAGE = 1000
 
 
 class Refill:
@@ -51,10 +50,5 @@ class Refill:
 
     async def _find_handled(self) -> int | None:
         """Until when (epoch ms) every follower has handled what was published; None when there are no followers."""
-        handled: int | None = None
-        after = ""
-        while page := await self._database.list_records(KIND, after=after, limit=_PAGE):
-            for _, record in page:
-                handled = record["at"] if handled is None else min(handled, record["at"])
-            after = page[-1][0]
-        return handled
+        times = [progress.at async for _, _, progress in Positions(self._database).list_all()]
+        return min(times, default=None)
