@@ -20,6 +20,7 @@ from tests.kubernetes.real.node import CGROUPS, NODE_ADDRESS, get_cgroups
 from tests.kubernetes.tools import CONTROL_PLANE, REAL_NODE, get_programs
 
 HERE = Path(__file__).resolve().parent
+TESTS = [str(HERE / "pods.py"), str(HERE / "chaos.py")]
 # Programs that Go can't build by itself, and the Debian packages that have them.
 _NEEDED = {"runc": "runc", "nft": "nftables", "ip": "iproute2", "mount": "mount", "unshare": "util-linux"}
 # What the kubelet and containerd keep at fixed places.
@@ -111,7 +112,7 @@ def main() -> None:
     given, arguments = parser.parse_known_args()
     if given.inside:
         become_the_machine()
-        options = ["-p", "no:cacheprovider", "-o", "faulthandler_timeout=900", *(arguments or [str(HERE / "pods.py")])]
+        options = ["-p", "no:cacheprovider", "-o", "faulthandler_timeout=900", "-s", *(arguments or TESTS)]
         environment = {**os.environ, CGROUPS: given.inside}
         os.execve(sys.executable, [sys.executable, "-m", "pytest", *options], environment)
     try:
