@@ -71,12 +71,13 @@ def run_inside(arguments: list[str]) -> int:
 
 
 def _remove_cgroups(cgroup: str) -> None:
-    for parent in get_cgroups():
+    # Wherever runc has made some, too: with version 1 there is one hierarchy more, of version 2.
+    for folder in [Path("/sys/fs/cgroup") / cgroup, *Path("/sys/fs/cgroup").glob(f"*/{cgroup}")]:
         for attempt in range(50):
             try:
-                for folder in sorted((parent / cgroup).rglob("*/"), reverse=True):
-                    folder.rmdir()
-                (parent / cgroup).rmdir()
+                for each in [*sorted(folder.rglob("*/"), reverse=True), folder]:
+                    if each.is_dir():
+                        each.rmdir()
                 break
             except OSError:
                 if attempt == 49:
