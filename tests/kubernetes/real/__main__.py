@@ -21,6 +21,8 @@ from tests.kubernetes.tools import CONTROL_PLANE, REAL_NODE, get_programs
 
 HERE = Path(__file__).resolve().parent
 TESTS = [str(HERE / "pods.py"), str(HERE / "chaos.py")]
+PODS_WEIGHT = 8
+"""As much as so many processes is what all pods together get of a busy machine's processors."""
 # Programs that Go can't build by itself, and the Debian packages that have them.
 _NEEDED = {"runc": "runc", "nft": "nftables", "ip": "iproute2", "mount": "mount", "unshare": "util-linux"}
 # What the kubelet and containerd keep at fixed places.
@@ -54,6 +56,8 @@ def run_inside(arguments: list[str]) -> int:
         if parent.name == "cpuset":  # a child of an empty one could have no process
             for name in ("cpuset.cpus", "cpuset.mems"):
                 (parent / cgroup / name).write_text((parent / name).read_text())
+        if parent.name == "cpu":  # else all pods together count as much as one process outside
+            (parent / cgroup / "cpu.shares").write_text(str(1024 * PODS_WEIGHT))
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
     command = [*unshare, "--propagation=private", sys.executable, "-m", "tests.kubernetes.real", "--inside", cgroup]
     process = subprocess.Popen([*command, *arguments], cwd=HERE.parents[2])
