@@ -2,11 +2,13 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from palaver_operator.objects.naming import Object
 from palaver_operator.objects.workloads import PROGRESS_SECONDS
 from palaver_operator.revisions import INPUTS, Revision
 
+_LACKING_SECONDS = 60.0
 _RESTARTS = 3  # so often a container may fall before its revision has failed
 _ERRORS_A_SECOND = 1.0  # what a new revision may have at any rate, a pod
 _WORSE = 3.0  # so many times more than the one before it
@@ -43,6 +45,15 @@ def is_ready(workload: Object | None) -> bool:
     is_whole = workload["kind"] == "StatefulSet" and status.get("updateRevision") == status.get("currentRevision")
     available = status.get("availableReplicas") or 0
     return (updated >= desired or is_whole) and available >= desired and (status.get("replicas") or 0) == desired
+
+
+def is_lacking(workload: Object | None, now: float) -> bool:
+    """Whether a Deployment has had too few pods for longer than it takes to start some. `now`: unix seconds."""
+    for condition in ((workload or {}).get("status") or {}).get("conditions") or []:
+        if condition["type"] == "Available" and condition["status"] == "False":
+            since = datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
+            return now - since > _LACKING_SECONDS
+    return False
 
 
 def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revision | None, now: float) -> str:

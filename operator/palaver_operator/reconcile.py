@@ -20,7 +20,7 @@ from palaver_operator.apply import Again, Applier
 from palaver_operator.backups import Schedules
 from palaver_operator.conditions import Condition, Finding, Reason
 from palaver_operator.events import build_event
-from palaver_operator.health import count_desired, count_ready
+from palaver_operator.health import count_desired, count_ready, is_lacking
 from palaver_operator.kinds import KINDS, Key
 from palaver_operator.kube import ApiError, Kube
 from palaver_operator.mirror import Mirror
@@ -234,6 +234,7 @@ class Reconciler:
                 min=limits.min,
                 max=limits.max,
                 is_autoscaled=component in autoscaled,
+                is_lacking=is_lacking(found, self._clock().timestamp()),
             )
         observed = Observed(
             version=plan.version,

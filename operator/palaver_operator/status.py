@@ -23,6 +23,7 @@ class RoleState:
     min: int
     max: int
     is_autoscaled: bool = False
+    is_lacking: bool = False  # it has had too few pods for longer than it takes to start some
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def _find_problems(observed: Observed) -> list[Finding]:
     below = [
         f"{name} has {role.ready} of {role.min}"
         for name, role in observed.roles.items()
-        if role.ready < min(role.min, role.desired)
+        if role.is_lacking and role.ready < min(role.min, role.desired)
     ]
     if below and not observed.is_new and not found:
         found.append(Finding(Reason.ROLE_BELOW_FLOOR, ", ".join(below)))

@@ -271,6 +271,54 @@ async def test_a_revision_that_fails_is_taken_back(plane: ControlPlane, namespac
     await until_state(plane, namespace, "Ready")
 
 
+async def test_every_part_of_the_spec_can_be_changed(plane: ControlPlane, namespace: str, operator: Operator) -> None:
+    """What the API server would refuse to change shows here: each change is taken, and everything gets ready again."""
+    storage = {"endpoint": "https://s3.example.org", "bucket": "b", "secretName": "mine"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": namespace}}
+    values = {"url": "nats://nats.example.org", "accessKey": "a", "secretKey": "s", "username": "u", "password": "p"}
+    await plane.apply(secret | {"stringData": values}, palaver(namespace))
+    await until_state(plane, namespace, "Ready")
+    changes: list[Object] = [
+        {
+            "image": {"repository": "other", "tag": "x", "pullPolicy": "Always", "pullSecrets": ["mine"]},
+            "hostname": "other.example.org",
+            "tls": {"secretName": "mine"},
+            "route": {"className": "nginx", "annotations": {"a": "b"}},
+            "drain": {"seconds": 2, "noticeSeconds": 1},
+            "nats": {"managed": {"replicas": 3, "image": "nats:2.12"}},
+            "mongodb": {"trial": {"image": "mongo:9"}},
+            "objectStorage": storage,
+            "admin": {"secretName": "mine"},
+            "dataPolicy": "Delete",
+        },
+        {
+            "expectedUsers": 30000,
+            "scaling": {"enabled": False, "downStabilizationSeconds": 60},
+            "roles": {"auth": {"min": 1, "max": 1, "resources": {"limits": {"memory": "1Gi", "cpu": 1}}}},
+            "settings": {"Site_Name": "Talk", "FileUpload_MaxFileSize": 5, "Accounts_RegistrationForm": "Disabled"},
+            "nats": {"managed": None, "secretName": "mine", "replicas": 1},
+            "objectStorage": None,
+            "tls": None,
+            "route": {"kind": "None"},
+            "monitoring": {"dashboards": True},
+            "backup": {"to": {"objectStorage": storage}, "schedule": "@daily", "keep": 3},
+        },
+    ]
+    for change in changes:
+        await patch(plane, namespace, change)
+        version = (await get_palaver(plane, namespace))["metadata"]["generation"]
+
+        async def is_complete(version: int = version) -> bool:
+            status = (await get_palaver(plane, namespace))["status"]
+            is_seen = status["observedGeneration"] == version
+            return bool(is_seen and status["rollout"]["phase"] == "Complete" and status["state"] == "Ready")
+
+        await plane.until(is_complete, 120)
+    assert await plane.find("apps/v1", "statefulsets", namespace, "chat-nats") is None
+    assert await plane.find("networking.k8s.io/v1", "ingresses", namespace, "chat") is None
+    assert len(await plane.list_objects("v1", "pods", namespace, "app.kubernetes.io/component=auth")) == 1
+
+
 async def test_an_operator_that_dies_and_an_api_server_that_restarts(plane: ControlPlane, namespace: str) -> None:
     async with running_operator(plane, namespace) as first:
         await plane.apply(palaver(namespace))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver_operator.conditions import SENTENCES, Finding, Reason
+from palaver_operator.health import is_lacking
 from palaver_operator.rollout import Decision, Phase
 from palaver_operator.status import Observed, RoleState, find_change, make_idle_status, make_status
 from tests.palaver_operator.workspaces import workspace
@@ -53,7 +54,8 @@ def test_all_is_well() -> None:
         ({"decision": Decision({}, Phase.ROLLED_BACK, "auth", "it fell", "x")}, "RolledBack", "True"),
         ({"decision": Decision({}, Phase.WAITING, "nats", "it fell")}, "ComponentFailing", "True"),
         ({"problems": [Finding(Reason.SECRET_MISSING, "m")]}, "SecretMissing", "True"),
-        ({"roles": {"auth": RoleState(2, 1, "1.4.0", 2, 4)}}, "RoleBelowFloor", "True"),
+        ({"roles": {"auth": RoleState(2, 1, "1.4.0", 2, 4, is_lacking=True)}}, "RoleBelowFloor", "True"),
+        ({"roles": {"auth": RoleState(2, 1, "1.4.0", 2, 4)}}, "Ready", "False"),
         ({"roles": {"auth": RoleState(2, 0, "1.4.0", 2, 4)}, "is_new": True}, "RoleUnavailable", "False"),
     ],
 )
@@ -88,6 +90,15 @@ def test_what_is_left_alone_keeps_what_was_known_of_it() -> None:
     invalid, _ = make_idle_status(workspace(), Finding(Reason.SPEC_INVALID, "spec.x"), {}, NOW)
     assert conditions(invalid)["Degraded"] == ("True", "SpecInvalid")
     assert conditions(invalid)["Available"][0] == "Unknown"
+
+
+def test_too_few_pods_are_a_problem_only_after_a_while() -> None:
+    condition = {"type": "Available", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    workload = {"status": {"conditions": [condition]}}
+    assert not is_lacking(workload, NOW.timestamp() + 59)
+    assert is_lacking(workload, NOW.timestamp() + 61)
+    assert not is_lacking({"status": {"conditions": [condition | {"status": "True"}]}}, NOW.timestamp() + 61)
+    assert not is_lacking(None, NOW.timestamp())
 
 
 _json = st.recursive(
