@@ -147,6 +147,7 @@ class Monitoring(_Part, frozen=True):
     service_monitor: bool = False
     rules: bool = False
     dashboards: bool = False
+    labels: dict[str, str] = {}
 
 
 class Drain(_Part, frozen=True):

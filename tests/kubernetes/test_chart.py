@@ -211,6 +211,14 @@ async def test_a_release_comes_changes_goes_back_and_leaves_only_data(kubernetes
         assert measured[f"palaver_operator_certificate_end_timestamp_seconds{own}"] > time.time()
         assert measured[f"palaver_operator_workspace_degraded{own}"] == 0
         assert measured[f"palaver_operator_backup_missing{own}"] == 0
+        # Its pods are those that may read metrics.
+        policy = await kubernetes.get("networking.k8s.io/v1", "networkpolicies", namespace, "chat-gateway")
+        who = [peer for rule in policy["spec"]["ingress"] for peer in rule.get("from", ())]
+        (reader,) = (peer for peer in who if peer.get("namespaceSelector"))
+        assert reader["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
+        wanted = ",".join(f"{name}={value}" for name, value in reader["podSelector"]["matchLabels"].items())
+        pods = await kubernetes.list_objects("v1", "pods", namespace, wanted)
+        assert {pod["metadata"]["name"].rpartition("-")[0].rpartition("-")[0] for pod in pods} == {"chat-operator"}
         # What NOTES and the README say of the first login.
         show = '{{.data.username | base64decode}} {{.data.password | base64decode}}{{"\\n"}}'
         assert f"--template '{show}'" in notes
@@ -219,6 +227,9 @@ async def test_a_release_comes_changes_goes_back_and_leaves_only_data(kubernetes
         assert name == "admin"
         assert len(password) >= 24
 
+        # An upgrade begins with the definitions, as the README has it.
+        definitions = await kubernetes.helm("show", "crds", str(CHART))
+        await kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=definitions)
         changed = (
             *SMALL,
             "--set",

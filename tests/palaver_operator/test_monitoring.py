@@ -61,6 +61,13 @@ def test_nothing_is_made_that_was_not_asked_for() -> None:
     assert {"ServiceMonitor", "PrometheusRule"} <= {one["kind"] for one in built.others}
 
 
+def test_labels_that_prometheus_selects_by() -> None:
+    labels = {"release": "prometheus", "app.kubernetes.io/managed-by": "somebody"}
+    for one in build_monitoring(workspace(monitoring={**EVERYTHING, "labels": labels})):
+        assert one["metadata"]["labels"]["release"] == "prometheus"
+        assert one["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "palaver-operator"
+
+
 def test_prometheus_reads_every_pod_of_palaver_and_none_beside_them() -> None:
     found = made()
     service, monitor = found["Service", "chat-metrics"], found["ServiceMonitor", "chat"]

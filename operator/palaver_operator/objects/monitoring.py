@@ -35,6 +35,9 @@ def build_monitoring(workspace: Workspace) -> list[Object]:
         )
     if monitoring.dashboards:
         found += build_dashboards(workspace)
+    for one in found:
+        # What the operator finds them by stays.
+        one["metadata"]["labels"] = monitoring.labels | one["metadata"]["labels"]
     return found
 
 
