@@ -210,17 +210,13 @@ def show_progress(before: Status, job: Object, pods: Sequence[Object], now: date
     status: Status = {"phase": phase, "startedAt": before.get("startedAt", at)}
     if outcome is not None:
         status["completedAt"] = at
-    words = [
-        container["terminated"].get("message", "")
-        for pod in pods
-        for container in _states(pod).values()
-        if "terminated" in container
-    ]
-    if outcome is False or phase == "Pending":
-        status["message"] = next((one for one in reversed(words) if one and not one.startswith("{")), _condition(job))
-        status["message"] = status["message"].strip()[-_LONGEST_MESSAGE:]
-    for word in words:
-        status |= _read_report(word)
+    ended = [state["terminated"] for pod in pods for state in _states(pod).values() if "terminated" in state]
+    for one in ended:
+        status |= _read_report(one.get("message", ""))
+    if outcome is not True:
+        failures = [one for one in ended if one.get("exitCode")]
+        message = _explain(failures[-1]) if failures else _condition(job)
+        status["message"] = message[-_LONGEST_MESSAGE:]
     return {name: value for name, value in status.items() if value != ""}
 
 
@@ -229,6 +225,12 @@ def _states(pod: Object) -> dict[str, Object]:
     status = pod.get("status") or {}
     entries = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     return {entry["name"]: entry.get("state") or {} for entry in entries}
+
+
+def _explain(terminated: Object) -> str:
+    """Why a container failed: the last of its last words, or what Kubernetes calls it (OOMKilled)."""
+    lines = [line for line in terminated.get("message", "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else str(terminated.get("reason", ""))
 
 
 def _read_report(word: str) -> Status:

@@ -165,12 +165,14 @@ class Load:
 
 
 @asynccontextmanager
-async def running_load(url: str, mongodb_url: str, clients: int, seed: int) -> AsyncIterator[Load]:
+async def running_load(
+    url: str, mongodb_url: str, clients: int, seed: int, workspace: str = "default"
+) -> AsyncIterator[Load]:
     """Clients of new users in new rooms of the workspace at `url`, which keeps them in that MongoDB; all connected.
 
-    The workspace has the administrator ADMIN and is in test mode.
+    The workspace has the administrator ADMIN, and neither limits their rate nor asks them for a second factor.
     """
-    database = MongoDatabase(mongodb_url, "palaver_default")
+    database = MongoDatabase(mongodb_url, f"palaver_{workspace}")
     limits = httpx.Limits(max_keepalive_connections=0)  # a new connection each, so any gateway may answer
     async with httpx.AsyncClient(base_url=f"{url}/api/v1/", limits=limits, timeout=15) as http:
         chats: list[asyncio.Task[None]] = []

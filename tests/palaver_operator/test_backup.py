@@ -186,16 +186,28 @@ def test_a_backup_goes_through_its_phases() -> None:
     }
 
 
+def failed(message: str, reason: str = "Error") -> dict[str, Any]:
+    return {"terminated": {"exitCode": 1, "reason": reason, "message": message}}
+
+
 def test_a_failed_backup_says_why() -> None:
-    first = pod(
-        "p1", backup=ended("palaver: The storage of uploads does not answer [error-unavailable]\n"), verify=WAITS
-    )
-    status = show_progress({}, job("Failed", "Job has reached the specified backoff limit"), [first], NOW)
+    said = '{"time": "…", "message": "a line of the log"}\npalaver: The storage does not answer [error-unavailable]\n'
+    status = show_progress({}, job("Failed", "too often"), [pod(backup=failed(said), verify=WAITS)], NOW)
     assert status["phase"] == "Failed"
-    assert status["message"] == "palaver: The storage of uploads does not answer [error-unavailable]"
+    assert status["message"] == "palaver: The storage does not answer [error-unavailable]"
     assert "completedAt" in status
+    status = show_progress({}, job("Failed"), [pod(backup=ended(REPORT), verify=failed("", "OOMKilled"))], NOW)
+    assert (status["message"], status["archive"]) == ("OOMKilled", "s3://b/x")
     status = show_progress({}, job("Failed", "Job was active longer than specified deadline"), [], NOW)
     assert status["message"] == "Job was active longer than specified deadline"
+
+
+def test_while_it_is_tried_again_it_says_what_happened() -> None:
+    pods = [pod("p1", backup=failed("palaver: no")), pod("p2", backup=RUNS, verify=WAITS)]
+    status = show_progress({}, job(), pods, NOW)
+    assert (status["phase"], status["message"]) == ("Running", "palaver: no")
+    pods = [pods[0], pod("p2", backup=ended(REPORT), verify=ended(REPORT))]
+    assert "message" not in show_progress(status, job("Complete"), pods, NOW)
 
 
 def test_the_last_try_counts() -> None:

@@ -20,6 +20,9 @@ from tests.kubernetes.real.node import CGROUPS, NODE_ADDRESS, get_cgroups
 from tests.kubernetes.tools import CONTROL_PLANE, REAL_NODE, get_programs
 
 HERE = Path(__file__).resolve().parent
+TESTS = [str(HERE / "pods.py"), str(HERE / "chaos.py")]
+PODS_WEIGHT = 8
+"""As much as so many processes is what all pods together get of a busy machine's processors."""
 # Programs that Go can't build by itself, and the Debian packages that have them.
 _NEEDED = {"runc": "runc", "nft": "nftables", "ip": "iproute2", "mount": "mount", "unshare": "util-linux"}
 # What the kubelet and containerd keep at fixed places.
@@ -53,6 +56,8 @@ def run_inside(arguments: list[str]) -> int:
         if parent.name == "cpuset":  # a child of an empty one could have no process
             for name in ("cpuset.cpus", "cpuset.mems"):
                 (parent / cgroup / name).write_text((parent / name).read_text())
+        if parent.name == "cpu":  # else all pods together count as much as one process outside
+            (parent / cgroup / "cpu.shares").write_text(str(1024 * PODS_WEIGHT))
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
     command = [*unshare, "--propagation=private", sys.executable, "-m", "tests.kubernetes.real", "--inside", cgroup]
     process = subprocess.Popen([*command, *arguments], cwd=HERE.parents[2])
@@ -70,12 +75,13 @@ def run_inside(arguments: list[str]) -> int:
 
 
 def _remove_cgroups(cgroup: str) -> None:
-    for parent in get_cgroups():
+    # Wherever runc has made some, too: with version 1 there is one hierarchy more, of version 2.
+    for folder in [Path("/sys/fs/cgroup") / cgroup, *Path("/sys/fs/cgroup").glob(f"*/{cgroup}")]:
         for attempt in range(50):
             try:
-                for folder in sorted((parent / cgroup).rglob("*/"), reverse=True):
-                    folder.rmdir()
-                (parent / cgroup).rmdir()
+                for each in [*sorted(folder.rglob("*/"), reverse=True), folder]:
+                    if each.is_dir():
+                        each.rmdir()
                 break
             except OSError:
                 if attempt == 49:
@@ -111,7 +117,7 @@ def main() -> None:
     given, arguments = parser.parse_known_args()
     if given.inside:
         become_the_machine()
-        options = ["-p", "no:cacheprovider", "-o", "faulthandler_timeout=900", *(arguments or [str(HERE / "pods.py")])]
+        options = ["-p", "no:cacheprovider", "-o", "faulthandler_timeout=900", "-s", *(arguments or TESTS)]
         environment = {**os.environ, CGROUPS: given.inside}
         os.execve(sys.executable, [sys.executable, "-m", "pytest", *options], environment)
     try:

@@ -21,6 +21,8 @@ from tests.servers import get_mongodb, get_nats_server
 
 # As containerd writes the names that pods use.
 PALAVER = f"docker.io/library/palaver:{__version__}"
+PALAVER_AGAIN = f"{PALAVER}-again"
+"""The same under another name, for a workspace to roll to."""
 MONGODB = "palaver.test/mongodb:1"
 NATS = "palaver.test/nats:1"
 COREDNS = "palaver.test/coredns:1"
@@ -40,6 +42,8 @@ def write_images() -> None:
         folder.mkdir(exist_ok=True)
         root = _palaver_root(Path(temporary))
         write_archive(palaver_image(PALAVER, root), folder / "palaver.tar")
+        # Its layers have the same names as the other's, so that a node unpacks them once.
+        write_archive(palaver_image(PALAVER_AGAIN, root), folder / "palaver-again.tar")
         # A sandbox only has to be there until it is killed.
         sleeping = [f"/usr/local/bin/{PYTHON}", "-I", "-S", "-c", "import signal; signal.pause()"]
         write_archive(Image(PAUSE, [root / "runtime"], sleeping), folder / "pause.tar")

@@ -82,7 +82,12 @@ def _listens(port: int) -> Object:
 def _deployment(namespace: str, name: str, container: Mapping[str, Any], **pod: Any) -> Object:
     labels = {"app": name}
     # The tests' own images are under no such restriction as Palaver's; but nothing here needs to be root.
-    own = {"name": name, "imagePullPolicy": "Never", "securityContext": {"allowPrivilegeEscalation": False}}
+    own = {
+        "name": name,
+        "imagePullPolicy": "Never",
+        "securityContext": {"allowPrivilegeEscalation": False},
+        "resources": {"requests": {"cpu": "300m"}},  # who asks for nothing gets nothing of a busy machine
+    }
     security = {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532}
     return {
         "apiVersion": "apps/v1",
