@@ -30,7 +30,7 @@ NAME = "chat"
 ROLES = ("auth", "presence", "messaging", "gateway")
 KIND = "palaver.chat/v1alpha1"
 # Enough for 300 clients, and little enough for one small machine to have twice of all while it rolls.
-SMALL = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
+SMALL = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 
 
 @dataclass

@@ -86,7 +86,7 @@ def _deployment(namespace: str, name: str, container: Mapping[str, Any], **pod: 
         "name": name,
         "imagePullPolicy": "Never",
         "securityContext": {"allowPrivilegeEscalation": False},
-        "resources": {"requests": {"cpu": "300m"}},  # who asks for nothing gets nothing of a busy machine
+        "resources": {"requests": {"cpu": "200m"}},  # who asks for nothing gets nothing of a busy machine
     }
     security = {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532}
     return {
