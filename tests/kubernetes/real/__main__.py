@@ -61,7 +61,7 @@ def run_inside(arguments: list[str]) -> int:
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
     command = [*unshare, "--propagation=private", sys.executable, "-m", "tests.kubernetes.real", "--inside", cgroup]
     process = subprocess.Popen([*command, *arguments], cwd=HERE.parents[2])
-    signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+    signal.signal(signal.SIGTERM, lambda number, frame: process.kill())  # and with it all that it holds
     try:
         while True:
             try:
