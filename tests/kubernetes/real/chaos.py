@@ -5,6 +5,7 @@ again, every role rolls to another image, and pods are deleted at random. No mes
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -138,14 +139,27 @@ async def installed(plane: ControlPlane, namespace: str, folder: Path) -> AsyncI
 
 
 async def delete_at_random(workspace: Workspace, draw: Random) -> None:
-    """Deletes a pod every few seconds: of any role, told to stop or killed at once."""
+    """Deletes a pod every few seconds: of any role that has another which is ready, told to stop or killed at once."""
     while True:
         await asyncio.sleep(draw.uniform(4, 10))
-        pod = draw.choice(await workspace.pods())
+        pods = await workspace.pods()
+        ready = Counter(role_of(pod) for pod in pods if is_ready(pod))
+        chosen = [pod for pod in pods if ready[role_of(pod)] > is_ready(pod)]
+        if not chosen:
+            continue
+        pod = draw.choice(chosen)
         how = draw.choice([[], ["--force", "--grace-period=0"]])
         name = pod["metadata"]["name"]
         print(f"deleting {name} {' '.join(how)}")
         await workspace.plane.kubectl("delete", "pod", name, "-n", workspace.namespace, "--wait=false", *how)
+
+
+def role_of(pod: Object) -> str:
+    return str(pod["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def is_ready(pod: Object) -> bool:
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in pod["status"].get("conditions", ()))
 
 
 async def test_no_message_is_lost_while_everything_moves(plane: ControlPlane, namespace: str, tmp_path: Path) -> None:
@@ -169,7 +183,8 @@ async def test_no_message_is_lost_while_everything_moves(plane: ControlPlane, na
                 print(f"rolled after {await workspace.until(is_everywhere_new(workspace), 'rolled', 600):.1f} s")
             finally:
                 deleting.cancel()
-                await asyncio.gather(deleting, return_exceptions=True)
+                await asyncio.wait([deleting])
+            assert deleting.cancelled(), "somebody was there to be deleted, all the time"
             await judge(load, draw)
         assert (await workspace.read())["status"]["version"] == __version__
 
