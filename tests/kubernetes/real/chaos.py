@@ -21,7 +21,7 @@ from tests.e2e.process import ADMIN
 from tests.faults.load import Load, running_load
 from tests.kubernetes.access import Object
 from tests.kubernetes.control_plane import ControlPlane
-from tests.kubernetes.real.images import PALAVER_AGAIN
+from tests.kubernetes.real.images import PALAVER_AGAIN, REPOSITORY
 from tests.kubernetes.real.servers import MONGODB_PORT, NATS_PORT, mongodb, nats
 
 CLIENTS = 300
@@ -104,7 +104,7 @@ async def installed(plane: ControlPlane, namespace: str, folder: Path) -> AsyncI
     for name in ("mongodb", "nats"):
         await plane.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=120s")
     values = {
-        "image": {"repository": "palaver", "pullPolicy": "Never"},
+        "image": {"repository": REPOSITORY, "pullPolicy": "Never"},
         "operator": {"namespaces": [namespace]},
         "workspace": {
             "name": NAME,

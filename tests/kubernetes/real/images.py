@@ -19,8 +19,8 @@ from tests.kubernetes.real.node import PAUSE
 from tests.kubernetes.tools import REAL_NODE, get_programs
 from tests.servers import get_mongodb, get_nats_server
 
-# As containerd writes the names that pods use.
-PALAVER = f"docker.io/library/palaver:{__version__}"
+REPOSITORY = "palaver.test/palaver"
+PALAVER = f"{REPOSITORY}:{__version__}"
 PALAVER_AGAIN = f"{PALAVER}-again"
 """The same under another name, for a workspace to roll to."""
 MONGODB = "palaver.test/mongodb:1"
