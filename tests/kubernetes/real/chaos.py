@@ -194,7 +194,7 @@ def is_everywhere_new(workspace: Workspace) -> Callable[[Object], Awaitable[bool
 
     async def is_so(found: Object) -> bool:
         images = {pod["spec"]["containers"][0]["image"] for pod in await workspace.pods()}
-        return images == {PALAVER_AGAIN.rpartition("/")[2]}
+        return images == {PALAVER_AGAIN}
 
     return is_so
 
