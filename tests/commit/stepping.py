@@ -160,13 +160,13 @@ class SteppingDatabase:
         ]
         return left[:limit]
 
-    async def list_unpublished(self, older_than: int, limit: int = 1000) -> list[Event]:
+    async def list_unpublished(self, older_than: int, limit: int = 1000, *, fresh_since: int = 0) -> list[Event]:
         await self._step()
         left = [
             event
             for stream, log in sorted(self._store.events.items())
             for event in log
-            if event.at < older_than and (stream, event.seq) not in self._store.published
+            if fresh_since <= event.at < older_than and (stream, event.seq) not in self._store.published
         ]
         return left[:limit]
 
