@@ -95,12 +95,12 @@ class Telling:
     async def _run(self) -> None:
         last_mark = time.monotonic()
         while self._untold or not self._all_told:
+            if not self._untold:
+                await self._wait(_MARK_SECONDS if self._unmarked else None)
             if self._untold and not self._all_told and (pause := self._asked_again_at - time.monotonic()) > 0:
                 await self._show(self._come)
                 await self._wait(pause)
                 continue
-            if not self._untold:
-                await self._wait(_MARK_SECONDS if self._unmarked else None)
             self._wake.clear()
             events, self._untold = self._untold, []
             if events:
@@ -157,7 +157,9 @@ class Telling:
     async def _publish(self, events: Sequence[Event]) -> None:
         self._forget_what_is_lost()
         if before := self._find_unsure(events):
-            await self._publish_earlier(before)
+            # Where another process's events lie between ours, the earlier ones of these are among them.
+            told = await self._publish_earlier(before)
+            events = [event for event in events if (stream_of(event), event.seq) not in told]
         await self._log.publish(events)
         self._unmarked.update(((stream_of(event), event.seq), event) for event in events)
 
@@ -173,17 +175,19 @@ class Telling:
             self._told.popitem(last=False)
         return before
 
-    async def _publish_earlier(self, before: dict[Stream, int]) -> None:
-        """What others have committed to these streams and have not published, or not marked yet."""
+    async def _publish_earlier(self, before: dict[Stream, int]) -> set[tuple[Stream, int]]:
+        """What was committed to these streams before and is not published, or not marked yet. Returns what it was."""
+        told: set[tuple[Stream, int]] = set()
         while True:
             found = await self._database.list_unpublished_before(before, _EARLIER_AT_ONCE)
             earlier = [event for event in found if (stream_of(event), event.seq) not in self._unmarked]
             if earlier:
                 await self._log.publish(earlier)
                 self._unmarked.update(((stream_of(event), event.seq), event) for event in earlier)
+                told.update((stream_of(event), event.seq) for event in earlier)
                 SWEPT.labels("published").inc(len(earlier))
             if len(found) < _EARLIER_AT_ONCE:
-                return
+                return told
             await self._mark()
 
     def _forget_what_is_lost(self) -> None:

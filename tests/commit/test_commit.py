@@ -250,12 +250,27 @@ async def test_a_log_that_does_not_answer_hears_it_later(world: World) -> None:
     with pytest.raises(Unavailable):
         await process.commits.sweep(END)
     world.log.available = True
-    await process.commits.sweep(END)
-    assert world.log.seqs(ROOM) == [1, 2, 3, 4]
-    assert await world.database.list_unpublished(END) == []
+    await wait_for(lambda: world.log.seqs(ROOM) == [1, 2, 3, 4])
     await process.execute(ROOM, send("m4"))
     await process.stop()
     assert world.log.seqs(ROOM) == [1, 2, 3, 4, 5]
+    assert await world.database.list_unpublished(END) == []
+
+
+async def test_what_two_processes_could_not_tell_comes_in_order_and_once(world: World) -> None:
+    """One has events around another's: all of them wait until the log answers again."""
+    one, other = await world.start(), await world.start()
+    await one.execute(ROOM, create_room(ROOM))
+    await wait_for(lambda: world.log.seqs(ROOM) == [1])
+    world.log.available = False
+    for number, process in enumerate((one, other, one, other, one)):
+        await process.execute(ROOM, send(f"m{number}"))
+        await asyncio.sleep(0.05)  # so that what comes after a failure waits for the next attempt
+    world.log.available = True
+    await wait_for(lambda: len(world.log.seqs(ROOM)) >= 6)
+    await one.stop()
+    assert world.log.seqs(ROOM) == [1, 2, 3, 4, 5, 6]
+    await other.kill()
 
 
 async def test_what_waits_is_measured(world: World) -> None:
