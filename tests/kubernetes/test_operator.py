@@ -233,7 +233,11 @@ async def test_a_new_version_migrates_and_rolls_and_a_jump_is_refused(
     assert order == list(ROLES)
     events = await plane.list_objects("events.k8s.io/v1", "events", namespace)
     assert {"Migrating", "RollingOut", "VersionRuns"} <= {event["reason"] for event in events}
-    assert await plane.list_objects("batch/v1", "jobs", namespace) == []
+
+    async def has_cleared_up() -> bool:
+        return await plane.list_objects("batch/v1", "jobs", namespace) == []
+
+    await plane.until(has_cleared_up, 60)
     for version in ("0.1.0", "0.4.0"):
         await patch(plane, namespace, {"version": version})
         status = await until_state(plane, namespace, "VersionRefused")
