@@ -258,7 +258,7 @@ async def test_a_log_that_does_not_answer_hears_it_later(world: World) -> None:
 
 
 async def test_what_two_processes_could_not_tell_comes_in_order_and_once(world: World) -> None:
-    """One has events around another's: all of them wait until the log answers again."""
+    """One has events around another's, who dies: all of them wait until the log answers again."""
     one, other = await world.start(), await world.start()
     await one.execute(ROOM, create_room(ROOM))
     await wait_for(lambda: world.log.seqs(ROOM) == [1])
@@ -266,11 +266,11 @@ async def test_what_two_processes_could_not_tell_comes_in_order_and_once(world: 
     for number, process in enumerate((one, other, one, other, one)):
         await process.execute(ROOM, send(f"m{number}"))
         await asyncio.sleep(0.05)  # so that what comes after a failure waits for the next attempt
+    await other.kill()
     world.log.available = True
     await wait_for(lambda: len(world.log.seqs(ROOM)) >= 6)
     await one.stop()
     assert world.log.seqs(ROOM) == [1, 2, 3, 4, 5, 6]
-    await other.kill()
 
 
 async def test_what_waits_is_measured(world: World) -> None:
