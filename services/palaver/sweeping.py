@@ -16,11 +16,10 @@ from palaver import failpoints
 from palaver.database import STREAM_COLLECTIONS, Database, Stream
 from palaver.draft import now
 from palaver.errors import Unavailable
-from palaver.events import stream_of
+from palaver.events import event_id, stream_of
 from palaver.live import Live
 from palaver.log import Log
 from palaver.telling import SWEPT
-from palaver.v1.event_pb2 import Event
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ class Sweeping:
         self._node_id = node_id
         self._catch_up = catch_up
         self._closing = False
-        self._shown: set[tuple[Stream, int]] = set()
+        self._shown: set[str] = set()
         self._shown_at = 0.0
 
     def close(self) -> None:
@@ -70,7 +69,7 @@ class Sweeping:
 
     async def run(self, every: float = SWEEP_SECONDS) -> None:
         """The background task: sweeps while the lease is this process's. Runs until `close`."""
-        since: dict[tuple[Stream, int], float] = {}  # of what waits: when it was seen first
+        since: dict[str, float] = {}  # of what waits: when it was seen first
 
         async def is_mine() -> bool:
             return not self._closing and await self._live.acquire("sweeper", self._node_id, every * 3)
@@ -81,8 +80,8 @@ class Sweeping:
                     # Who sweeps everything tells some events twice, which does no harm. It is done where one has been
                     # waiting for two rounds whatever time it bears: its writer's clock may have been ahead.
                     seen = time.monotonic()
-                    waiting = [_key(event) for event in await self._database.list_unpublished(_EVER)]
-                    since = {key: since.get(key, seen) for key in waiting}
+                    waiting = map(event_id, await self._database.list_unpublished(_EVER))
+                    since = {id: since.get(id, seen) for id in waiting}
                     is_late = any(seen - first >= 2 * every for first in since.values())
                     await self.sweep(_EVER if is_late else now() - _PATIENCE, go_on=is_mine)
                 else:
@@ -141,11 +140,11 @@ class Sweeping:
             return
         at = now()
         fresh = await self._database.list_unpublished(at - _PATIENCE, _SWEPT_AT_ONCE, fresh_since=at - _FRESH)
-        events = [event for event in fresh if _key(event) not in self._shown]
+        events = [event for event in fresh if event_id(event) not in self._shown]
         for stream in set(map(stream_of, events)) - stuck:
             await self._project(stream, stuck)  # the documents show what is told
         await self._log.show([event for event in events if stream_of(event) not in stuck])
-        self._shown = set(map(_key, fresh))
+        self._shown = set(map(event_id, fresh))
         self._shown_at = time.monotonic()
 
     async def _project(self, stream: Stream, stuck: set[Stream]) -> None:
@@ -160,7 +159,3 @@ class Sweeping:
             FAILURES.inc()
             logger.exception("%s can't be projected", stream)
             stuck.add(stream)
-
-
-def _key(event: Event) -> tuple[Stream, int]:
-    return stream_of(event), event.seq

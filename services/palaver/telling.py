@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from palaver import failpoints
 from palaver.database import Database, Stream
 from palaver.errors import Unavailable
-from palaver.events import stream_of
+from palaver.events import event_id, stream_of
 from palaver.log import Log
 from palaver.telemetry import resumed_span
 from palaver.v1.event_pb2 import Event
@@ -55,10 +55,9 @@ class Telling:
         self._untold_since = 0.0  # when the first of them was committed
         self._publishing: Sequence[Event] = ()  # those that are with the log …
         self._publishing_since = 0.0  # … and since when they are untold
-        # Events are counted as they come: how many have come, left for the log or for the sweeper, and been shown.
-        self._come = self._left = self._shown = 0
+        self._come = self._shown = 0  # how many events have come, and how many of these need no showing any more
         self._asked_again_at = 0.0  # after a failure
-        self._unmarked: dict[tuple[Stream, int], Event] = {}
+        self._unmarked: dict[str, Event] = {}  # by event_id
         # The last event of a stream that the log has taken from here, unless it may have lost something since.
         self._told: OrderedDict[Stream, int] = OrderedDict()
         self._wake = asyncio.Event()
@@ -116,9 +115,8 @@ class Telling:
                     PUBLISH_FAILURES.inc()
                     logger.warning("the log did not take %d events: %s", len(events), error)
                     self._asked_again_at = time.monotonic() + _PAUSE_SECONDS
-                    await self._show(self._left + len(events))
+                    await self._show(self._come - len(self._untold))
                 self._publishing = ()
-                self._left += len(events)
             if self._unmarked and time.monotonic() - last_mark > _MARK_SECONDS:
                 await self._mark()
                 last_mark = time.monotonic()
@@ -143,10 +141,12 @@ class Telling:
     async def _show(self, until: int) -> None:
         """Shows those of the first `until` events that still wait and have not been shown."""
         waiting = [*self._publishing, *self._untold]
-        events = waiting[max(0, self._shown - self._left) : max(0, until - self._left)]
+        left = self._come - len(waiting)  # for the log, or for the sweeper
+        first = max(left, self._shown)
+        events = waiting[first - left : max(0, until - left)]
         if not events:
             return
-        self._shown = self._left + max(0, self._shown - self._left) + len(events)
+        self._shown = first + len(events)
         try:
             await self._log.show(events)
         except Unavailable as error:
@@ -157,11 +157,12 @@ class Telling:
     async def _publish(self, events: Sequence[Event]) -> None:
         self._forget_what_is_lost()
         if before := self._find_unsure(events):
-            # Where another process's events lie between ours, the earlier ones of these are among them.
-            told = await self._publish_earlier(before)
-            events = [event for event in events if (stream_of(event), event.seq) not in told]
+            await self._publish_earlier(before)
+            # Where another process's events lie between ours, the earlier ones of these were among them, or were
+            # published by another before: all that lies before is told.
+            events = [event for event in events if event.seq >= before.get(stream_of(event), 0)]
         await self._log.publish(events)
-        self._unmarked.update(((stream_of(event), event.seq), event) for event in events)
+        self._unmarked.update((event_id(event), event) for event in events)
 
     def _find_unsure(self, events: Sequence[Event]) -> dict[Stream, int]:
         """The streams of which this process did not publish the event before, with the seq of the one that it has."""
@@ -175,19 +176,17 @@ class Telling:
             self._told.popitem(last=False)
         return before
 
-    async def _publish_earlier(self, before: dict[Stream, int]) -> set[tuple[Stream, int]]:
-        """What was committed to these streams before and is not published, or not marked yet. Returns what it was."""
-        told: set[tuple[Stream, int]] = set()
+    async def _publish_earlier(self, before: dict[Stream, int]) -> None:
+        """Publishes what was committed to these streams before and is not marked as published yet."""
         while True:
             found = await self._database.list_unpublished_before(before, _EARLIER_AT_ONCE)
-            earlier = [event for event in found if (stream_of(event), event.seq) not in self._unmarked]
+            earlier = [event for event in found if event_id(event) not in self._unmarked]
             if earlier:
                 await self._log.publish(earlier)
-                self._unmarked.update(((stream_of(event), event.seq), event) for event in earlier)
-                told.update((stream_of(event), event.seq) for event in earlier)
+                self._unmarked.update((event_id(event), event) for event in earlier)
                 SWEPT.labels("published").inc(len(earlier))
             if len(found) < _EARLIER_AT_ONCE:
-                return told
+                return
             await self._mark()
 
     def _forget_what_is_lost(self) -> None:

@@ -89,7 +89,7 @@ class Process:
         self._context.run(CURRENT.set, self)
         self.database = cast(Database, Mortal(database, self))
         self.commits = Commits(self.database, cast(Any, Mortal(log, self)), live, node_id=name)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in order: a set's would depend on addresses
         self.telling = self._spawn(self.commits.run_telling(), "telling")
 
     def start(self, stream: Stream, decide: Callable[[Draft], Awaitable[Any]]) -> "asyncio.Task[Any]":
@@ -124,12 +124,12 @@ class Process:
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         task = asyncio.create_task(work, name=name, context=self._context.copy())
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._on_done)
         return task
 
     def _on_done(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and isinstance(task.exception(), Crash):
             self.dead = True
 

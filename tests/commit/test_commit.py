@@ -273,6 +273,28 @@ async def test_what_two_processes_could_not_tell_comes_in_order_and_once(world: 
     assert world.log.seqs(ROOM) == [1, 2, 3, 4, 5, 6]
 
 
+async def test_what_another_process_told_meanwhile_is_not_told_again(world: World) -> None:
+    one, other, third = await world.start(), await world.start(), await world.start()
+    await one.execute(ROOM, create_room(ROOM))
+    await wait_for(lambda: world.log.seqs(ROOM) == [1])
+    world.log.available = False
+    await one.execute(ROOM, send("m0"))
+    await asyncio.sleep(0.05)
+    await one.execute(ROOM, send("m1"))  # waits for the next attempt
+    world.log.available = True
+    await other.execute(ROOM, send("m2"))
+    await other.stop()
+    assert world.log.seqs(ROOM) == [1, 2, 3, 4]
+    world.log.available = False
+    await third.execute(ROOM, send("m3"))
+    await asyncio.sleep(0.05)
+    await third.kill()
+    world.log.available = True
+    await one.execute(ROOM, send("m4"))
+    await one.stop()
+    assert world.log.seqs(ROOM) == [1, 2, 3, 4, 5, 6]
+
+
 async def test_what_waits_is_measured(world: World) -> None:
     process = await world.start()
     is_deciding, may_decide, may_publish = asyncio.Event(), asyncio.Event(), asyncio.Event()
