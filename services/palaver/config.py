@@ -92,6 +92,11 @@ class Config:
     admin_email: str = _option("PALAVER_ADMIN_EMAIL", "", "their e-mail address")
     admin_name: str = _option("PALAVER_ADMIN_NAME", "", "their full name")
 
+    outbound_allowed: str = _option(
+        "PALAVER_OUTBOUND_ALLOWED",
+        "",
+        "what webhooks and previews may reach although it is not public: addresses, networks and names, with commas",
+    )
     settings_file: str = _option(
         "PALAVER_SETTINGS_FILE", "", "JSON file {setting id: value}: settings that it decides; read again as it changes"
     )

@@ -24,6 +24,7 @@ from palaver.data_directory import hold_data_directory
 from palaver.database import CommitOrder, Database
 from palaver.errors import Unavailable
 from palaver.health import HttpServer, health_app
+from palaver.http import Allowed, Http
 from palaver.live import Live
 from palaver.log import Log
 from palaver.node_name import NodeName
@@ -72,6 +73,7 @@ class Node:
         self.log = log
         self.live = live
         self.blobs = blobs
+        self.http = Http(_parse_allowed(config))
         self.commits = Commits(database, log, live, node_id=config.node_id)
         self.services = Services()
         self.access: Access
@@ -198,6 +200,13 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
+
+
+def _parse_allowed(config: Config) -> Allowed:
+    try:
+        return Allowed.parse(config.outbound_allowed)
+    except ValueError as error:
+        raise ConfigError(f"PALAVER_OUTBOUND_ALLOWED: {error}") from error
 
 
 def _called_by(roles: Sequence["Role"]) -> list[str]:
