@@ -15,9 +15,9 @@ from palaver_operator.kinds import KINDS, Key
 from palaver_operator.kube import ApiError, Kube, Unreachable
 from palaver_operator.metrics import OBJECTS_WRITTEN
 from palaver_operator.mirror import Mirror
-from palaver_operator.objects.naming import Object
+from palaver_operator.objects.naming import Object, own
 from palaver_operator.objects.secrets import outlives
-from palaver_operator.resource import API_VERSION, Workspace
+from palaver_operator.resource import Workspace
 
 _KEPT = ("Pod", "Secret")  # never taken away because nothing wants them any more
 _AT_ONCE = 8
@@ -70,7 +70,7 @@ class Applier:
         if not self._mirror.knows(key.kind):
             return Finding(Reason.KIND_MISSING, f"{key.kind} of {built['apiVersion']}")
         if not (key.kind == "Secret" and outlives(workspace, key.name)):
-            built["metadata"]["ownerReferences"] = [_owner(workspace)]
+            own(built, "Palaver", workspace)
         seal(built)
         found = live.get(key)
         if found is not None and self._is_settled(workspace.namespace, key, found, built):
@@ -120,17 +120,6 @@ class Applier:
         adopted = await self._kube.patch(kind, built["metadata"]["namespace"], key.name, {"metadata": labels})
         self._mirror.put(adopted)
         raise Again(f"{key.name} was there already")
-
-
-def _owner(workspace: Workspace) -> Object:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "Palaver",
-        "name": workspace.name,
-        "uid": workspace.uid,
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }
 
 
 def _by_kind(wanted: Sequence[Object]) -> list[list[Object]]:

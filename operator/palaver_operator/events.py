@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from palaver_operator.objects.naming import MANAGER, Object
-from palaver_operator.resource import Identity
+from palaver_operator.resource import API_VERSION, Identity
 
 _LONGEST_NOTE = 1000
 
@@ -22,7 +22,7 @@ def build_event(workspace: Identity, instance: str, reason: str, note: str, now:
         "type": "Warning" if warning else "Normal",
         "note": note[:_LONGEST_NOTE],
         "regarding": {
-            "apiVersion": "palaver.chat/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": "Palaver",
             "name": workspace.name,
             "namespace": workspace.namespace,

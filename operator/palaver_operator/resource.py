@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from palaver_operator.roles import ROLES, SINGLE
+from palaver_operator.scaling import TARGETS, RoleLimits
 from palaver_operator.schedule import parse_schedule
 
 GROUP = "palaver.chat"
@@ -313,6 +314,13 @@ class Workspace(Identity):
     @property
     def admin_secret(self) -> str:
         return self.spec.admin.secret_name or f"{self.name}-admin"
+
+    def limits(self, name: str) -> RoleLimits:
+        """Within what scaling.py sizes this role: the resource's own targets over the usual ones."""
+        plan = self.role(name)
+        given = msgspec.to_builtins(plan.targets)
+        targets = {signal: float(given.get(signal.value) or usual) for signal, usual in TARGETS[name].items()}
+        return RoleLimits(plan.min, plan.max, targets, self.spec.scaling.down_stabilization_seconds)
 
     def role(self, name: str) -> RolePlan:
         """What `roles` says of this role, filled up by `expectedUsers` and the table of roles.

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from palaver_operator.health import count_desired, is_pod_ready
 from palaver_operator.kinds import Key
 from palaver_operator.load import MetricsReader, Pod, WorkspaceLoad
@@ -18,11 +16,9 @@ from palaver_operator.resource import RolePlan, Workspace
 from palaver_operator.roles import ROLES, SINGLE
 from palaver_operator.scaling import (
     ROUND_SECONDS,
-    TARGETS,
     Decision,
     History,
     PodLoad,
-    RoleLimits,
     RoleLoad,
     Signal,
     choose_leaving,
@@ -88,7 +84,7 @@ class Sizing:
                     continue
                 existing = [one for one in pods if one["metadata"]["labels"].get(COMPONENT) == role]
                 load = RoleLoad(count_desired(deployment), sum(map(_lives, existing)), loads.get(role, []))
-                decision = decide(limits(workspace, role), known.histories.get(role, History()), load, self._clock())
+                decision = decide(workspace.limits(role), known.histories.get(role, History()), load, self._clock())
                 known.histories[role] = decision.history
                 sizes.decisions[role] = decision
         known.sizes = sizes
@@ -97,14 +93,6 @@ class Sizing:
     def forget(self, uid: str) -> None:
         """A workspace that is gone."""
         self._remembered.pop(uid, None)
-
-
-def limits(workspace: Workspace, role: str) -> RoleLimits:
-    """What scaling.py has to know: the resource's own targets over the usual ones."""
-    plan = workspace.role(role)
-    given = msgspec.to_builtins(plan.targets)
-    targets = {signal: float(given.get(signal.value) or usual) for signal, usual in TARGETS[role].items()}
-    return RoleLimits(plan.min, plan.max, targets, workspace.spec.scaling.down_stabilization_seconds)
 
 
 def _pod(found: Object) -> Pod:

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from tests.cache import ServerUnavailable
 from tests.kubernetes.control_plane import ControlPlane, running_control_plane
+from tests.kubernetes.operators import install_definitions
 from tests.kubernetes.tools import CONTROL_PLANE, get_programs
 
 NODES = 10
@@ -29,6 +30,13 @@ async def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     async with running_control_plane(tmp_path_factory.mktemp("kubernetes"), programs) as plane:
         await plane.add_nodes(NODES)
         yield plane
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def plane(kubernetes: ControlPlane) -> ControlPlane:
+    """The same, knowing Palaver's resources: for tests that install no chart."""
+    await install_definitions(kubernetes)
+    return kubernetes
 
 
 @pytest_asyncio.fixture

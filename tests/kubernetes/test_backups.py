@@ -12,7 +12,6 @@ from tests.kubernetes.control_plane import ControlPlane
 from tests.kubernetes.operators import (
     PALAVERS,
     Operator,
-    install_definitions,
     palaver,
     running_operator,
     until_state,
@@ -24,12 +23,6 @@ STORAGE: Object = {
     "objectStorage": {"endpoint": "http://s3.example.org:9000", "bucket": "b", "prefix": "chat", "secretName": "keys"}
 }
 VOLUME: Object = {"volume": {"claimName": "backups", "path": "chat"}}
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def plane(kubernetes: ControlPlane) -> ControlPlane:
-    await install_definitions(kubernetes)
-    return kubernetes
 
 
 @pytest_asyncio.fixture

@@ -17,7 +17,6 @@ from tests.kubernetes.operators import (
     PALAVERS,
     Operator,
     get_palaver,
-    install_definitions,
     palaver,
     running_operator,
     until_state,
@@ -25,12 +24,6 @@ from tests.kubernetes.operators import (
 
 pytestmark = pytest.mark.needs_servers
 ROLES = ("auth", "presence", "messaging", "gateway")
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def plane(kubernetes: ControlPlane) -> ControlPlane:
-    await install_definitions(kubernetes)
-    return kubernetes
 
 
 @pytest_asyncio.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kubernetes.access import Object
 from tests.kubernetes.control_plane import ControlPlane
-from tests.kubernetes.operators import get_palaver, install_definitions, palaver, running_operator, until_state
+from tests.kubernetes.operators import get_palaver, palaver, running_operator, until_state
 
 pytestmark = pytest.mark.needs_servers
 
@@ -38,19 +38,18 @@ async def serving_metrics(connections: Callable[[str, str], int]) -> AsyncIterat
         yield f"http://127.0.0.1:{port}/{{role}}/{{name}}"
 
 
-async def test_up_at_once_and_down_by_the_emptiest(kubernetes: ControlPlane, namespace: str) -> None:
-    await install_definitions(kubernetes)
+async def test_up_at_once_and_down_by_the_emptiest(plane: ControlPlane, namespace: str) -> None:
     counts: dict[str, int] = {}
 
     def connections(role: str, name: str) -> int:
         return counts.get(name, 10) if role == "gateway" else 0
 
     async def gateways() -> list[Object]:
-        found = await kubernetes.list_objects("v1", "pods", namespace, "app.kubernetes.io/component=gateway")
+        found = await plane.list_objects("v1", "pods", namespace, "app.plane.io/component=gateway")
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
     async def size() -> int:
-        found = await kubernetes.get("apps/v1", "deployments", namespace, "chat-gateway")
+        found = await plane.get("apps/v1", "deployments", namespace, "chat-gateway")
         replicas: int = found["spec"]["replicas"]
         return replicas
 
@@ -61,29 +60,29 @@ async def test_up_at_once_and_down_by_the_emptiest(kubernetes: ControlPlane, nam
     )
     async with serving_metrics(connections) as template:
         options = ("--lease", "", "--metrics-url-template", template)
-        async with running_operator(kubernetes, namespace, options=options):
-            await kubernetes.apply(spec)
-            status = await until_state(kubernetes, namespace, "Ready")
+        async with running_operator(plane, namespace, options=options):
+            await plane.apply(spec)
+            status = await until_state(plane, namespace, "Ready")
             assert status["roles"]["gateway"]["desired"] == 2
 
             async def all_are_counted() -> bool:
-                return bool((await get_palaver(kubernetes, namespace))["status"].get("connections") == 20)
+                return bool((await get_palaver(plane, namespace))["status"].get("connections") == 20)
 
-            await kubernetes.until(all_are_counted, 60)
+            await plane.until(all_are_counted, 60)
             for pod in await gateways():
                 counts[pod["metadata"]["name"]] = 1900
 
             async def is_four() -> bool:
                 return await size() == 4
 
-            await kubernetes.until(is_four, 20)  # the decision: 15 s after the metric, and what the test itself takes
+            await plane.until(is_four, 20)  # the decision: 15 s after the metric, and what the test itself takes
 
             async def four_are_ready() -> bool:
-                status = (await get_palaver(kubernetes, namespace))["status"]
+                status = (await get_palaver(plane, namespace))["status"]
                 return bool(status["roles"]["gateway"]["ready"] == 4)
 
-            await kubernetes.until(four_are_ready, 60)
-            scaling = (await get_palaver(kubernetes, namespace))["status"]["scaling"]["gateway"]
+            await plane.until(four_are_ready, 60)
+            scaling = (await get_palaver(plane, namespace))["status"]["scaling"]["gateway"]
             assert (scaling["from"], scaling["to"], scaling["reason"]) == (2, 4, "Demand")
             assert scaling["inputs"]["connections"] == 3800
 
@@ -94,10 +93,10 @@ async def test_up_at_once_and_down_by_the_emptiest(kubernetes: ControlPlane, nam
             async def is_smaller() -> bool:
                 return await size() == 3
 
-            await kubernetes.until(is_smaller, 150)  # stabilization, and one step a minute
+            await plane.until(is_smaller, 150)  # stabilization, and one step a minute
 
             async def three_stay() -> list[str] | None:
                 there = sorted(pod["metadata"]["name"] for pod in await gateways())
                 return there if len(there) == 3 else None
 
-            assert await kubernetes.until(three_stay, 30) == sorted(set(names) - {names[2]})
+            assert await plane.until(three_stay, 30) == sorted(set(names) - {names[2]})

@@ -13,7 +13,7 @@ import yaml
 from docs.generate_metrics import declared_metrics
 from palaver_operator.objects import Surroundings, build
 from palaver_operator.objects.certificates import find_first_end
-from palaver_operator.objects.monitoring import CONNECTIONS, build_monitoring
+from palaver_operator.objects.monitoring import build_monitoring
 from palaver_operator.objects.secrets import values_of
 from palaver_operator.scaling import TARGETS, Signal
 from tests.palaver_operator.workspaces import CLUSTER, SINGLE, workspace
@@ -131,16 +131,15 @@ def test_every_word_in_the_alerts_is_filled_in() -> None:
 
 
 def test_the_limit_of_connections_is_that_of_scaling() -> None:
-    assert TARGETS["gateway"][Signal.CONNECTIONS] == CONNECTIONS
-
     def limit(base: dict[str, Any], **spec: Any) -> str:
         groups = made(base, **spec)["PrometheusRule", "chat-alerts"]["spec"]["groups"]
         rules = {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
         return str(rules["PalaverConnectionsNearLimit"].rpartition("* ")[2])
 
-    assert limit(CLUSTER, roles={"gateway": {"max": 10}}) == "75000"
+    usual = TARGETS["gateway"][Signal.CONNECTIONS]
+    assert limit(CLUSTER, roles={"gateway": {"max": 10}}) == f"{10 * usual:.0f}"
     assert limit(CLUSTER, roles={"gateway": {"max": 10, "targets": {"connections": 1000}}}) == "10000"
-    assert limit(SINGLE) == "7500"
+    assert limit(SINGLE) == f"{usual:.0f}"
 
 
 @pytest.mark.parametrize("base", [CLUSTER, SINGLE])

@@ -14,7 +14,7 @@ from palaver_operator.resource import Workspace
 from palaver_operator.roles import ROLES
 from palaver_operator.rounds import next_round
 from palaver_operator.scaling import ROUND_SECONDS, TARGETS, Reason, Signal
-from palaver_operator.sizing import Sizes, Sizing, limits
+from palaver_operator.sizing import Sizes, Sizing
 from tests.palaver_operator.workspaces import workspace
 
 SCALED = workspace(scaling={"downStabilizationSeconds": 60}, roles={"gateway": {"targets": {"connections": 100}}})
@@ -166,10 +166,10 @@ async def test_the_emptiest_are_chosen(cluster: Cluster) -> None:
 
 
 def test_targets_of_the_resource_stand_over_the_usual_ones() -> None:
-    found = limits(SCALED, "gateway")
+    found = SCALED.limits("gateway")
     assert found.targets == {**TARGETS["gateway"], Signal.CONNECTIONS: 100}
     assert found.down_stabilization_seconds == 60
-    assert limits(SCALED, "auth").targets == TARGETS["auth"]
+    assert SCALED.limits("auth").targets == TARGETS["auth"]
 
 
 def test_a_round_that_a_change_has_caused_does_not_put_off_the_next() -> None:

@@ -7,16 +7,10 @@ where Kubernetes keeps a container's last words. Run again, they find what is wh
 
 import hashlib
 
-from palaver_operator.objects.naming import Object, component_name, labels, make, selector
+from palaver_operator.objects.jobs import DAY_SECONDS, job, job_resources, job_template
+from palaver_operator.objects.naming import Object, component_name, make, own, selector
 from palaver_operator.objects.network import list_ports
-from palaver_operator.objects.pods import (
-    USER,
-    container_security,
-    database_environment,
-    from_secret,
-    pod_basics,
-    pod_security,
-)
+from palaver_operator.objects.pods import database_environment, from_secret, palaver_container
 from palaver_operator.resource import (
     API_VERSION,
     BackupSpec,
@@ -38,7 +32,6 @@ MAKING, VERIFYING = "backup", "verify"
 _OF_BACKUP = "palaver.chat/backup"
 _VOLUME_PATH = "/backup"
 _REPORT = "/dev/termination-log"
-_DAY_SECONDS = 24 * 3600
 
 
 def backup_job_name(workspace: Workspace, backup: Identity) -> str:
@@ -55,13 +48,11 @@ def archive_name(backup: Identity, created: str) -> str:
 def build_backup(workspace: Workspace, backup: Identity, spec: BackupSpec, *, created: str, keep: int) -> list[Object]:
     """`created`: when the PalaverBackup was; `keep`: how many archives of the workspace stay at its place; 0: all."""
     name = backup_job_name(workspace, backup)
-    own = {_OF_BACKUP: name}
-    built = [_job(workspace, spec, name, own, archive_name(backup, created), keep)]
+    mark = {_OF_BACKUP: name}
+    built = [_job(workspace, spec, name, mark, archive_name(backup, created), keep)]
     if spec.to.object_storage is not None:
-        built.insert(0, _policy(workspace, spec.to.object_storage, name, own))
-    for one in built:
-        one["metadata"]["ownerReferences"] = [_owner(backup)]
-    return built
+        built.insert(0, _policy(workspace, spec.to.object_storage, name, mark))
+    return [own(one, "PalaverBackup", backup) for one in built]
 
 
 def build_scheduled(workspace: Workspace, to: Object, name: str) -> Object:
@@ -75,16 +66,7 @@ def build_scheduled(workspace: Workspace, to: Object, name: str) -> Object:
         spec={"workspace": workspace.name, "to": to},
     )
     built["metadata"]["labels"][SCHEDULED] = "true"
-    built["metadata"]["ownerReferences"] = [
-        {
-            "apiVersion": API_VERSION,
-            "kind": "Palaver",
-            "name": workspace.name,
-            "uid": workspace.uid,
-            "blockOwnerDeletion": False,
-        }
-    ]
-    return built
+    return own(built, "Palaver", workspace)
 
 
 def address_of(to: Destination) -> str:
@@ -95,12 +77,10 @@ def address_of(to: Destination) -> str:
     return f"{_VOLUME_PATH}/{path}".rstrip("/")
 
 
-def _job(workspace: Workspace, spec: BackupSpec, name: str, own: Object, archive: str, keep: int) -> Object:
-    more_volumes, more_mounts = destination_volumes(spec.to)
-    volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}, *more_volumes]
-    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}, *more_mounts]
+def _job(workspace: Workspace, spec: BackupSpec, name: str, mark: Object, archive: str, keep: int) -> Object:
+    volumes, mounts = destination_volumes(spec.to)
     environment = [*database_environment(workspace), *destination_environment(spec.to)]
-    pod: Object = {**pod_basics(workspace), "restartPolicy": "Never", "securityContext": pod_security(USER)}
+    pod: Object = {}
     if workspace.is_single:
         # Its volume can be had where its pod runs; the database lets others read meanwhile.
         claim = f"data-{component_name(workspace, SINGLE.name)}-0"
@@ -112,31 +92,23 @@ def _job(workspace: Workspace, spec: BackupSpec, name: str, own: Object, archive
         pod["affinity"] = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
     def container(name: str, *more: str) -> Object:
-        return {
-            "name": name,
-            "image": workspace.image,
-            "imagePullPolicy": workspace.spec.image.pull_policy,
-            "command": ["palaver"],
-            "args": ["backup", address_of(spec.to), "--name", archive, "--report", _REPORT, *more],
-            "env": environment,
-            "resources": {"requests": {"cpu": "100m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}},
-            "securityContext": container_security(),
-            "terminationMessagePath": _REPORT,
-            "terminationMessagePolicy": "FallbackToLogsOnError",
-            "volumeMounts": mounts,
-        }
+        return palaver_container(
+            workspace,
+            name,
+            ["backup", address_of(spec.to), "--name", archive, "--report", _REPORT, *more],
+            environment=environment,
+            resources=job_resources("192Mi"),
+            mounts=mounts,
+            terminationMessagePath=_REPORT,
+            terminationMessagePolicy="FallbackToLogsOnError",
+        )
 
     pod["initContainers"] = [container(MAKING)]
     pod["containers"] = [container(VERIFYING, "--verify", *(["--keep", str(keep)] if keep else []))]
-    pod["volumes"] = volumes
-    metadata = {"labels": labels(workspace, COMPONENT, workspace.spec.version) | own}
-    job = {
-        "backoffLimit": 2,
-        "activeDeadlineSeconds": _DAY_SECONDS,
-        "ttlSecondsAfterFinished": _DAY_SECONDS,
-        "template": {"metadata": metadata, "spec": pod},
-    }
-    return make(workspace, "Job", name, COMPONENT, api="batch/v1", version=workspace.spec.version, spec=job)
+    template = job_template(workspace, COMPONENT, volumes, **pod)
+    template["metadata"]["labels"] |= mark
+    limits = {"backoffLimit": 2, "activeDeadlineSeconds": DAY_SECONDS, "ttlSecondsAfterFinished": DAY_SECONDS}
+    return job(workspace, name, COMPONENT, template, **limits)
 
 
 def destination_volumes(to: Destination) -> tuple[list[Object], list[Object]]:
@@ -160,19 +132,8 @@ def destination_environment(to: Destination) -> list[Object]:
     ]
 
 
-def _policy(workspace: Workspace, storage: ObjectStorage, name: str, own: Object) -> Object:
+def _policy(workspace: Workspace, storage: ObjectStorage, name: str, mark: Object) -> Object:
     """The way to this backup's storage, beside what every backup of the workspace may reach."""
     ports = [{"port": port, "protocol": "TCP"} for port in list_ports(storage.endpoint)]
-    spec = {"podSelector": {"matchLabels": own}, "policyTypes": ["Egress"], "egress": [{"ports": ports}]}
+    spec = {"podSelector": {"matchLabels": mark}, "policyTypes": ["Egress"], "egress": [{"ports": ports}]}
     return make(workspace, "NetworkPolicy", name, COMPONENT, api="networking.k8s.io/v1", spec=spec)
-
-
-def _owner(backup: Identity) -> Object:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "PalaverBackup",
-        "name": backup.name,
-        "uid": backup.uid,
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }

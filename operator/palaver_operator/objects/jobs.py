@@ -1,20 +1,49 @@
-"""Work that is done once: bringing the database to a new version before that version rolls."""
+"""Work that is done once, by Jobs; among it bringing the database to a new version before that version rolls."""
 
 import hashlib
+from typing import Any
 
 import msgspec
 
 from palaver_operator.objects.naming import Object, labels, make
 from palaver_operator.objects.pods import (
+    TMP,
     USER,
-    container_security,
     database_environment,
+    palaver_container,
     pod_basics,
     pod_security,
 )
 from palaver_operator.resource import Workspace
 
 COMPONENT = "migrate"
+DAY_SECONDS = 24 * 3600
+
+
+def job(workspace: Workspace, name: str, component: str, template: Object, **limits: int) -> Object:
+    """A Job of this template. `limits`: how often and for how long it is tried, by the names of a Job's fields."""
+    version = workspace.spec.version
+    spec = {"template": template, **limits}
+    return make(workspace, "Job", name, component, api="batch/v1", version=version, spec=spec)
+
+
+def job_template(workspace: Workspace, component: str, volumes: list[Object], **pod: Any) -> Object:
+    """The pod of a Job that works with Palaver's image. `volumes`: beside TMP; `pod`: its containers, and what else."""
+    return {
+        "metadata": {"labels": labels(workspace, component, workspace.spec.version)},
+        "spec": {
+            **pod_basics(workspace),
+            "restartPolicy": "Never",
+            "securityContext": pod_security(USER),
+            "volumes": [TMP, *volumes],
+            **pod,
+        },
+    }
+
+
+def job_resources(memory: str) -> Object:
+    """What such a container asks for."""
+    return {"requests": {"cpu": "100m", "memory": memory}, "limits": {"memory": "512Mi"}}
 
 
 def build_migration(workspace: Workspace) -> Object:
@@ -22,35 +51,16 @@ def build_migration(workspace: Workspace) -> Object:
 
     What runs goes on meanwhile: migrations leave the version before at work.
     """
-    container: Object = {
-        "name": "palaver",
-        "image": workspace.image,
-        "imagePullPolicy": workspace.spec.image.pull_policy,
-        "command": ["palaver"],
-        "args": ["migrate"],
-        "env": database_environment(workspace),
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
-        "securityContext": container_security(),
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-    }
-    template = {
-        "metadata": {"labels": labels(workspace, COMPONENT, workspace.spec.version)},
-        "spec": {
-            **pod_basics(workspace),
-            "restartPolicy": "Never",
-            "securityContext": pod_security(USER),
-            "containers": [container],
-            "volumes": [{"name": "tmp", "emptyDir": {}}],
-        },
-    }
+    container = palaver_container(
+        workspace,
+        "palaver",
+        ["migrate"],
+        environment=database_environment(workspace),
+        resources=job_resources("128Mi"),
+        mounts=[],
+    )
+    template = job_template(workspace, COMPONENT, [], containers=[container])
     # Its name says what it is made from: a Job can't be changed, and what was done is not done again.
     digest = hashlib.sha256(msgspec.json.encode(template, order="sorted")).hexdigest()[:8]
-    return make(
-        workspace,
-        "Job",
-        f"{workspace.name}-migrate-{digest}",
-        COMPONENT,
-        api="batch/v1",
-        version=workspace.spec.version,
-        spec={"backoffLimit": 4, "activeDeadlineSeconds": 3600, "template": template},
-    )
+    name = f"{workspace.name}-migrate-{digest}"
+    return job(workspace, name, COMPONENT, template, backoffLimit=4, activeDeadlineSeconds=3600)

@@ -1,7 +1,8 @@
 """The MongoDB of a trial: one server with a volume. A workspace that matters has one of its own."""
 
-from palaver_operator.objects.naming import MONGODB_PORT, Object, component_name, labels, make, selector
+from palaver_operator.objects.naming import MONGODB_PORT, Object, component_name, labels
 from palaver_operator.objects.pods import container_security, from_secret, pod_basics, pod_security
+from palaver_operator.objects.services import service
 from palaver_operator.objects.workloads import claim, stateful_set
 from palaver_operator.resource import SecretKey, TrialMongodb, Workspace
 
@@ -14,16 +15,6 @@ def build_mongodb(workspace: Workspace, secrets_digest: str) -> list[Object]:
     if trial is None:
         return []
     name = component_name(workspace, COMPONENT)
-    service = make(
-        workspace,
-        "Service",
-        name,
-        COMPONENT,
-        spec={
-            "selector": selector(workspace, COMPONENT),
-            "ports": [{"name": "mongodb", "port": MONGODB_PORT, "targetPort": MONGODB_PORT, "protocol": "TCP"}],
-        },
-    )
     server = stateful_set(
         workspace,
         COMPONENT,
@@ -33,7 +24,7 @@ def build_mongodb(workspace: Workspace, secrets_digest: str) -> list[Object]:
         claim=claim("data", trial.storage, trial.storage_class_name),
         keep=workspace.spec.data_policy == "Retain",
     )
-    return [service, server]
+    return [service(workspace, name, COMPONENT, {"mongodb": MONGODB_PORT}), server]
 
 
 def _template(workspace: Workspace, trial: TrialMongodb, secrets_digest: str) -> Object:

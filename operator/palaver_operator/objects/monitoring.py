@@ -14,10 +14,9 @@ import yaml
 from palaver_operator.objects.dashboards import build_dashboards
 from palaver_operator.objects.naming import COMPONENT, HEALTH_PORT, INSTANCE, Object, component_name, make, selector
 from palaver_operator.resource import Workspace
+from palaver_operator.scaling import TARGETS, Signal
 
 COMPONENT_NAME = "metrics"
-CONNECTIONS = 7500
-"""What a gateway bears unless the resource says otherwise: scaling.py's target, as a test makes sure."""
 
 _API = "monitoring.coreos.com/v1"
 
@@ -93,10 +92,11 @@ def _fill(workspace: Workspace, template: Any) -> Any:
     if not isinstance(template, str):
         return template
     gateway = workspace.role(workspace.components[-1])
+    connections = gateway.targets.connections or TARGETS["gateway"][Signal.CONNECTIONS]
     words = {
         "$workspace": f'namespace="{workspace.namespace}",workspace="{workspace.name}"',
         "$roles": str(len(workspace.components)),
-        "$connections": str(gateway.max * (gateway.targets.connections or CONNECTIONS)),
+        "$connections": f"{gateway.max * connections:.0f}",
         "$namespace": workspace.namespace,
         "$name": workspace.name,
     }

@@ -5,7 +5,7 @@ Used by every other builder, and by who looks for these objects.
 
 from typing import Any
 
-from palaver_operator.resource import Workspace
+from palaver_operator.resource import API_VERSION, Identity, Workspace
 
 Object = dict[str, Any]
 
@@ -47,6 +47,13 @@ def make(
     """An object of the workspace with its metadata; `fields` are the rest (`spec`, `data` …)."""
     metadata = {"name": name, "namespace": workspace.namespace, "labels": labels(workspace, component, version)}
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **fields}
+
+
+def own(built: Object, kind: str, owner: Identity) -> Object:
+    """The same object, as one that goes when its owner does: a resource of this kind."""
+    reference = {"apiVersion": API_VERSION, "kind": kind, "name": owner.name, "uid": owner.uid}
+    built["metadata"]["ownerReferences"] = [reference | {"controller": True, "blockOwnerDeletion": False}]
+    return built
 
 
 def component_name(workspace: Workspace, component: str) -> str:

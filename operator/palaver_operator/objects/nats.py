@@ -9,12 +9,10 @@ from palaver_operator.objects.naming import (
     Object,
     component_name,
     labels,
-    make,
-    selector,
 )
 from palaver_operator.objects.pods import container_security, pod_basics, pod_security, spread
 from palaver_operator.objects.secrets import Values, secret
-from palaver_operator.objects.services import headless
+from palaver_operator.objects.services import headless, service
 from palaver_operator.objects.workloads import claim, disruption_budget, stateful_set
 from palaver_operator.resource import ManagedNats, Workspace
 
@@ -29,16 +27,7 @@ def build_nats(workspace: Workspace, password: Values, secrets_digest: str) -> l
         return []
     name = component_name(workspace, COMPONENT)
     config = secret(workspace, f"{name}-config", COMPONENT, {"nats.conf": _configuration(workspace, managed, password)})
-    client = make(
-        workspace,
-        "Service",
-        name,
-        COMPONENT,
-        spec={
-            "selector": selector(workspace, COMPONENT),
-            "ports": [{"name": "nats", "port": NATS_PORT, "targetPort": NATS_PORT, "protocol": "TCP"}],
-        },
-    )
+    client = service(workspace, name, COMPONENT, {"nats": NATS_PORT})
     servers = stateful_set(
         workspace,
         COMPONENT,

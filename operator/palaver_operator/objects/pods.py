@@ -2,6 +2,8 @@
 processes.
 """
 
+from typing import Any
+
 from palaver_operator.objects.naming import (
     GRPC_PORT,
     HEALTH_PORT,
@@ -17,6 +19,8 @@ from palaver_operator.resource import ObjectStorage, SecretKey, Workspace
 from palaver_operator.roles import ROLES, SINGLE
 
 USER = 65532  # of Palaver's image
+TMP: Object = {"name": "tmp", "emptyDir": {}}
+"""The volume of what a process writes for itself alone."""
 _GRPC_PATH = "/etc/palaver/grpc"
 _SETTINGS_PATH = "/etc/palaver/settings"
 
@@ -56,6 +60,31 @@ def spread(workspace: Workspace, component: str) -> Object:
                 ]
             }
         },
+    }
+
+
+def palaver_container(
+    workspace: Workspace,
+    name: str,
+    arguments: list[str],
+    *,
+    environment: list[Object],
+    resources: Object,
+    mounts: list[Object],
+    **more: Any,
+) -> Object:
+    """A container of Palaver's image. `mounts`: beside TMP, which its pod must have; `more`: its other fields."""
+    return {
+        "name": name,
+        "image": workspace.image,
+        "imagePullPolicy": workspace.spec.image.pull_policy,
+        "command": ["palaver"],
+        "args": arguments,
+        "env": environment,
+        "resources": resources,
+        "securityContext": container_security(),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],
+        **more,
     }
 
 
@@ -141,8 +170,8 @@ def _cluster_environment(workspace: Workspace, role: str) -> list[Object]:
 
 def volumes(workspace: Workspace, component: str) -> tuple[list[Object], list[Object]]:
     """The volumes of a process that serves (without the one of its data), and where they are mounted."""
-    found: list[Object] = [{"name": "tmp", "emptyDir": {}}]
-    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]
+    found: list[Object] = [TMP]
+    mounts: list[Object] = []
     if component != SINGLE.name:
         secret = {"secretName": grpc_secret(workspace, component), "defaultMode": 0o440}
         found.append({"name": "grpc", "secret": secret})
@@ -179,19 +208,16 @@ def template(workspace: Workspace, component: str, secrets_digest: str) -> Objec
         ports.append({"name": "http", "containerPort": PUBLIC_PORT})
     if component not in ("gateway", SINGLE.name):
         ports.append({"name": "grpc", "containerPort": GRPC_PORT})
-    container: Object = {
-        "name": "palaver",
-        "image": workspace.image,
-        "imagePullPolicy": workspace.spec.image.pull_policy,
-        "command": ["palaver"],
-        "args": ["serve"] if component == SINGLE.name else ["serve", "--role", component],
-        "env": environment(workspace, component),
-        "ports": ports,
-        "resources": workspace.role(component).resources,
-        "securityContext": container_security(),
-        "volumeMounts": mounts,
+    container = palaver_container(
+        workspace,
+        "palaver",
+        ["serve"] if component == SINGLE.name else ["serve", "--role", component],
+        environment=environment(workspace, component),
+        resources=workspace.role(component).resources,
+        mounts=mounts,
+        ports=ports,
         **probes(),
-    }
+    )
     annotations = {"palaver.chat/secrets": secrets_digest}
     return {
         "metadata": {

@@ -9,11 +9,10 @@ import hashlib
 import msgspec
 
 from palaver_operator.objects.backup import COMPONENT, address_of, destination_environment, destination_volumes
-from palaver_operator.objects.naming import Object, labels, make
-from palaver_operator.objects.pods import USER, container_security, database_environment, pod_basics, pod_security
+from palaver_operator.objects.jobs import DAY_SECONDS, job, job_resources, job_template
+from palaver_operator.objects.naming import Object
+from palaver_operator.objects.pods import database_environment, palaver_container
 from palaver_operator.resource import Restore, Workspace
-
-_DAY_SECONDS = 24 * 3600
 
 
 def build_restore(workspace: Workspace) -> Object | None:
@@ -22,24 +21,10 @@ def build_restore(workspace: Workspace) -> Object | None:
     if restore is None or workspace.is_single:
         return None
     volumes, mounts = destination_volumes(restore.source)
-    pod = {
-        **pod_basics(workspace),
-        "restartPolicy": "Never",
-        "securityContext": pod_security(USER),
-        "containers": [_container(workspace, restore, mounts)],
-        "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
-    }
-    template = {"metadata": {"labels": labels(workspace, COMPONENT, workspace.spec.version)}, "spec": pod}
+    template = job_template(workspace, COMPONENT, volumes, containers=[_container(workspace, restore, mounts)])
     digest = hashlib.sha256(msgspec.json.encode(restore, order="sorted")).hexdigest()[:8]
-    return make(
-        workspace,
-        "Job",
-        f"{workspace.name}-restore-{digest}",
-        COMPONENT,
-        api="batch/v1",
-        version=workspace.spec.version,
-        spec={"backoffLimit": 4, "activeDeadlineSeconds": _DAY_SECONDS, "template": template},
-    )
+    name = f"{workspace.name}-restore-{digest}"
+    return job(workspace, name, COMPONENT, template, backoffLimit=4, activeDeadlineSeconds=DAY_SECONDS)
 
 
 def add_restore(workspace: Workspace, template: Object) -> Object:
@@ -56,15 +41,12 @@ def add_restore(workspace: Workspace, template: Object) -> Object:
 
 def _container(workspace: Workspace, restore: Restore, mounts: list[Object]) -> Object:
     address = address_of(restore.source) + (f"/{restore.archive}" if restore.archive else "")
-    return {
-        "name": "restore",
-        "image": workspace.image,
-        "imagePullPolicy": workspace.spec.image.pull_policy,
-        "command": ["palaver"],
-        "args": ["restore", address, "--if-empty"],
-        "env": [*database_environment(workspace), *destination_environment(restore.source)],
-        "resources": {"requests": {"cpu": "100m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}},
-        "securityContext": container_security(),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],
-    }
+    return palaver_container(
+        workspace,
+        "restore",
+        ["restore", address, "--if-empty"],
+        environment=[*database_environment(workspace), *destination_environment(restore.source)],
+        resources=job_resources("192Mi"),
+        mounts=mounts,
+        terminationMessagePolicy="FallbackToLogsOnError",
+    )

@@ -1,4 +1,9 @@
-"""The Services: one that users reach, and a headless one for each role that others call."""
+"""The Services: one that users reach, and a headless one for each role that others call.
+
+Also what those of NATS and of the trial's MongoDB are made by.
+"""
+
+from typing import Any
 
 from palaver_operator.objects.naming import GRPC_PORT, PUBLIC_PORT, Object, component_name, grpc_name, make, selector
 from palaver_operator.resource import Workspace
@@ -36,19 +41,13 @@ def _grpc(workspace: Workspace, role: str) -> Object:
     return headless(workspace, grpc_name(workspace, role), role, {"grpc": GRPC_PORT})
 
 
+def service(workspace: Workspace, name: str, component: str, ports: dict[str, int], **more: Any) -> Object:
+    """A Service of a component's pods, with their own ports by name. `more`: the other fields of its spec."""
+    found = [{"name": label, "port": port, "targetPort": port, "protocol": "TCP"} for label, port in ports.items()]
+    spec = {"selector": selector(workspace, component), "ports": found, **more}
+    return make(workspace, "Service", name, component, spec=spec)
+
+
 def headless(workspace: Workspace, name: str, component: str, ports: dict[str, int]) -> Object:
     """A Service that is nothing but the addresses of a component's pods, ready or not."""
-    return make(
-        workspace,
-        "Service",
-        name,
-        component,
-        spec={
-            "clusterIP": "None",
-            "publishNotReadyAddresses": True,
-            "selector": selector(workspace, component),
-            "ports": [
-                {"name": label, "port": port, "targetPort": port, "protocol": "TCP"} for label, port in ports.items()
-            ],
-        },
-    )
+    return service(workspace, name, component, ports, clusterIP="None", publishNotReadyAddresses=True)

@@ -3,6 +3,7 @@
 Every ROUND_SECONDS the roles' sizes are decided by `scaling.decide` itself, as the operator does it.
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -171,9 +172,12 @@ def default_limits(users: int) -> dict[str, RoleLimits]:
     """Those of a resource that says nothing but how many users are expected."""
     spec = {"version": "0", "hostname": "localhost", "expectedUsers": users, "mongodb": {"trial": {}}}
     workspace = parse({"metadata": {"name": "simulated"}, "spec": spec})
-    window = workspace.spec.scaling.down_stabilization_seconds
-    plans = {role: workspace.role(role) for role in ROLES}
-    return {role: RoleLimits(plan.min, plan.max, TARGETS[role], window) for role, plan in plans.items()}
+    return {role: workspace.limits(role) for role in ROLES}
+
+
+def full_pods(users: int) -> dict[str, int]:
+    """The pods of each role where every gateway has what it is to have at most."""
+    return dict.fromkeys(ROLES, 2) | {"gateway": math.ceil(users / TARGETS["gateway"][Signal.CONNECTIONS])}
 
 
 def level(hour: float) -> float:
@@ -200,7 +204,7 @@ def play_stampede(
 ) -> Run:
     """A busy hour; after ten minutes nobody reaches a gateway any more, and then everybody at the same moment."""
     started, total = 600, 600 + outage_seconds + 2700
-    pods = {"gateway": -(-users // 7500), "messaging": 2, "presence": 2, "auth": 2}
+    pods = full_pods(users)
     player = Player("stampede", f"{users:,} users come back at once", total, World(pods, start_seconds), limits)
     warm_up(player.world, users)
     for second in range(total):
@@ -237,7 +241,7 @@ def play_flapping(
             told.append(PodLoad(pod.name, values if chance.random() > 0.2 else {}))
         return told
 
-    pods = {"gateway": -(-users // 7500), "messaging": 2, "presence": 2, "auth": 2}
+    pods = full_pods(users)
     world = World(pods, start_seconds)
     player = Player("flapping", f"{users:,} users and metrics that flap", 7200, world, limits, distort)
     warm_up(player.world, users)
