@@ -12,6 +12,7 @@ from palaver.config import Config
 from palaver.errors import LoginRequired
 from palaver.events import user_actor
 from palaver.gateway.admission import Admission
+from palaver.live import Live
 from palaver.node import Services
 from palaver.v1.auth_pb2 import CheckSecondFactorRequest
 from palaver.v1.event_pb2 import Actor
@@ -31,6 +32,7 @@ class Call:
     config: Config
     admission: Admission
     presence: "PresenceReports"  # what this gateway says of its users
+    live: Live
     user: User | None = None
     hashed_token: str = ""
     token: str = ""

@@ -12,6 +12,7 @@ from palaver.gateway.ddp import methods
 from palaver.gateway.ddp.method import methods_of
 from palaver.gateway.ddp.server import DdpServer
 from palaver.gateway.ddp.streams import Streams
+from palaver.gateway.ephemeral import Ephemeral
 from palaver.gateway.fanout import Room, Rooms, tell_my_messages
 from palaver.gateway.following import Following
 from palaver.gateway.people import People
@@ -47,6 +48,7 @@ class Gateway:
         self.people = People(node, self.rooms, self.states, self.presence)
         self.streams = Streams(node, self.rooms, self.people)
         self.people.on_roles_changed = self.streams.recheck_all
+        self._ephemeral = Ephemeral(node, self.people)
         known_methods = methods_of(*methods.METHOD_MODULES)
         admission = Admission(node.config)
         self.following = Following(node, self.rooms, self.people)
@@ -62,6 +64,7 @@ class Gateway:
         self._node.spawn(self.presence.run_lease(), "lease of this node")
         self._node.spawn(self.presence.run(), "presence reports")
         await self.streams.open()
+        await self._ephemeral.open()
         await self._node.live.subscribe(USER_RENAMED, self._on_user_renamed)
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 

@@ -232,6 +232,7 @@ class DdpServer:
             self._node.config,
             self._admission,
             self._presence,
+            self._node.live,
             hashed_token=connection.hashed_token,
             address=connection.address,
             user_agent=connection.user_agent,
@@ -277,6 +278,7 @@ class DdpServer:
                 self._node.config,
                 self._admission,
                 self._presence,
+                self._node.live,
                 user=connection.user,
             )
             # Telling of the revoked token closes this socket, right after the result.

@@ -168,6 +168,7 @@ class RestSurface:
             self._node.config,
             self._admission,
             self._presence,
+            self._node.live,
             address=request.client.host if request.client else "",
             user_agent=request.headers.get("user-agent", "")[:512],
             second_factor_code=request.headers.get("x-2fa-code", ""),

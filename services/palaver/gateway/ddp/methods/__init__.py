@@ -3,6 +3,7 @@
 from types import ModuleType
 
 from palaver.gateway.ddp.methods import (
+    commands,
     license,
     messages,
     permissions,
@@ -14,6 +15,7 @@ from palaver.gateway.ddp.methods import (
 )
 
 METHOD_MODULES: tuple[ModuleType, ...] = (
+    commands,
     license,
     messages,
     permissions,
