@@ -97,6 +97,7 @@ def test_calls_about_the_same_thing_say_so() -> None:
     elsewhere = {method.name for method in messaging.methods if find_affinity(method, "room_id", own) is None}
     # Those about several rooms, about none, or about a message of a room that the caller does not know.
     assert elsewhere == {
+        "CheckRelinquish",
         "FollowThread",
         "GetMessage",
         "GetRoomHeads",
@@ -131,7 +132,9 @@ def test_what_may_be_called_twice() -> None:
             "AddUserToRole",
             "CheckSecondFactor",
             "CreateUser",
+            "DeactivateIdle",
             "DeleteRole",
+            "DeleteUser",
             "Login",
             "RegisterUser",
             "RemoveUserFromRole",

@@ -20,6 +20,7 @@ from palaver.v1.event_pb2 import (
     MessageChanged,
     MessageDeleted,
     MessageSent,
+    MessagesErased,
     PermissionChanged,
     RenamedSubscription,
     RoleDeleted,
@@ -109,6 +110,13 @@ SAMPLES: dict[str, Any] = {
             RenamedSubscription(user_id="u2", subscription_id="s2", set=data({"name": "al", "fname": "Al"})),
         ],
         room=data({"usernames": ["al", "bob"]}),
+    ),
+    "messages_erased": MessagesErased(
+        user_id="u1",
+        message_ids=["m1"],
+        upload_ids=["f1"],
+        thread_roots=[data({"_id": "m0", "tcount": 0, "_updatedAt": date(AT)})],
+        room_last_message=b"null",
     ),
     "upload_added": UploadAdded(upload_id="f2", upload=data({"_id": "f2", "rid": "r1", "expiresAt": date(AT + 9)})),
     "user_created": UserCreated(user=data({"_id": "u1", "username": "alice"})),
@@ -351,7 +359,25 @@ def test_users_come_change_and_go() -> None:
     user = after("user_deleted")["users", "u1"]
     assert user["active"] is False
     assert user["deleted_at"] == date(AT)
-    assert not {"emails", "services", "bio"} & set(user)
+    assert not {"emails", "services", "bio", "username", "name"} & set(user)
+
+
+def test_logins_end_with_their_user() -> None:
+    tokens = apply({}, make_event("token_issued"))
+    gone = apply(tokens, make_event("user_deleted", UserDeleted(erasure="Keep", hashed_tokens=["h1"])))
+    assert gone["tokens", "h1"]["revoked_at"] == date(AT)
+
+
+def test_erased_messages_are_gone_or_somebody_elses() -> None:
+    gone = after("messages_erased")
+    assert gone["messages", "m1"]["_hidden"] is True
+    assert gone["messages", "m1"]["msg"] == ""
+    assert gone["messages", "m0"]["tcount"] == 0
+    assert "lastMessage" not in gone["rooms", "r1"]
+    fact = MessagesErased(user_id="u1", message_ids=["m1"], author=data({"_id": "bot"}), alias="Somebody")
+    unlinked = after("messages_erased", fact)["messages", "m1"]
+    assert (unlinked["u"], unlinked["alias"]) == ({"_id": "bot"}, "Somebody")
+    assert unlinked["msg"] == BEFORE["messages", "m1"]["msg"]
 
 
 def test_tokens_are_issued_and_revoked() -> None:

@@ -47,6 +47,7 @@ STREAM_OF_FACT: dict[str, str] = {
     "message_deleted": "room",
     "member_renamed": "room",
     "upload_added": "room",
+    "messages_erased": "room",
     "user_created": "user",
     "user_changed": "user",
     "user_deleted": "user",

@@ -23,6 +23,8 @@ NAMES = (
     "claim.after_claim",
     "follow.before_save",
     "rename.between_rooms",
+    "departure.between_rooms",
+    "departure.between_erasures",
     "backup.after_part",
     "restore.after_batch",
     "restore.after_upload",

@@ -35,6 +35,27 @@ CHANGING_MESSAGE_FIELDS = (
     "blocks",
     "_updatedAt",
 )
+# What the document of a deleted user must not keep.
+_PERSONAL = (
+    "avatarETag",
+    "avatarOrigin",
+    "bio",
+    "customFields",
+    "e2e",
+    "emails",
+    "language",
+    "lastLogin",
+    "leaving_admins",
+    "name",
+    "nickname",
+    "reason",
+    "services",
+    "settings",
+    "statusText",
+    "username",
+    "username_lower",
+    "utcOffset",
+)
 _CONTENT = (*(name for name in CHANGING_MESSAGE_FIELDS if name not in ("msg", "_updatedAt")), "file", "files")
 
 
@@ -229,15 +250,37 @@ def _message_deleted(event: Event) -> list[Put]:
     if fact.thread_root:
         root = _json(fact.thread_root)
         puts.append(Put("messages", root["_id"], set={"tcount": root["tcount"], "_updatedAt": root["_updatedAt"]}))
-    if fact.room_last_message:
-        last = _json(fact.room_last_message)
-        change = Put("rooms", event.stream_id, set={"_updatedAt": date(event.at)})
-        if last is None:
-            change.unset = ("lastMessage",)
-        else:
-            change.set["lastMessage"] = last
-        puts.append(change)
-    return puts
+    return puts + _last_message(event, fact.room_last_message)
+
+
+def _messages_erased(event: Event) -> list[Put]:
+    fact = event.messages_erased
+    gone: Document = {"_hidden": True, "deleted_at": date(event.at), "msg": "", "_updatedAt": date(event.at)}
+    upload: Document = {"deleted_at": date(event.at)}
+    unset: tuple[str, ...] = _CONTENT
+    if fact.author:
+        author = _json(fact.author)
+        gone = {"u": author, "alias": fact.alias, "_updatedAt": date(event.at)}
+        upload = {"userId": author["_id"]}
+        unset = ()
+    puts = [Put("messages", message_id, set=gone, unset=unset) for message_id in fact.message_ids]
+    puts += [Put("uploads", upload_id, set=upload) for upload_id in fact.upload_ids]
+    for root in map(_json, fact.thread_roots):
+        puts.append(Put("messages", root["_id"], set={"tcount": root["tcount"], "_updatedAt": root["_updatedAt"]}))
+    return puts + _last_message(event, fact.room_last_message)
+
+
+def _last_message(event: Event, data: bytes) -> list[Put]:
+    """What the room shows as its last message from now on; nothing for no bytes."""
+    if not data:
+        return []
+    last = _json(data)
+    change = Put("rooms", event.stream_id, set={"_updatedAt": date(event.at)})
+    if last is None:
+        change.unset = ("lastMessage",)
+    else:
+        change.set["lastMessage"] = last
+    return [change]
 
 
 def _upload_added(event: Event) -> list[Put]:
@@ -259,10 +302,10 @@ def _user_changed(event: Event) -> list[Put]:
 
 
 def _user_deleted(event: Event) -> list[Put]:
-    gone = {"deleted_at": date(event.at), "active": False, "emails_lower": [], "_updatedAt": date(event.at)}
-    return [
-        Put("users", event.stream_id, set=gone, unset=("emails", "services", "username_lower", "bio", "customFields"))
-    ]
+    at = date(event.at)
+    gone = {"deleted_at": at, "active": False, "emails_lower": [], "roles": [], "_updatedAt": at}
+    puts = [Put("users", event.stream_id, set=gone, unset=_PERSONAL)]
+    return puts + [Put("tokens", hashed, set={"revoked_at": at}) for hashed in event.user_deleted.hashed_tokens]
 
 
 def _token_issued(event: Event) -> list[Put]:
@@ -348,6 +391,7 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "message_deleted": _message_deleted,
     "member_renamed": _member_renamed,
     "upload_added": _upload_added,
+    "messages_erased": _messages_erased,
     "user_created": _user_created,
     "user_changed": _user_changed,
     "user_deleted": _user_deleted,

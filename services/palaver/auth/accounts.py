@@ -15,7 +15,7 @@ import orjson
 
 from palaver.access import USERS_CHANGED
 from palaver.auth import rules
-from palaver.auth.names import FIRST_ADMIN, Names, email_key, holds, username_key
+from palaver.auth.names import FIRST_ADMIN, Names, email_key, holds, list_keys, username_key
 from palaver.auth.store import Store
 from palaver.commit import Draft, now
 from palaver.database import Document
@@ -23,7 +23,7 @@ from palaver.errors import Conflict, InvalidInput, PalaverError, Unavailable, Us
 from palaver.events import SYSTEM, user_stream
 from palaver.ids import new_id
 from palaver.node import Node
-from palaver.v1.event_pb2 import Actor, Event, UserChanged, UserCreated
+from palaver.v1.event_pb2 import Actor, Event, UserChanged, UserCreated, UserDeleted
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Change:
 
     set: Document = field(default_factory=dict)
     unset: tuple[str, ...] = ()
+    relinquishes: bool = False  # with a deactivation: the rooms that nobody else owns
 
 
 DecideChange = Callable[[Document], Awaitable[Change]]
@@ -171,6 +172,39 @@ class Accounts:
             await self.tell(user_id)
         return after
 
+    async def delete(self, user_id: str, actor: Actor, erasure: str) -> None:
+        """Ends the account and its logins in one event; whoever follows does what `erasure` says. Raises UserNotFound.
+
+        An administrator goes only within `keeping_an_admin`.
+        """
+        before = await self._store.find_user(user_id)
+        if before is None:
+            raise UserNotFound()
+
+        async def decide(draft: Draft) -> None:
+            user = await draft.get_own()
+            if user is None or "deleted_at" in user:
+                raise UserNotFound()
+            if _is_admin(user):
+                self._check_leaving(user)
+            tokens = await self._store.list_tokens(user_id)
+            fact = UserDeleted(erasure=erasure, hashed_tokens=[token["_id"] for token in tokens])
+            draft.append(Event(user_deleted=fact), actor=actor)
+
+        try:
+            await self._node.commits.execute(user_stream(user_id), decide)
+        finally:
+            self.forget(user_id)  # an unknown outcome, too
+        for key in list_keys(before):
+            if key != FIRST_ADMIN:
+                await self._names.release(key, user_id)
+        await self.tell(user_id)
+
+    def _check_leaving(self, user: Document) -> None:
+        """Raises Unavailable for an administrator who is not about to leave by the command at hand."""
+        if user.get(LEAVING) is None or user[LEAVING] != self._marks.get(user["_id"]):
+            raise Unavailable("Another change of the administrators is under way; try again")
+
     async def _change(
         self, user_id: str, actor: Actor, decide: DecideChange, claims: Claims, *, tell: bool
     ) -> Document:
@@ -186,10 +220,10 @@ class Accounts:
             if not changed and not unset:
                 return user
             if _is_admin(user) and not _is_admin({**user, **changed}):
-                if user.get(LEAVING) is None or user[LEAVING] != self._marks.get(user_id):
-                    raise Unavailable("Another change of the administrators is under way; try again")
+                self._check_leaving(user)
                 unset = (*unset, LEAVING)
-            event = Event(user_changed=UserChanged(set=orjson.dumps(changed), unset=unset))
+            fact = UserChanged(set=orjson.dumps(changed), unset=unset, relinquishes=change.relinquishes)
+            event = Event(user_changed=fact)
             at = draft.append(event, actor=actor).at
             kept = {name: value for name, value in user.items() if name not in unset}
             return {**kept, **changed, "_updatedAt": {"$date": at}}
@@ -268,7 +302,8 @@ class Accounts:
                 yield
             finally:
                 del self._marks[user_id]
-                with suppress(Unavailable):  # whoever leaves next takes it away
+                # Whoever leaves next takes away what stays; who was deleted has none.
+                with suppress(Unavailable, UserNotFound):
                     await self._unmark(user_id, mark)
 
     async def _mark(self, user_id: str) -> str:

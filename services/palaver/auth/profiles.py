@@ -1,4 +1,4 @@
-"""Use cases: changing users, their status, and whether they are active. Called by role.py."""
+"""Use cases: changing users and their status. Called by role.py."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ from palaver.documents import public_user
 from palaver.errors import InvalidInput, NotAllowed, SecondFactorRequired, UserNotFound
 from palaver.events import user_actor
 from palaver.node import Node
-from palaver.v1.auth_pb2 import SetUserActiveRequest, SetUserStatusRequest, UpdateUserRequest, UserReply
+from palaver.v1.auth_pb2 import SetUserStatusRequest, UpdateUserRequest, UserReply
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 
@@ -281,40 +281,6 @@ class Profiles:
             return change
 
         user = await self._accounts.change(user_id, user_actor(actor.id), decide)
-        return UserReply(user=orjson.dumps(public_user(user)))
-
-    # -- active ------------------------------------------------------------------------------------------------------
-
-    async def set_active(self, request: SetUserActiveRequest) -> UserReply:
-        """Lets a user in, or keeps them out: a deactivated user's tokens stop working at once."""
-        access = self._node.access
-        actor = await access.get_actor(request.actor)
-        if not access.may(actor, "edit-other-user-active-status") and not access.may(
-            actor, "manage-moderation-actions"
-        ):
-            raise NotAllowed(code="unauthorized")
-        by = user_actor(actor.id)
-
-        async def decide(_: Document) -> Change:
-            return Change({"active": request.active}, ("reason",) if request.active else ())
-
-        if request.active:
-            if await self._store.find_user(request.user_id) is None:
-                raise UserNotFound()
-            # A crash between the two events of a deactivation may have left some.
-            before = await self._store.find_user(request.user_id)
-            if before is not None and not before.get("active"):
-                await self._tokens.revoke(request.user_id, by)
-            user = await self._accounts.change(request.user_id, by, decide)
-        else:
-            refusal = NotAllowed(
-                "Leaving the app without an active admin is not allowed",
-                code="error-action-not-allowed",
-                details={"action": "Remove_last_admin"},
-            )
-            async with self._accounts.keeping_an_admin(request.user_id, refusal):
-                user = await self._accounts.change(request.user_id, by, decide, tell=False)
-            await self._tokens.revoke(request.user_id, by)
         return UserReply(user=orjson.dumps(public_user(user)))
 
 

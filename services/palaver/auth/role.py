@@ -8,6 +8,7 @@ from palaver.access import USERS_CHANGED
 from palaver.auth.accounts import Accounts
 from palaver.auth.bootstrap import Bootstrap
 from palaver.auth.defaults import Defaults
+from palaver.auth.departures import Departures
 from palaver.auth.feeds import Feeds
 from palaver.auth.logins import Logins
 from palaver.auth.passwords import Passwords
@@ -27,7 +28,10 @@ from palaver.v1.auth_pb2 import (
     CheckLoginRequest,
     CheckSecondFactorRequest,
     CreateUserRequest,
+    DeactivateIdleReply,
+    DeactivateIdleRequest,
     DeleteRoleRequest,
+    DeleteUserRequest,
     DocumentsReply,
     Empty,
     GetPolicyReply,
@@ -73,6 +77,7 @@ def build(node: Node) -> "AuthService":
         bootstrap=bootstrap,
         users=users,
         profiles=Profiles(node, store, accounts, passwords, tokens, users, second_factor),
+        departures=Departures(node, store, accounts, passwords, tokens),
         logins=Logins(node, store, passwords, tokens),
         second_factor=second_factor,
         policies=policies,
@@ -94,6 +99,7 @@ class AuthService:
         bootstrap: Bootstrap,
         users: Users,
         profiles: Profiles,
+        departures: Departures,
         logins: Logins,
         second_factor: SecondFactor,
         policies: Policies,
@@ -107,6 +113,7 @@ class AuthService:
         self._bootstrap = bootstrap
         self._users = users
         self._profiles = profiles
+        self._departures = departures
         self._logins = logins
         self._second_factor = second_factor
         self._policies = policies
@@ -153,7 +160,13 @@ class AuthService:
         return await self._profiles.update(request)
 
     async def set_user_active(self, request: SetUserActiveRequest) -> UserReply:
-        return await self._profiles.set_active(request)
+        return await self._departures.set_active(request)
+
+    async def delete_user(self, request: DeleteUserRequest) -> Empty:
+        return await self._departures.delete(request)
+
+    async def deactivate_idle(self, request: DeactivateIdleRequest) -> DeactivateIdleReply:
+        return await self._departures.deactivate_idle(request)
 
     async def set_user_status(self, request: SetUserStatusRequest) -> UserReply:
         return await self._profiles.set_status(request)

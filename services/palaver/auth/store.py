@@ -47,6 +47,11 @@ class Store:
             await self._database.count("users", where),
         )
 
+    async def list_idle(self, role: str, before: int, limit: int) -> list[Document]:
+        """Active users with this role whose last login was before then (epoch milliseconds), longest ago first."""
+        where: Filter = {"lastLogin": {"$lt": {"$date": before}}, "roles": role, "active": True, **_THERE}
+        return await self._database.find("users", where, sort=[("lastLogin", 1)], limit=limit)
+
     async def count_admins(self) -> int:
         """Administrators who can log in."""
         return await self._database.count("users", {"roles": "admin", "active": True, **_THERE})

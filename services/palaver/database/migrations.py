@@ -96,6 +96,13 @@ async def _add_published_in_mongo(database: Any) -> None:
     await mongo_schema.create_published_index(database)
 
 
+def _add_last_login_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_schema import create_everything, fill_columns
+
+    create_everything(connection)
+    fill_columns(connection, "users")
+
+
 MIGRATIONS: Sequence[Migration] = (
     Migration(1, "Collections, events and claims with their indexes", _create_in_sqlite, _create_in_mongo, 1),
     Migration(2, "Subscriptions are found by when they began", _create_in_sqlite, _create_in_mongo, 1),
@@ -107,4 +114,11 @@ MIGRATIONS: Sequence[Migration] = (
         1,
     ),
     Migration(4, "Files that are sent have documents", _create_in_sqlite, _create_in_mongo, 1),
+    Migration(
+        5,
+        "Messages are found by who wrote them, users by their last login",
+        _add_last_login_in_sqlite,
+        _create_in_mongo,
+        1,
+    ),
 )

@@ -96,6 +96,7 @@ COLLECTIONS: dict[str, Collection] = {
             Index(("rid", "tlm"), where="tlm"),
             Index(("rid", "_updatedAt")),
             Index(("rid", "deleted_at"), where="deleted_at"),
+            Index(("u._id", "_id")),
         ),
         text="msg",
     ),
@@ -113,6 +114,7 @@ COLLECTIONS: dict[str, Collection] = {
             "type": "text",
             "createdAt": "date",
             "deleted_at": "date",
+            "lastLogin": "date",
             "roles": "list",
         },
         (
@@ -120,6 +122,7 @@ COLLECTIONS: dict[str, Collection] = {
             Index(("username_lower",)),
             Index(("name",)),
             Index(("createdAt",)),
+            Index(("lastLogin",), where="lastLogin"),
             Index(("deleted_at",), where="deleted_at"),
         ),
     ),

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from palaver.database import STREAM_COLLECTIONS, Document, sqlite_records
 from palaver.database.schema import COLLECTIONS, Collection, FieldType, Index
 
@@ -179,12 +181,27 @@ _LOG = (
 
 
 def create_everything(connection: sqlite3.Connection) -> None:
-    """All tables, indexes and triggers that are not there yet."""
+    """All tables, columns, indexes and triggers that are not there yet. New columns are empty: see `fill_columns`."""
     for statement in _LOG:
         connection.execute(statement)
     for table in TABLES.values():
+        known = {row[1] for row in connection.execute(f"PRAGMA table_info ({quote(table.name)})")}
+        for column in table.columns if known else ():
+            if column.name not in known:
+                added = f"{quote(column.name)} {_TYPES[column.type]}"
+                connection.execute(f"ALTER TABLE {quote(table.name)} ADD COLUMN {added}")
         for statement in create_table(table):
             connection.execute(statement)
+
+
+def fill_columns(connection: sqlite3.Connection, collection: str) -> None:
+    """Extracts every declared field of a collection's documents again: for columns that were added."""
+    table = get_table(collection)
+    changed = ", ".join(f"{quote(column.name)} = ?" for column in table.columns)
+    for place, text in connection.execute(f"SELECT place, doc FROM {quote(collection)}").fetchall():
+        document = orjson.loads(text)
+        values = [column.extract(document.get(column.name.split(".")[0])) for column in table.columns]
+        connection.execute(f"UPDATE {quote(collection)} SET {changed} WHERE place = ?", (*values, place))
 
 
 def create_table(table: Table) -> list[str]:

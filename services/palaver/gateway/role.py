@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from palaver.access import USER_RENAMED
+from palaver.access import USER_DELETED, USER_RENAMED
 from palaver.gateway import rest
 from palaver.gateway.admission import Admission
 from palaver.gateway.app import build_app
@@ -21,7 +21,7 @@ from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.rest.endpoint import endpoints_of
 from palaver.gateway.state import RoomStates
 from palaver.node import Node
-from palaver.v1.event_pb2 import Event, MessageSent
+from palaver.v1.event_pb2 import Event, MessageSent, MessagesErased
 
 # Permissions that let somebody hear rooms or settings: who loses one is to hear no more.
 _HEARING_PERMISSIONS = frozenset(
@@ -66,6 +66,7 @@ class Gateway:
         await self.streams.open()
         await self._ephemeral.open()
         await self._node.live.subscribe(USER_RENAMED, self._on_user_renamed)
+        await self._node.live.subscribe(USER_DELETED, self._on_user_deleted)
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 
     async def drain(self) -> None:
@@ -86,6 +87,8 @@ class Gateway:
                 room.queue_event("deleteMessage", orjson.dumps({"_id": event.message_deleted.message_id}))
                 if event.message_deleted.thread_root:
                     room.queue_message(event.message_deleted.thread_root)
+            case "messages_erased":
+                self._on_erased(room, event.messages_erased)
             case "member_joined":
                 self._on_system_message(room, event.member_joined.message)
             case "member_left":
@@ -103,8 +106,19 @@ class Gateway:
                 self.people.on_room_deleted(room)
         self.states.on_event(room, event)
 
+    def _on_erased(self, room: Room, fact: MessagesErased) -> None:
+        """What was unlinked stays: clients hear once of the user (Users:Deleted)."""
+        if not fact.author:
+            for message_id in fact.message_ids:
+                room.queue_event("deleteMessage", orjson.dumps({"_id": message_id}))
+        for root in fact.thread_roots:
+            room.queue_message(root)
+
     def _on_user_renamed(self, message: bytes) -> None:
         self.streams.tell("stream-notify-logged", "Users:NameChanged", message)
+
+    def _on_user_deleted(self, message: bytes) -> None:
+        self.streams.tell("stream-notify-logged", "Users:Deleted", message)
 
     def _on_left(self, room: Room, user_id: str) -> None:
         """Who is no member may still hear a public room, if the permissions say so."""

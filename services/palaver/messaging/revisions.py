@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from palaver.commit import Draft, now
-from palaver.database import Document
+from palaver.database import Database, Document, Filter
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, PalaverError, Unavailable
 from palaver.events import room_stream
@@ -30,7 +30,7 @@ _EDITABLE_EXTRA = ("customFields", "attachments", "blocks", "previewUrls", "cont
 _MAX_ATTEMPTS = 20
 
 
-class _NotYet(PalaverError):
+class NotYet(PalaverError):
     """The decision needs a query over what earlier commands of its batch are about to write."""
 
 
@@ -113,7 +113,9 @@ class Revisions:
                     tcount = max(0, root.get("tcount", 0) - 1)
                     fact.thread_root = orjson.dumps({**root, "tcount": tcount, "_updatedAt": {"$date": at}})
             if _is_last(view.room, request.message_id):
-                fact.room_last_message = orjson.dumps(await self._find_previous(draft, view.room, message))
+                rest = {"_id": {"$ne": request.message_id}}
+                last = await find_last_message(self._node.database, draft, view.room, rest)
+                fact.room_last_message = orjson.dumps(last)
             draft.append(event, actor=request.actor, at=at)
             return orjson.dumps(public_message(message, user.id))
 
@@ -121,7 +123,7 @@ class Revisions:
             try:
                 with hiding_the_room():
                     deleted = await self._node.commits.execute(room_stream(room_id), decide)
-            except _NotYet:
+            except NotYet:
                 continue
             return MessageReply(message=deleted)
         raise Unavailable("The room is too busy")
@@ -180,22 +182,22 @@ class Revisions:
         ):
             raise NotAllowed("You can't delete messages because the room is readonly.")
 
-    async def _find_previous(self, draft: Draft, room: Document, message: Document) -> Document | None:
-        """What becomes the room's last message without this one. Raises _NotYet while the database lags behind."""
-        database = self._node.database
-        if await database.get_head(draft.stream) != draft.head:
-            raise _NotYet()
-        where: dict[str, Any] = {
-            "rid": message["rid"],
-            "_hidden": None,
-            "t": None,
-            "_id": {"$ne": message["_id"]},
-            "$or": [{"tmid": None}, {"tshow": True}],
-        }
-        if cleared := room.get("cleared_at"):
-            where["ts"] = {"$gt": cleared}
-        found = await database.find("messages", where, sort=[("ts", -1), ("_id", -1)], limit=1)
-        return found[0] if found else None
+
+async def find_last_message(database: Database, draft: Draft, room: Document, where: Filter) -> Document | None:
+    """What becomes the room's last message, of those that match. Raises NotYet while the database lags behind."""
+    if await database.get_head(draft.stream) != draft.head:
+        raise NotYet()
+    wanted: dict[str, Any] = {
+        "rid": room["_id"],
+        "_hidden": None,
+        "t": None,
+        "$or": [{"tmid": None}, {"tshow": True}],
+        **where,
+    }
+    if cleared := room.get("cleared_at"):
+        wanted["ts"] = {"$gt": cleared}
+    found = await database.find("messages", wanted, sort=[("ts", -1), ("_id", -1)], limit=1)
+    return found[0] if found else None
 
 
 async def _get_message(draft: Draft, room: Document, message_id: str) -> Document:

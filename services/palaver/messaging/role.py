@@ -10,7 +10,9 @@ from prometheus_client import Counter
 from palaver.errors import LoginRequired, NotAllowed, PalaverError, Unavailable
 from palaver.events import user_actor
 from palaver.messaging.changes import Changes
+from palaver.messaging.departures import Departures
 from palaver.messaging.direct import DirectRooms
+from palaver.messaging.erasure import Erasure
 from palaver.messaging.history import History
 from palaver.messaging.listing import Listing
 from palaver.messaging.lists import Lists
@@ -71,7 +73,9 @@ class MessagingService:
         self._lists = Lists(node, store, views)
         self._listing = Listing(node, views)
         self._search = Search(node, store, views)
+        self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
         self._names_follower = Renames(node, store).make_follower()
+        self._departures_follower = self._departures.make_follower()
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -82,6 +86,7 @@ class MessagingService:
         self._node.spawn(self._uploads.run_cleaning(), "uploads")
         await self._create_general()
         self._node.spawn(self._names_follower.run(), "follower of names")
+        self._node.spawn(self._departures_follower.run(), "follower of departures")
 
     async def _create_general(self) -> None:
         if await self._rooms.has_general():
@@ -97,7 +102,7 @@ class MessagingService:
     async def drain(self) -> None:
         """Refuses new calls, and returns when those that run are answered and others follow in its place."""
         self._draining = True
-        await self._names_follower.stop()
+        await asyncio.gather(self._names_follower.stop(), self._departures_follower.stop())
         await self._idle.wait()
 
     async def close(self) -> None:
@@ -138,6 +143,9 @@ class MessagingService:
 
     async def set_member_role(self, request: api.SetMemberRoleRequest) -> auth.Empty:
         return await self._answer("set_member_role", request, self._members.set_role)
+
+    async def check_relinquish(self, request: api.CheckRelinquishRequest) -> auth.Empty:
+        return await self._answer("check_relinquish", request, self._departures.check)
 
     async def list_members(self, request: api.ListMembersRequest) -> auth.DocumentsReply:
         return await self._answer("list_members", request, self._listing.list_members)

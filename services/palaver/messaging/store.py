@@ -56,6 +56,16 @@ class Store:
         where = {"u._id": user_id, "left_at": None, "rid": {"$gt": room_id}}
         return await self.database.find("subscriptions", where, sort=[("rid", 1)], limit=limit)
 
+    async def list_members_after(self, room_id: str, username: str, limit: int) -> list[Document]:
+        """Some of the room's memberships, by username: those after this one."""
+        where = {"rid": room_id, "left_at": None, "u.username": {"$gt": username}}
+        return await self.database.find("subscriptions", where, sort=[("u.username", 1)], limit=limit)
+
+    async def list_messages_by(self, user_id: str, message_id: str, limit: int) -> list[Document]:
+        """Some of what the user has written anywhere and is still there, by id: messages after this one."""
+        where = {"u._id": user_id, "_id": {"$gt": message_id}, "_hidden": None}
+        return await self.database.find("messages", where, sort=[("_id", 1)], limit=limit)
+
     async def list_room_ids(self, user_id: str) -> list[str]:
         """Ids of the rooms that the user is a member of: read from the index alone."""
         return await self.database.list_values("subscriptions", "rid", {"u._id": user_id, "left_at": None})

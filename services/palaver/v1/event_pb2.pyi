@@ -99,6 +99,7 @@ class Event(_message.Message):
     MESSAGE_DELETED_FIELD_NUMBER: _builtins.int
     MEMBER_RENAMED_FIELD_NUMBER: _builtins.int
     UPLOAD_ADDED_FIELD_NUMBER: _builtins.int
+    MESSAGES_ERASED_FIELD_NUMBER: _builtins.int
     USER_CREATED_FIELD_NUMBER: _builtins.int
     USER_CHANGED_FIELD_NUMBER: _builtins.int
     USER_DELETED_FIELD_NUMBER: _builtins.int
@@ -162,6 +163,8 @@ class Event(_message.Message):
     @_builtins.property
     def upload_added(self) -> Global___UploadAdded: ...
     @_builtins.property
+    def messages_erased(self) -> Global___MessagesErased: ...
+    @_builtins.property
     def user_created(self) -> Global___UserCreated:
         """user streams"""
 
@@ -211,6 +214,7 @@ class Event(_message.Message):
         message_deleted: Global___MessageDeleted | None = ...,
         member_renamed: Global___MemberRenamed | None = ...,
         upload_added: Global___UploadAdded | None = ...,
+        messages_erased: Global___MessagesErased | None = ...,
         user_created: Global___UserCreated | None = ...,
         user_changed: Global___UserChanged | None = ...,
         user_deleted: Global___UserDeleted | None = ...,
@@ -223,11 +227,11 @@ class Event(_message.Message):
         role_saved: Global___RoleSaved | None = ...,
         role_deleted: Global___RoleDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -663,6 +667,53 @@ class MessageDeleted(_message.Message):
 Global___MessageDeleted: _TypeAlias = MessageDeleted  # noqa: Y015
 
 @_typing.final
+class MessagesErased(_message.Message):
+    """Some messages of a user who is no more: they are gone, or somebody else's from now on, with their uploads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
+    UPLOAD_IDS_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    THREAD_ROOTS_FIELD_NUMBER: _builtins.int
+    ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    author: _builtins.bytes
+    """whose they are now (the `u` of each), JSON object; empty: they are gone"""
+    alias: _builtins.str
+    """the name that stands above them"""
+    room_last_message: _builtins.bytes
+    """the room's new `lastMessage` where it was one of these: a document or "null"; else empty"""
+    @_builtins.property
+    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def upload_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def thread_roots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """first messages of threads whose replies are gone, as they are now"""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        message_ids: _abc.Iterable[_builtins.str] | None = ...,
+        upload_ids: _abc.Iterable[_builtins.str] | None = ...,
+        author: _builtins.bytes = ...,
+        alias: _builtins.str = ...,
+        thread_roots: _abc.Iterable[_builtins.bytes] | None = ...,
+        room_last_message: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "author", b"author", "message_ids", b"message_ids", "room_last_message", b"room_last_message", "thread_roots", b"thread_roots", "upload_ids", b"upload_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessagesErased: _TypeAlias = MessagesErased  # noqa: Y015
+
+@_typing.final
 class UploadAdded(_message.Message):
     """The bytes of a file are stored for the room. Until a message is of it, only who sent it can see it; not for long."""
 
@@ -713,8 +764,11 @@ class UserChanged(_message.Message):
 
     SET_FIELD_NUMBER: _builtins.int
     UNSET_FIELD_NUMBER: _builtins.int
+    RELINQUISHES_FIELD_NUMBER: _builtins.int
     set: _builtins.bytes
     """top-level fields, JSON object"""
+    relinquishes: _builtins.bool
+    """who is deactivated by this gives up the rooms that nobody else owns"""
     @_builtins.property
     def unset(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -722,10 +776,11 @@ class UserChanged(_message.Message):
         *,
         set: _builtins.bytes = ...,
         unset: _abc.Iterable[_builtins.str] | None = ...,
+        relinquishes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["set", b"set", "unset", b"unset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["relinquishes", b"relinquishes", "set", b"set", "unset", b"unset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -733,14 +788,26 @@ Global___UserChanged: _TypeAlias = UserChanged  # noqa: Y015
 
 @_typing.final
 class UserDeleted(_message.Message):
+    """The account is no more. What the user wrote is then treated as `erasure` says: Delete, Unlink or Keep."""
+
     DESCRIPTOR: _descriptor.Descriptor
+
+    ERASURE_FIELD_NUMBER: _builtins.int
+    HASHED_TOKENS_FIELD_NUMBER: _builtins.int
+    erasure: _builtins.str
+    @_builtins.property
+    def hashed_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the logins that end with it"""
 
     def __init__(
         self,
+        *,
+        erasure: _builtins.str = ...,
+        hashed_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure", "hashed_tokens", b"hashed_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

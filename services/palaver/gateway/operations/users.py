@@ -8,7 +8,7 @@ import orjson
 from msgspec import UNSET, UnsetType
 
 from palaver.access import User
-from palaver.errors import InvalidInput, UserNotFound
+from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import user_actor
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
@@ -16,6 +16,8 @@ from palaver.gateway.operations.presence import join_status, set_status
 from palaver.ids import new_token
 from palaver.v1.auth_pb2 import (
     CreateUserRequest,
+    DeactivateIdleRequest,
+    DeleteUserRequest,
     GetUserRequest,
     ListUsersRequest,
     LogoutRequest,
@@ -23,11 +25,12 @@ from palaver.v1.auth_pb2 import (
     SetUserActiveRequest,
     UpdateUserRequest,
 )
-from palaver.v1.messaging_pb2 import JoinDefaultRoomsRequest
+from palaver.v1.messaging_pb2 import CheckRelinquishRequest, JoinDefaultRoomsRequest
 
 Document = dict[str, Any]
 
 QUERY_FIELDS = ("_id", "username", "name", "active", "type", "roles", "createdAt", "emails.address")
+_MAX_DAYS = 1_000_000  # more than anybody means
 SORT_FIELDS = ("username", "name", "active", "type", "createdAt")
 
 
@@ -207,8 +210,8 @@ _SET_ELSEWHERE = (
 )
 
 
-async def update_user(call: Call, user_id: str, changes: UserChanges) -> None:
-    """Changes somebody else's data."""
+async def update_user(call: Call, user_id: str, changes: UserChanges, *, confirm_relinquish: bool = False) -> None:
+    """Changes somebody else's data. `confirm_relinquish`: as for `set_active`."""
     given: Document = msgspec.to_builtins(changes)
     fields = {name: value for name, value in given.items() if name not in _SET_ELSEWHERE}
     if given.get("setRandomPassword"):
@@ -219,7 +222,7 @@ async def update_user(call: Call, user_id: str, changes: UserChanges) -> None:
             UpdateUserRequest(actor=call.actor, user_id=user_id, set=encode(fields), hashed_token=call.hashed_token)
         )
     if active is not None:
-        await set_active(call, user_id, active)
+        await set_active(call, user_id, active, confirm_relinquish=confirm_relinquish)
     if status is not None or text is not None:
         await set_status(call, user_id, status=status, text=text)
 
@@ -263,12 +266,52 @@ async def set_preferences(call: Call, user_id: str, preferences: Document) -> Do
     return user
 
 
-async def set_active(call: Call, user_id: str, active: bool) -> None:
-    """Activates a user, who enters the default rooms as a new one does; or deactivates one and ends their logins."""
+async def set_active(call: Call, user_id: str, active: bool, *, confirm_relinquish: bool = False) -> None:
+    """Activates a user, who enters the default rooms as a new one does; or deactivates one and ends their logins.
+
+    Raises NotAllowed (user-last-owner) for one who owns rooms alone, unless it is confirmed that others get them.
+    """
     before = await call.access.find_user(user_id)
-    await call.services.auth.set_user_active(SetUserActiveRequest(actor=call.actor, user_id=user_id, active=active))
+    if not active and not confirm_relinquish:
+        await call.services.messaging.check_relinquish(CheckRelinquishRequest(actor=call.actor, user_id=user_id))
+    await call.services.auth.set_user_active(
+        SetUserActiveRequest(actor=call.actor, user_id=user_id, active=active, relinquish=confirm_relinquish)
+    )
     if active and before is not None and not before.active:
         await _add_to_default_rooms(call, user_id)
+
+
+async def deactivate_idle(call: Call, days: int, role: str) -> int:
+    """Deactivates everybody with this role who has not logged in for so many days; answers how many those were."""
+    request = DeactivateIdleRequest(actor=call.actor, days=max(0, min(days, _MAX_DAYS)), role=role)
+    count = 0
+    while True:
+        reply = await call.services.auth.deactivate_idle(request)
+        count += reply.count
+        if not reply.more:
+            return count
+
+
+async def delete_user(call: Call, user_id: str, *, confirm_relinquish: bool = False) -> None:
+    """Ends somebody's account. Raises what `set_active` does."""
+    if not call.may("delete-user"):
+        raise NotAllowed
+    request = DeleteUserRequest(actor=call.actor, user_id=user_id)
+    await _delete(call, request, user_id, confirm_relinquish)
+
+
+async def delete_own(call: Call, password: str, *, confirm_relinquish: bool = False) -> None:
+    """Ends the caller's own account. `password`: as it is, or its SHA-256 in hexadecimal."""
+    if not call.access.setting("Accounts_AllowDeleteOwnAccount"):
+        raise NotAllowed
+    request = DeleteUserRequest(actor=call.actor, own=True, password=password)
+    await _delete(call, request, call.me.id, confirm_relinquish)
+
+
+async def _delete(call: Call, request: DeleteUserRequest, user_id: str, confirmed: bool) -> None:
+    if not confirmed:
+        await call.services.messaging.check_relinquish(CheckRelinquishRequest(actor=call.actor, user_id=user_id))
+    await call.services.auth.delete_user(request)
 
 
 async def logout_user(call: Call, user_id: str) -> None:

@@ -61,12 +61,6 @@ class OwnBody(Params, rename="camel"):
     custom_fields: dict[str, Any] | None = None
 
 
-class ActiveBody(Params, rename="camel"):
-    user_id: str
-    active_status: bool
-    confirm_relinquish: bool = False
-
-
 class PreferencesBody(Params, rename="camel"):
     data: dict[str, Any]
     user_id: str | None = None
@@ -161,7 +155,7 @@ async def list_users(call: Call, query: Page) -> Answer:
 
 @endpoint("POST", "users.update", body=UpdateBody, second_factor=True)
 async def update(call: Call, body: UpdateBody) -> Answer:
-    await users.update_user(call, body.user_id, body.data)
+    await users.update_user(call, body.user_id, body.data, confirm_relinquish=body.confirm_relinquish)
     return {"user": await users.get_document(call, body.user_id)}
 
 
@@ -182,12 +176,6 @@ async def update_own(call: Call, body: OwnBody) -> Answer:
         current_password=body.data.current_password,
     )
     return {"user": await authentication.get_me(call)}
-
-
-@endpoint("POST", "users.setActiveStatus", body=ActiveBody)
-async def set_active_status(call: Call, body: ActiveBody) -> Answer:
-    await users.set_active(call, body.user_id, body.active_status)
-    return {"user": {"_id": body.user_id, "active": body.active_status}}
 
 
 @endpoint("GET", "users.getPreferences")

@@ -137,9 +137,21 @@ async def set_utc_offset(call: Call, offset: float) -> None:
     await users.update_own(call, {"utcOffset": offset})
 
 
-@method("setUserActiveStatus", str, bool)
-async def set_user_active_status(call: Call, user_id: str, active: bool) -> bool:
-    await users.set_active(call, user_id, active)
+@method("setUserActiveStatus", str, bool, bool | None)
+async def set_user_active_status(call: Call, user_id: str, active: bool, confirm: bool | None) -> bool:
+    await users.set_active(call, user_id, active, confirm_relinquish=bool(confirm))
+    return True
+
+
+@method("deleteUser", str, bool | None)
+async def delete_user(call: Call, user_id: str, confirm: bool | None) -> dict[str, Any]:
+    await users.delete_user(call, user_id, confirm_relinquish=bool(confirm))
+    return {}
+
+
+@method("deleteUserOwnAccount", str, bool | None)
+async def delete_own_account(call: Call, password: str, confirm: bool | None) -> bool:
+    await users.delete_own(call, password, confirm_relinquish=bool(confirm))
     return True
 
 

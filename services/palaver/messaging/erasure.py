@@ -1,0 +1,116 @@
+"""Erasing what a deleted user wrote: taken away, or given to the workspace's bot. Called by departures.py.
+
+Some messages of one room at a time, in one event; who is handed the same user again finds only what is left.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import orjson
+
+from palaver import failpoints
+from palaver.commit import Draft, now
+from palaver.database import Document
+from palaver.errors import Unavailable
+from palaver.events import SYSTEM, room_stream
+from palaver.messaging import rules
+from palaver.messaging.files import find_attached
+from palaver.messaging.notices import reference
+from palaver.messaging.revisions import NotYet, find_last_message
+from palaver.messaging.store import Store
+from palaver.messaging.views import SYSTEM_USER
+from palaver.node import Node
+from palaver.v1.event_pb2 import Event
+
+ALIAS = "Removed User"
+
+_PAGE = 400
+_PER_EVENT = 100
+_AT_ONCE = 4
+_MAX_ATTEMPTS = 20
+
+
+class Erasure:
+    """Takes messages away from a user."""
+
+    def __init__(self, node: Node, store: Store) -> None:
+        self._node = node
+        self._store = store
+
+    def stand_in(self) -> dict[str, str]:
+        """Whose messages are those that nobody may be linked to."""
+        return {**reference(SYSTEM_USER), "alias": ALIAS}
+
+    async def erase(self, user_id: str, *, unlink: bool) -> None:
+        """Takes away every message of the user, or with `unlink` gives them all to the bot."""
+        after = ""
+        while page := await self._store.list_messages_by(user_id, after, _PAGE):
+            by_room: dict[str, list[str]] = {}
+            for message in page:
+                by_room.setdefault(message["rid"], []).append(message["_id"])
+            parts = [
+                (room_id, ids[start : start + _PER_EVENT])
+                for room_id, ids in by_room.items()
+                for start in range(0, len(ids), _PER_EVENT)
+            ]
+            for start in range(0, len(parts), _AT_ONCE):
+                some = parts[start : start + _AT_ONCE]
+                await asyncio.gather(*(self._erase(room_id, ids, user_id, unlink) for room_id, ids in some))
+                failpoints.reach("departure.between_erasures")
+            after = page[-1]["_id"]
+
+    async def _erase(self, room_id: str, message_ids: Sequence[str], user_id: str, unlink: bool) -> None:
+        async def decide(draft: Draft) -> None:
+            room = await draft.get_own()
+            found = [await draft.get("messages", id) for id in message_ids]
+            messages = [
+                message
+                for message in found
+                if message is not None and message["u"]["_id"] == user_id and not message.get("_hidden")
+            ]
+            if room is None or not messages:
+                return
+            at = rules.event_time(room, now())
+            event = Event()
+            fact = event.messages_erased
+            fact.user_id = user_id
+            fact.message_ids.extend(message["_id"] for message in messages)
+            for message in messages:
+                if (upload := await find_attached(draft, message)) is not None:
+                    fact.upload_ids.append(upload["_id"])
+            if unlink:
+                fact.author = orjson.dumps(reference(SYSTEM_USER))
+                fact.alias = ALIAS
+            else:
+                fact.thread_roots.extend(await _list_roots(draft, messages, at))
+            last = room.get("lastMessage")
+            if last is not None and last["_id"] in fact.message_ids:
+                if unlink:
+                    last = {**last, "u": reference(SYSTEM_USER), "alias": ALIAS}
+                else:
+                    last = await find_last_message(self._node.database, draft, room, {"u._id": {"$ne": user_id}})
+                fact.room_last_message = orjson.dumps(last)
+            draft.append(event, actor=SYSTEM, at=at)
+
+        for _ in range(_MAX_ATTEMPTS):
+            try:
+                return await self._node.commits.execute(room_stream(room_id), decide)
+            except NotYet:
+                continue
+        raise Unavailable("The room is too busy")
+
+
+async def _list_roots(draft: Draft, messages: Sequence[Document], at: int) -> list[bytes]:
+    """The first messages of threads that lose replies, with how many they have from now on."""
+    gone = {message["_id"] for message in messages}
+    lost: dict[str, int] = {}
+    for message in messages:
+        if (thread_id := message.get("tmid")) and thread_id not in gone:
+            lost[thread_id] = lost.get(thread_id, 0) + 1
+    roots: list[bytes] = []
+    for thread_id, count in lost.items():
+        root = await draft.get("messages", thread_id)
+        if root is not None and not root.get("_hidden"):
+            tcount = max(0, root.get("tcount", 0) - count)
+            roots.append(orjson.dumps({**root, "tcount": tcount, "_updatedAt": {"$date": at}}))
+    return roots
