@@ -48,6 +48,9 @@ class Message(TypedDict, total=False):
     pinned: bool
     starred: list[dict[str, str]]
     role: str  # of subscription-role-added
+    drid: str  # the discussion that this message tells of …
+    dcount: int  # … its messages …
+    dlm: Date  # … and its last one
     # inside only
     _hidden: bool
     deleted_at: Date
@@ -75,6 +78,7 @@ class Room(TypedDict, total=False):
     broadcast: bool
     encrypted: bool
     joinCodeRequired: bool
+    prid: str  # the parent, of a discussion
     uids: list[str]
     usernames: list[str]
     muted: list[str]
@@ -90,6 +94,7 @@ class Room(TypedDict, total=False):
     changed_at: Date  # last change that `updatedSince` tells of
     deleted_at: Date
     cleared_at: Date  # a deleted direct room that came back is empty before this
+    parent_message_id: str  # what a discussion is about
 
 
 class ReadMark(TypedDict):
@@ -174,6 +179,7 @@ _INSIDE_ROOM = (
     "changed_at",
     "deleted_at",
     "cleared_at",
+    "parent_message_id",
 )
 _INSIDE_SUBSCRIPTION = (
     "own",

@@ -33,6 +33,9 @@ CHANGING_MESSAGE_FIELDS = (
     "starred",
     "customFields",
     "blocks",
+    "drid",
+    "dcount",
+    "dlm",
     "_updatedAt",
 )
 # What the document of a deleted user must not keep.

@@ -208,3 +208,22 @@ async def test_half_of_a_migration_is_rolled_back(tmp_path: Path) -> None:
     await database.open()
     assert await database.find_claim("name") == "owner"
     await database.close()
+
+
+async def test_what_was_stored_before_a_column_was_is_found_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "palaver.db"
+    database = SqliteDatabase(path)
+    await database.open()
+    told = {"_id": "m", "rid": "r", "drid": "d"}
+    await commit(database, ROOM, 1, Put("messages", "m", insert=told), Put("messages", "n", insert={"_id": "n"}))
+    await database.close()
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute('DROP INDEX "messages: rid, drid"')
+        connection.execute("ALTER TABLE messages DROP COLUMN drid")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    database = SqliteDatabase(path)
+    await database.open()
+    assert await database.find("messages", {"rid": "r", "drid": {"$exists": True}}) == [told]
+    await database.close()

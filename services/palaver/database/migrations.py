@@ -90,6 +90,13 @@ def _add_records_in_sqlite(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE events ADD COLUMN retold INTEGER NOT NULL DEFAULT 0")
 
 
+def _fill_discussions_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_schema import create_everything, fill_column
+
+    create_everything(connection)
+    fill_column(connection, "messages", "drid")
+
+
 async def _add_published_in_mongo(database: Any) -> None:
     from palaver.database import mongo_schema
 
@@ -121,4 +128,5 @@ MIGRATIONS: Sequence[Migration] = (
         _create_in_mongo,
         1,
     ),
+    Migration(6, "Discussions are found by their parents", _fill_discussions_in_sqlite, _create_in_mongo, 1),
 )

@@ -52,6 +52,7 @@ COLLECTIONS: dict[str, Collection] = {
             Index(("members_key",), where="members_key"),
             Index(("default",), where="default"),
             Index(("deleted_at",), where="deleted_at"),
+            Index(("prid",), where="prid"),
         ),
     ),
     # `left_at` marks a membership that has ended; a user who comes back has a new subscription.
@@ -89,6 +90,7 @@ COLLECTIONS: dict[str, Collection] = {
             "_hidden": "boolean",
             "deleted_at": "date",
             "_updatedAt": "date",
+            "drid": "text",
         },
         (
             Index(("rid", "ts", "_id")),
@@ -97,6 +99,7 @@ COLLECTIONS: dict[str, Collection] = {
             Index(("rid", "_updatedAt")),
             Index(("rid", "deleted_at"), where="deleted_at"),
             Index(("u._id", "_id")),
+            Index(("rid", "drid"), where="drid"),
         ),
         text="msg",
     ),

@@ -204,6 +204,13 @@ def fill_columns(connection: sqlite3.Connection, collection: str) -> None:
         connection.execute(f"UPDATE {quote(collection)} SET {changed} WHERE place = ?", (*values, place))
 
 
+def fill_column(connection: sqlite3.Connection, collection: str, field: str) -> None:
+    """Extracts a declared text into its column, from every document."""
+    path = json_path(field)
+    value = f"CASE json_type(doc, {path}) WHEN 'text' THEN json_extract(doc, {path}) END"
+    connection.execute(f"UPDATE {quote(collection)} SET {quote(field)} = {value} WHERE {quote(field)} IS NOT {value}")
+
+
 def create_table(table: Table) -> list[str]:
     """The statements that make one collection's table and what belongs to it."""
     columns = [f"{quote(column.name)} {_TYPES[column.type]}" for column in table.columns]

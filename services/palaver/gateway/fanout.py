@@ -65,12 +65,14 @@ class Room(Feed):
         "access_changes",
         "alerted",
         "bots",
+        "discussions",
         "document",
         "events",
         "listeners",
         "members",
         "messages",
         "name",
+        "parent",
         "state_armed",
         "state_flushed_at",
         "type",
@@ -86,6 +88,8 @@ class Room(Feed):
         self.members: set[Session] = set()  # whose room list shows it
         self.bots: set[Session] = set()  # of these, who hear every message of all their rooms
         self.alerted: set[Session] = set()  # of these, whose subscription shows it as unread already
+        self.parent: Room | None = None  # of a discussion that somebody hears who is no member: followed with it
+        self.discussions: set[Room] = set()  # those of this room of which that is true
         self.document: Document | None = None  # the public room, while its state is told
         self.access_changes = 0  # how often it may have changed who may hear the room
         self.state_armed = False
@@ -283,6 +287,21 @@ class Rooms:
                 self._opening.pop(room.id, None)
             FOLLOWED.set(len(self._rooms))
 
+    async def follow_parent(self, room: Room, parent_id: str) -> bool:
+        """Follows the room that decides who may hear a discussion, for as long as the discussion is followed.
+
+        False where that was so already: nothing can have been missed.
+        """
+        if room.parent is not None:
+            return False
+        (parent,) = await self.listen([parent_id])
+        if room in parent.discussions or self._rooms.get(room.id) is not room:
+            await self.unlisten([parent])
+            return True
+        room.parent = parent
+        parent.discussions.add(room)
+        return True
+
     async def unlisten(self, rooms: Iterable[Room]) -> None:
         """Takes one interest in each of these rooms back; a room without any is followed no longer."""
         for room in rooms:
@@ -294,6 +313,10 @@ class Rooms:
                         await room.follow.stop()
                     except PalaverError as error:
                         logger.warning("could not stop following room %s: %s", room.id, error)
+                if (parent := room.parent) is not None:
+                    room.parent = None
+                    parent.discussions.discard(room)
+                    await self.unlisten([parent])
         FOLLOWED.set(len(self._rooms))
 
     async def compare(self, grace: float) -> None:

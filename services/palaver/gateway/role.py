@@ -127,12 +127,16 @@ class Gateway:
             self.streams.recheck(room, user_id)
         else:
             self.streams.evict(room, user_id)
+        for discussion in list(room.discussions):
+            self.streams.recheck(discussion, user_id)
 
     def _on_room_changed(self, room: Room, changes: dict[str, Any]) -> None:
         room.name = changes.get("name", room.name)
         if "t" in changes and changes["t"] != room.type:
             room.type = changes["t"]
             self.streams.recheck(room)
+            for discussion in list(room.discussions):
+                self.streams.recheck(discussion)
 
     def _on_message(self, room: Room, fact: MessageSent) -> None:
         room.queue_message(fact.message)

@@ -53,7 +53,7 @@ _ADMINISTER = _always("view-room-administration")
 
 _FIELDS: dict[str, _Field] = {
     "name": _Field(str, _EDIT),
-    "fname": _Field(str, _EDIT),
+    "fname": _Field(str, _EDIT, lambda value: "r"),
     "topic": _Field(str, _EDIT, lambda value: "room_changed_topic"),
     "description": _Field(str, _EDIT, lambda value: "room_changed_description"),
     "announcement": _Field(str, _EDIT, lambda value: "room_changed_announcement"),
@@ -108,14 +108,16 @@ class Changes:
             if not isinstance(value, _FIELDS[name].type) or (isinstance(value, str) and len(value) > _MAX_TEXT):
                 raise InvalidInput(f"{name} has the wrong type", code=f"error-invalid-room-{name}")
 
-        async def check_all(draft: Draft) -> View:
+        async def check_all(draft: Draft) -> bool:
             view = await self._views.get_drafted(draft, user, administered=True)
             for name, value in wanted.items():
                 self._check(view, name, value)
-            return view
+            return "prid" in view.room
 
         stream = room_stream(request.room_id)
-        await self._node.commits.execute(stream, check_all)
+        is_discussion = await self._node.commits.execute(stream, check_all)
+        if is_discussion and (shown := wanted.pop("name", "").strip()):
+            wanted["fname"] = shown  # its name is an id: any number of discussions may be called the same
         silent = {name: value for name, value in wanted.items() if not _FIELDS[name].notice(value) and name != "name"}
         if silent:
             await self._apply(request.actor, user, request.room_id, silent)

@@ -70,6 +70,9 @@ class Lists:
         if request.scope == ListRoomsRequest.EVERYTHING:
             self._views.check(user, "view-room-administration")
             where: dict[str, Any] = {"deleted_at": None}
+        elif request.scope == ListRoomsRequest.DISCUSSIONS:
+            view = await self._views.get_readable(request.actor, request.room_id)
+            where = {"prid": view.room_id, "deleted_at": None}
         elif self._views.may(user, "view-c-room"):
             types = ["c"]
             where = {"deleted_at": None}
@@ -260,6 +263,7 @@ class Lists:
             member=view.subscription is not None,
             type=view.room["t"],
             name=view.room.get("name", ""),
+            parent_id="" if view.parent is None else view.parent.room_id,
         )
 
     async def list_hearing(self, request: ListHearingRequest) -> ListHearingReply:
@@ -281,16 +285,42 @@ class Lists:
         read = self._store.list_room_subscriptions if len(by_room) < len(by_user) else self._store.list_subscriptions
         for id, others in (by_room if len(by_room) < len(by_user) else by_user).items():
             members.update(((one["rid"], one["u"]["_id"]), one) for one in await read(id, others))
+        parents = await self._find_parents(request, rooms, members)
         anonymous = ANONYMOUS if access.setting("Accounts_AllowAnonymousRead") else None
+
+        def find_parent(room: Document, user: User) -> View | None:
+            found = parents.get((room.get("prid", ""), user.id))
+            view = None if found is None else View(user, *found)
+            return view if view is not None and self._views.may_see(view) else None
 
         def may_hear(room_id: str, user_id: str) -> bool:
             room, user = rooms.get(room_id), users.get(user_id) if user_id else anonymous
             if room is None or room.get("deleted_at") or user is None or not user.active:
                 return False
-            view = View(user, room, members.get((room_id, user_id)))
-            return self._views.may_see(user, room, view.subscription) and self._views.may_read(view)
+            view = View(user, room, members.get((room_id, user_id)), find_parent(room, user))
+            return self._views.may_see(view) and self._views.may_read(view)
 
         return ListHearingReply(allowed=[may_hear(one.room_id, one.user_id) for one in request.listeners])
+
+    async def _find_parents(
+        self, request: ListHearingRequest, rooms: dict[str, Document], members: dict[tuple[str, str], Document]
+    ) -> dict[tuple[str, str], tuple[Document, Document | None]]:
+        """By parent and user: the parents of discussions that listeners are no members of, with their subscriptions."""
+        by_parent: dict[str, set[str]] = {}
+        for one in request.listeners:
+            parent_id = rooms.get(one.room_id, {}).get("prid")
+            if parent_id and (one.room_id, one.user_id) not in members:
+                by_parent.setdefault(parent_id, set()).add(one.user_id)
+        stored = await self._node.database.get_many("rooms", list(by_parent)) if by_parent else {}
+        found: dict[tuple[str, str], tuple[Document, Document | None]] = {}
+        for parent_id, parent in stored.items():
+            if parent.get("deleted_at"):
+                continue
+            user_ids = sorted(by_parent[parent_id])
+            own = await self._store.list_room_subscriptions(parent_id, user_ids)
+            subscriptions = {subscription["u"]["_id"]: subscription for subscription in own}
+            found.update(((parent_id, user_id), (parent, subscriptions.get(user_id))) for user_id in user_ids)
+        return found
 
     async def list_room_events(self, request: ListRoomEventsRequest) -> ListRoomEventsReply:
         """The first of the room's events after a `seq`, and its head: whoever is not there yet asks again."""

@@ -44,11 +44,11 @@ class Members:
         self._notices = notices
 
     async def join(self, request: JoinRoomRequest) -> RoomReply:
-        """The actor becomes a member of a public room. Raises RoomNotFound, NotAllowed, InvalidInput (the code)."""
+        """The actor enters a public room, or a discussion of a room that they see. Raises RoomNotFound, NotAllowed."""
         user = await self._views.get_actor(request.actor)
 
         def check(view: View) -> None:
-            if view.room["t"] != "c" or user is SYSTEM_USER:
+            if (view.room["t"] != "c" and view.parent is None) or user is SYSTEM_USER:
                 raise NotAllowed()
             _check_not_archived(view)
             if (

@@ -149,6 +149,7 @@ class Messages:
             fact.sender_subscription_id = subscription["_id"]
             fact.sender_own = subscription.get("own", 0) + counts
             fact.sent_at = at
+            fact.parent_id = room.get("prid", "")
             draft.append(event, actor=request.actor, command_id=f"{sender.id}/{message_id}", at=at)
             room_type = room["t"]
             return data

@@ -57,6 +57,7 @@ class Notices:
         fact.message = orjson.dumps(message)
         fact.message_id = message_id
         fact.sent_at = at
+        fact.parent_id = room.get("prid", "")
         fact.messages = room.get("msgs", 0) + 1
         fact.counted = room.get("counted", 0)
         fact.group_mentions = room.get("group_mentions", 0)

@@ -104,6 +104,7 @@ class Revisions:
             fact = event.message_deleted
             fact.message_id = request.message_id
             fact.sent_at = milliseconds(message["ts"])
+            fact.parent_id = view.room.get("prid", "")
             if (upload := await find_attached(draft, message)) is not None:
                 fact.upload_id = upload["_id"]
             if thread_id := message.get("tmid"):

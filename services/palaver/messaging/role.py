@@ -12,7 +12,11 @@ from palaver.events import user_actor
 from palaver.messaging.changes import Changes
 from palaver.messaging.departures import Departures
 from palaver.messaging.direct import DirectRooms
+<<<<<<< HEAD
 from palaver.messaging.erasure import Erasure
+=======
+from palaver.messaging.discussions import Discussions
+>>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
 from palaver.messaging.history import History
 from palaver.messaging.listing import Listing
 from palaver.messaging.lists import Lists
@@ -66,6 +70,7 @@ class MessagingService:
         self._direct = DirectRooms(node, views, self._rooms, self._reads)
         self._messages = Messages(node, store, views)
         self._uploads = Uploads(node, store, views, self._messages)
+        self._discussions = Discussions(node, store, views, self._rooms, self._messages, notices)
         self._revisions = Revisions(node, views, self._messages)
         self._reactions = Reactions(node, views)
         self._threads = Threads(node, store, views)
@@ -73,20 +78,32 @@ class MessagingService:
         self._lists = Lists(node, store, views)
         self._listing = Listing(node, views)
         self._search = Search(node, store, views)
+<<<<<<< HEAD
         self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
         self._names_follower = Renames(node, store).make_follower()
         self._departures_follower = self._departures.make_follower()
+=======
+        self._followers = {
+            "follower of names": Renames(node, store).make_follower(),
+            "follower of discussions": self._discussions.make_follower(),
+        }
+>>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
 
     async def open(self) -> None:
-        """Sees to it that GENERAL exists, with everybody of this moment in it, and that names follow their users."""
+        """Sees to it that GENERAL exists, with everybody of this moment in it, and that what follows events does."""
         self._node.spawn(self._uploads.run_cleaning(), "uploads")
         await self._create_general()
+<<<<<<< HEAD
         self._node.spawn(self._names_follower.run(), "follower of names")
         self._node.spawn(self._departures_follower.run(), "follower of departures")
+=======
+        for name, follower in self._followers.items():
+            self._node.spawn(follower.run(), name)
+>>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
 
     async def _create_general(self) -> None:
         if await self._rooms.has_general():
@@ -102,7 +119,11 @@ class MessagingService:
     async def drain(self) -> None:
         """Refuses new calls, and returns when those that run are answered and others follow in its place."""
         self._draining = True
+<<<<<<< HEAD
         await asyncio.gather(self._names_follower.stop(), self._departures_follower.stop())
+=======
+        await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
+>>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
         await self._idle.wait()
 
     async def close(self) -> None:
@@ -113,6 +134,9 @@ class MessagingService:
 
     async def open_direct_room(self, request: api.OpenDirectRoomRequest) -> api.RoomReply:
         return await self._answer("open_direct_room", request, self._direct.open)
+
+    async def create_discussion(self, request: api.CreateDiscussionRequest) -> api.RoomReply:
+        return await self._answer("create_discussion", request, self._discussions.create)
 
     async def update_room(self, request: api.UpdateRoomRequest) -> api.RoomReply:
         return await self._answer("update_room", request, self._changes.update)
@@ -200,6 +224,9 @@ class MessagingService:
 
     async def list_threads(self, request: api.ListThreadsRequest) -> auth.DocumentsReply:
         return await self._answer("list_threads", request, self._threads.list_threads)
+
+    async def list_discussions(self, request: api.ListDiscussionsRequest) -> auth.DocumentsReply:
+        return await self._answer("list_discussions", request, self._discussions.list_messages)
 
     async def search_messages(self, request: api.SearchMessagesRequest) -> auth.DocumentsReply:
         return await self._answer("search_messages", request, self._search.search_messages)

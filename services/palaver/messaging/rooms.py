@@ -35,7 +35,6 @@ _EXTRA: dict[str, type] = {
     "teamId": str,
     "teamMain": bool,
     "teamDefault": bool,
-    "prid": str,
     "fname": str,
 }
 
@@ -81,15 +80,19 @@ class Rooms:
         for member in members:
             roles = ["owner"] if member.id == user.id else []
             subscriptions.append(rules.new_subscription(new_id(), room, reference(member), at, roles=roles))
-        await self._names.claim(name, room_id)
+        await self.add(request.actor, room, subscriptions)
+        return await self.reply(room_id, user.id)
+
+    async def add(self, actor: Actor, room: Document, subscriptions: Sequence[Document]) -> None:
+        """A new room with a name, and its first members. Raises Conflict."""
+        await self._names.claim(room["name"], room["_id"])
         try:
-            await self._create(request.actor, room, subscriptions)
+            await self._create(actor, room, subscriptions)
         except Unavailable:
             raise  # it is unknown whether the room was created: whoever wants the name next finds out
         except PalaverError:
-            await self._names.release(name, room_id)
+            await self._names.release(room["name"], room["_id"])
             raise
-        return await self.reply(room_id, user.id)
 
     async def _create(self, actor: Actor, room: Document, subscriptions: Sequence[Document]) -> None:
         """Appends RoomCreated, once. Raises Conflict when a room of this id exists."""

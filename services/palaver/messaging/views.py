@@ -27,11 +27,15 @@ ANONYMOUS = User(
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A room that this user may see; `subscription` is theirs, None when they are no member."""
+    """A room that this user may see; `subscription` is theirs, None when they are no member.
+
+    `parent`: of a discussion that the user is no member of, the room that it belongs to, if they may see that one.
+    """
 
     user: User
     room: Document
     subscription: Document | None
+    parent: "View | None" = None
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -74,14 +78,16 @@ class Views:
         if not self.may(user, permission, roles):
             raise NotAllowed(code=code or None, details={"permission": permission})
 
-    def may_see(self, user: User, room: Document, subscription: Document | None) -> bool:
-        """Whether the room exists for this user."""
-        if subscription is not None or user is SYSTEM_USER:
+    def may_see(self, view: View) -> bool:
+        """Whether the room exists for this user; a discussion does where its parent does."""
+        if view.subscription is not None or view.parent is not None or view.user is SYSTEM_USER:
             return True
-        return room["t"] == "c" and self.may(user, "view-c-room")
+        return view.room["t"] == "c" and self.may(view.user, "view-c-room")
 
     def may_read(self, view: View) -> bool:
-        """Whether the user may read the room's messages."""
+        """Whether the user may read the room's messages; those of a discussion, who reads its parent's."""
+        if view.subscription is None and view.parent is not None:
+            return self.may_read(view.parent)
         return view.subscription is not None or self.may(view.user, "preview-c-room")
 
     def unread_settings(self) -> UnreadSettings:
@@ -96,8 +102,7 @@ class Views:
         """The same for a room that was looked up in some other way."""
         if room is None:
             raise RoomNotFound()
-        subscription = await self._store.find_subscription(room["_id"], user.id)
-        return self._view(user, room, subscription)
+        return await self._view(user, room, await self._store.find_subscription(room["_id"], user.id))
 
     async def get_drafted(self, draft: Draft, user: User, *, administered: bool = False) -> View:
         """The room of a draft, at its head. Raises RoomNotFound.
@@ -110,7 +115,7 @@ class Views:
         subscription = await find_member(draft, user.id)
         if administered and self.may(user, "view-room-administration"):
             return View(user, room, subscription)
-        return self._view(user, room, subscription)
+        return await self._view(user, room, subscription)
 
     async def get_readable(self, actor: Actor, room_id: str) -> View:
         """A room whose messages the actor may read. Raises RoomNotFound, NotAllowed."""
@@ -119,10 +124,21 @@ class Views:
             raise NotAllowed()
         return view
 
-    def _view(self, user: User, room: Document, subscription: Document | None) -> View:
-        if not self.may_see(user, room, subscription):
+    async def _view(self, user: User, room: Document, subscription: Document | None) -> View:
+        parent = None if subscription is not None else await self._find_parent(user, room)
+        view = View(user, room, subscription, parent)
+        if not self.may_see(view):
             raise RoomNotFound()
-        return View(user, room, subscription)
+        return view
+
+    async def _find_parent(self, user: User, room: Document) -> View | None:
+        """The parent of a discussion, if the user may see it. It is another stream, and may lag a moment behind."""
+        parent_id = room.get("prid")
+        parent = await self._store.find_room(parent_id) if parent_id and user is not SYSTEM_USER else None
+        if parent is None:
+            return None
+        view = View(user, parent, await self._store.find_subscription(parent["_id"], user.id))
+        return view if self.may_see(view) else None
 
 
 async def find_member(draft: Draft, user_id: str) -> Document | None:

@@ -482,6 +482,7 @@ class MessageSent(_message.Message):
     BACKFILLED_FIELD_NUMBER: _builtins.int
     SENDER_GROUP_MENTIONS_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
     NEW_FOLLOWERS_FIELD_NUMBER: _builtins.int
     message: _builtins.bytes
     message_id: _builtins.str
@@ -506,6 +507,8 @@ class MessageSent(_message.Message):
     """the sender's own messages so far that mentioned everybody"""
     upload_id: _builtins.str
     """the upload that this message is of: nobody else's any more, and kept"""
+    parent_id: _builtins.str
+    """the room that this one is a discussion of, or "" """
     @_builtins.property
     def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]: ...
     @_builtins.property
@@ -529,11 +532,12 @@ class MessageSent(_message.Message):
         backfilled: _builtins.bool = ...,
         sender_group_mentions: _builtins.int = ...,
         upload_id: _builtins.str = ...,
+        parent_id: _builtins.str = ...,
         new_followers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "sender_group_mentions", b"sender_group_mentions", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "parent_id", b"parent_id", "sender_group_mentions", b"sender_group_mentions", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -583,6 +587,8 @@ class MessageChanged(_message.Message):
         """followers of a thread"""
         PINNED: MessageChanged._Change.ValueType  # 3
         STARRED: MessageChanged._Change.ValueType  # 4
+        DISCUSSED: MessageChanged._Change.ValueType  # 5
+        """what a message shows of the discussion that it tells of"""
 
     class Change(_Change, metaclass=_ChangeEnumTypeWrapper): ...
     EDITED: MessageChanged.Change.ValueType  # 0
@@ -591,6 +597,8 @@ class MessageChanged(_message.Message):
     """followers of a thread"""
     PINNED: MessageChanged.Change.ValueType  # 3
     STARRED: MessageChanged.Change.ValueType  # 4
+    DISCUSSED: MessageChanged.Change.ValueType  # 5
+    """what a message shows of the discussion that it tells of"""
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
@@ -637,6 +645,7 @@ class MessageDeleted(_message.Message):
     THREAD_ID_FIELD_NUMBER: _builtins.int
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
     ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     sent_at: _builtins.int
@@ -646,6 +655,8 @@ class MessageDeleted(_message.Message):
     """that thread's first message as it is now, or empty"""
     upload_id: _builtins.str
     """the message's upload, which is deleted with it, or "" """
+    parent_id: _builtins.str
+    """the room that this one is a discussion of, or "" """
     room_last_message: _builtins.bytes
     """the room's new `lastMessage` when the deleted one was it: a document or "null"; else empty"""
     def __init__(
@@ -656,11 +667,12 @@ class MessageDeleted(_message.Message):
         thread_id: _builtins.str = ...,
         thread_root: _builtins.bytes = ...,
         upload_id: _builtins.str = ...,
+        parent_id: _builtins.str = ...,
         room_last_message: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "thread_id", b"thread_id", "thread_root", b"thread_root", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "parent_id", b"parent_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "thread_id", b"thread_id", "thread_root", b"thread_root", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

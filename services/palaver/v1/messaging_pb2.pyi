@@ -181,6 +181,57 @@ class CreateRoomRequest(_message.Message):
 Global___CreateRoomRequest: _TypeAlias = CreateRoomRequest  # noqa: Y015
 
 @_typing.final
+class CreateDiscussionRequest(_message.Message):
+    """Who may see the parent may see the discussion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
+    ENCRYPTED_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    room_id: _builtins.str
+    """the parent"""
+    message_id: _builtins.str
+    """the parent's message that it is about, if any"""
+    name: _builtins.str
+    """any text"""
+    reply: _builtins.str
+    """its first message, if any"""
+    encrypted: _builtins.bool
+    topic: _builtins.str
+    """empty: what the parent is called"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """usernames"""
+
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        room_id: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        reply: _builtins.str = ...,
+        encrypted: _builtins.bool = ...,
+        topic: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "encrypted", b"encrypted", "members", b"members", "message_id", b"message_id", "name", b"name", "reply", b"reply", "room_id", b"room_id", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDiscussionRequest: _TypeAlias = CreateDiscussionRequest  # noqa: Y015
+
+@_typing.final
 class OpenDirectRoomRequest(_message.Message):
     """The direct room of the actor and these users (or of these alone with exclude_self); made when there is none."""
 
@@ -293,6 +344,8 @@ class ListRoomsRequest(_message.Message):
         """public channels, and the actor's, by the permissions"""
         EVERYTHING: ListRoomsRequest._Scope.ValueType  # 2
         """all, for administrators"""
+        DISCUSSIONS: ListRoomsRequest._Scope.ValueType  # 3
+        """those of the room `room_id`"""
 
     class Scope(_Scope, metaclass=_ScopeEnumTypeWrapper): ...
     JOINED: ListRoomsRequest.Scope.ValueType  # 0
@@ -301,6 +354,8 @@ class ListRoomsRequest(_message.Message):
     """public channels, and the actor's, by the permissions"""
     EVERYTHING: ListRoomsRequest.Scope.ValueType  # 2
     """all, for administrators"""
+    DISCUSSIONS: ListRoomsRequest.Scope.ValueType  # 3
+    """those of the room `room_id`"""
 
     ACTOR_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
@@ -310,6 +365,7 @@ class ListRoomsRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     UPDATED_SINCE_FIELD_NUMBER: _builtins.int
+    ROOM_ID_FIELD_NUMBER: _builtins.int
     scope: Global___ListRoomsRequest.Scope.ValueType
     filter: _builtins.bytes
     """JSON, allow-listed"""
@@ -320,6 +376,8 @@ class ListRoomsRequest(_message.Message):
     """0: all"""
     updated_since: _builtins.int
     """epoch milliseconds; -1: no limit and no `removed`"""
+    room_id: _builtins.str
+    """for DISCUSSIONS"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     @_builtins.property
@@ -335,10 +393,11 @@ class ListRoomsRequest(_message.Message):
         offset: _builtins.int = ...,
         count: _builtins.int = ...,
         updated_since: _builtins.int = ...,
+        room_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "filter", b"filter", "offset", b"offset", "scope", b"scope", "sort", b"sort", "types", b"types", "updated_since", b"updated_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "filter", b"filter", "offset", b"offset", "room_id", b"room_id", "scope", b"scope", "sort", b"sort", "types", b"types", "updated_since", b"updated_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1227,6 +1286,43 @@ class ListThreadsRequest(_message.Message):
 Global___ListThreadsRequest: _TypeAlias = ListThreadsRequest  # noqa: Y015
 
 @_typing.final
+class ListDiscussionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    room_id: _builtins.str
+    text: _builtins.str
+    """words of the discussion's name; empty: all"""
+    offset: _builtins.int
+    count: _builtins.int
+    start: _builtins.str
+    """`next` of an earlier answer: the list goes on there, and `offset` does not count"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        room_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        count: _builtins.int = ...,
+        start: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "offset", b"offset", "room_id", b"room_id", "start", b"start", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDiscussionsRequest: _TypeAlias = ListDiscussionsRequest  # noqa: Y015
+
+@_typing.final
 class SearchMessagesRequest(_message.Message):
     """Every word must occur; the last characters of a word may be missing (prefix)."""
 
@@ -1467,12 +1563,15 @@ class CheckAccessReply(_message.Message):
     MEMBER_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """may read the room's messages live"""
     member: _builtins.bool
     type: _builtins.str
     """c | p | d | l"""
     name: _builtins.str
+    parent_id: _builtins.str
+    """of a discussion that they hear as somebody who sees this room, and not as a member"""
     def __init__(
         self,
         *,
@@ -1480,10 +1579,11 @@ class CheckAccessReply(_message.Message):
         member: _builtins.bool = ...,
         type: _builtins.str = ...,
         name: _builtins.str = ...,
+        parent_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "member", b"member", "name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "member", b"member", "name", b"name", "parent_id", b"parent_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -159,7 +159,9 @@ class Streams:
         try:
             while True:
                 changes = room.access_changes, self._access_changes
-                await self._check_access(connection, room_id)
+                access = await self._check_access(connection, room_id)
+                if access.parent_id and await self._rooms.follow_parent(room, access.parent_id):
+                    continue  # who has left the parent until then, nobody has heard
                 if not connection.open:
                     raise StreamRefused
                 if changes == (room.access_changes, self._access_changes):

@@ -196,8 +196,12 @@ async def list_rooms(
     offset: int = 0,
     count: int = 0,
     since: int = -1,
+    room_id: str = "",
 ) -> ListRoomsReply:
-    """A page of rooms; `since` (epoch milliseconds) asks for what changed, and fills `removed`."""
+    """A page of rooms; `since` (epoch milliseconds) asks for what changed, and fills `removed`.
+
+    `room_id`: the room whose discussions are listed.
+    """
     request = ListRoomsRequest(
         actor=call.actor,
         scope=scope,
@@ -207,6 +211,7 @@ async def list_rooms(
         offset=offset,
         count=count,
         updated_since=since,
+        room_id=room_id,
     )
     reply = part = await call.services.messaging.list_rooms(request)
     wanted = min(count or reply.total, max(0, reply.total - offset))

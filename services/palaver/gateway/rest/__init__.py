@@ -6,8 +6,12 @@ from palaver.gateway.rest import (
     authentication,
     channels,
     chat,
+<<<<<<< HEAD
     commands,
     departures,
+=======
+    discussions,
+>>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
     groups,
     im,
     info,
@@ -29,8 +33,12 @@ ENDPOINT_MODULES: tuple[ModuleType, ...] = (
     authentication,
     channels,
     chat,
+<<<<<<< HEAD
     commands,
     departures,
+=======
+    discussions,
+>>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
     groups,
     im,
     info,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
-from palaver.errors import InvalidInput, UserNotFound
+from palaver.errors import InvalidInput, RoomNotFound, UserNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import Fragment, fragments
 from palaver.gateway.operations import rooms, subscriptions, users
@@ -19,6 +19,7 @@ from palaver.v1.messaging_pb2 import ListRoomsRequest
 _ROOMS_OF_ADMINISTRATORS = {"c": "c", "p": "p", "d": "d", "l": "l", "channels": "c", "privateGroups": "p"}
 _AUTOCOMPLETED = ("_id", "fname", "name", "t", "avatarETag", "encrypted", "prid")
 _AUTOCOMPLETE_COUNT = 10
+_SHOWN_OF_PARENT = ("_id", "name", "fname", "t", "prid", "u")
 
 
 class SinceQuery(LooseParams, rename="camel"):
@@ -106,12 +107,21 @@ async def list_own(call: Call, query: SinceQuery) -> Answer:
 
 @endpoint("GET", "rooms.info", query=WhichRoom)
 async def info(call: Call, query: WhichRoom) -> Answer:
-    return {"room": Fragment((await _find(call, query))[0])}
+    """The room, and of a discussion the parent, where the caller may see it."""
+    data, room = await find_room(call, query)
+    answer: dict[str, Any] = {"room": Fragment(data)}
+    if room.get("prid"):
+        try:
+            parent = orjson.loads((await rooms.get_room(call, room_id=room["prid"])).room)
+            answer["parent"] = {name: parent[name] for name in _SHOWN_OF_PARENT if name in parent}
+        except RoomNotFound:
+            pass  # it is not shown to those who may not see it
+    return answer
 
 
 @endpoint("POST", "rooms.leave", body=WhichRoom)
 async def leave(call: Call, body: WhichRoom) -> Answer:
-    _, room = await _find(call, body)
+    _, room = await find_room(call, body)
     await rooms.leave(call, room["_id"])
     return {}
 
@@ -128,7 +138,7 @@ async def delete(call: Call, body: RoomIdBody) -> Answer:
 async def favorite(call: Call, body: FavoriteBody) -> Answer:
     if body.favorite is None:
         raise Failure("The 'favorite' param is required")
-    _, room = await _find(call, body)
+    _, room = await find_room(call, body)
     await subscriptions.prefer(call, room["_id"], f=body.favorite)
     return {}
 
@@ -255,7 +265,7 @@ async def _autocomplete(call: Call, selector: str, offset: int, count: int) -> t
     return [{name: room[name] for name in _AUTOCOMPLETED if name in room} for room in found], reply.total
 
 
-async def _find(call: Call, which: WhichRoom) -> tuple[bytes, dict[str, Any]]:
+async def find_room(call: Call, which: WhichRoom) -> tuple[bytes, dict[str, Any]]:
     """The room that parameters name, encoded and decoded. Raises InvalidInput, RoomNotFound."""
     id, name = (which.room_id or "").strip(), (which.room_name or "").strip()
     if not id and not name:

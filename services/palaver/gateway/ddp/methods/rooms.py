@@ -9,7 +9,7 @@ from palaver.errors import InvalidInput, NotAllowed, RoomNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Count, Date, method
 from palaver.gateway.ejson import Fragment, fragments
-from palaver.gateway.operations import directory, rooms, users
+from palaver.gateway.operations import directory, discussions, rooms, users
 from palaver.v1.messaging_pb2 import ListRoomsRequest
 
 Document = dict[str, Any]
@@ -95,6 +95,33 @@ async def _create(
 @method("createDirectMessage", str, variadic=True)
 async def create_direct_message(call: Call, *usernames: str) -> Document:
     return rooms.with_rid(await rooms.open_direct_room(call, [name for name in usernames if name]))
+
+
+class NewDiscussion(msgspec.Struct):
+    """What `createDiscussion` takes."""
+
+    prid: str
+    t_name: str
+    pmid: str | None = None
+    reply: str | None = None
+    users: list[str] | None = None
+    encrypted: bool | None = None
+    topic: str | None = None
+
+
+@method("createDiscussion", NewDiscussion)
+async def create_discussion(call: Call, new: NewDiscussion) -> Document:
+    reply = await discussions.create_discussion(
+        call,
+        new.prid,
+        new.t_name,
+        message_id=new.pmid or "",
+        members=new.users or (),
+        reply=new.reply or "",
+        encrypted=bool(new.encrypted),
+        topic=new.topic or "",
+    )
+    return rooms.with_rid(reply)
 
 
 # -- found -------------------------------------------------------------------------------------------------------------
