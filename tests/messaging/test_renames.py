@@ -129,7 +129,7 @@ async def test_the_same_event_again_changes_nothing(local: Chat, monkeypatch: py
     heads = await local.database.get_heads([room_stream(room["_id"]) for room in rooms])
     service: Any = local.running.nodes["messaging"].roles["messaging"]
     for _ in range(2):
-        await service._names_follower._follower.handle(first)
+        await service._followers["follower of names"]._follower.handle(first)
     assert await local.database.get_heads([room_stream(room["_id"]) for room in rooms]) == heads
     assert await shows(local, alice, rooms, "ally", "Alice")
 
