@@ -143,6 +143,7 @@ def test_what_may_be_called_twice() -> None:
         },
         "presence": set(),
         "messaging": {
+            "CreateDiscussion",
             "CreateRoom",
             "DeleteMessage",
             "DeleteRoom",

@@ -234,6 +234,6 @@ async def test_the_same_event_again_changes_nothing(local: Chat) -> None:
     events = await local.database.list_events(user_stream(alice.id), 0)
     head = await local.database.get_head(room_stream(room["_id"]))
     service: Any = local.running.nodes["messaging"].roles["messaging"]
-    await service._departures_follower._follower.handle(events[-1])
+    await service._followers["follower of departures"]._follower.handle(events[-1])
     assert await local.database.get_head(room_stream(room["_id"])) == head
     assert await local.texts(bob, room["_id"]) == []

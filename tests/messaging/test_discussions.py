@@ -32,7 +32,7 @@ async def told(chat: Chat, actor: Actor, parent: Document, **fields: Any) -> lis
 
 
 async def listed(chat: Chat, actor: Actor, parent: Document) -> list[str]:
-    request = ListRoomsRequest(actor=actor, scope=ListRoomsRequest.DISCUSSIONS, room_id=parent["_id"])
+    request = ListRoomsRequest(actor=actor, scope=ListRoomsRequest.DISCUSSIONS, parent_id=parent["_id"])
     return sorted(loaded(data)["fname"] for data in (await chat.messaging.list_rooms(request)).rooms)
 
 

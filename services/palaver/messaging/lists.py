@@ -71,7 +71,7 @@ class Lists:
             self._views.check(user, "view-room-administration")
             where: dict[str, Any] = {"deleted_at": None}
         elif request.scope == ListRoomsRequest.DISCUSSIONS:
-            view = await self._views.get_readable(request.actor, request.room_id)
+            view = await self._views.get_readable(request.actor, request.parent_id)
             where = {"prid": view.room_id, "deleted_at": None}
         elif self._views.may(user, "view-c-room"):
             types = ["c"]

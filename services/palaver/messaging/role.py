@@ -12,11 +12,8 @@ from palaver.events import user_actor
 from palaver.messaging.changes import Changes
 from palaver.messaging.departures import Departures
 from palaver.messaging.direct import DirectRooms
-<<<<<<< HEAD
-from palaver.messaging.erasure import Erasure
-=======
 from palaver.messaging.discussions import Discussions
->>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
+from palaver.messaging.erasure import Erasure
 from palaver.messaging.history import History
 from palaver.messaging.listing import Listing
 from palaver.messaging.lists import Lists
@@ -78,16 +75,12 @@ class MessagingService:
         self._lists = Lists(node, store, views)
         self._listing = Listing(node, views)
         self._search = Search(node, store, views)
-<<<<<<< HEAD
         self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
-        self._names_follower = Renames(node, store).make_follower()
-        self._departures_follower = self._departures.make_follower()
-=======
         self._followers = {
             "follower of names": Renames(node, store).make_follower(),
+            "follower of departures": self._departures.make_follower(),
             "follower of discussions": self._discussions.make_follower(),
         }
->>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -97,13 +90,8 @@ class MessagingService:
         """Sees to it that GENERAL exists, with everybody of this moment in it, and that what follows events does."""
         self._node.spawn(self._uploads.run_cleaning(), "uploads")
         await self._create_general()
-<<<<<<< HEAD
-        self._node.spawn(self._names_follower.run(), "follower of names")
-        self._node.spawn(self._departures_follower.run(), "follower of departures")
-=======
         for name, follower in self._followers.items():
             self._node.spawn(follower.run(), name)
->>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
 
     async def _create_general(self) -> None:
         if await self._rooms.has_general():
@@ -119,11 +107,7 @@ class MessagingService:
     async def drain(self) -> None:
         """Refuses new calls, and returns when those that run are answered and others follow in its place."""
         self._draining = True
-<<<<<<< HEAD
-        await asyncio.gather(self._names_follower.stop(), self._departures_follower.stop())
-=======
         await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
->>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
         await self._idle.wait()
 
     async def close(self) -> None:

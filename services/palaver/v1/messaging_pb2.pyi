@@ -345,7 +345,7 @@ class ListRoomsRequest(_message.Message):
         EVERYTHING: ListRoomsRequest._Scope.ValueType  # 2
         """all, for administrators"""
         DISCUSSIONS: ListRoomsRequest._Scope.ValueType  # 3
-        """those of the room `room_id`"""
+        """those of the room `parent_id`"""
 
     class Scope(_Scope, metaclass=_ScopeEnumTypeWrapper): ...
     JOINED: ListRoomsRequest.Scope.ValueType  # 0
@@ -355,7 +355,7 @@ class ListRoomsRequest(_message.Message):
     EVERYTHING: ListRoomsRequest.Scope.ValueType  # 2
     """all, for administrators"""
     DISCUSSIONS: ListRoomsRequest.Scope.ValueType  # 3
-    """those of the room `room_id`"""
+    """those of the room `parent_id`"""
 
     ACTOR_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
@@ -365,7 +365,7 @@ class ListRoomsRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     UPDATED_SINCE_FIELD_NUMBER: _builtins.int
-    ROOM_ID_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
     scope: Global___ListRoomsRequest.Scope.ValueType
     filter: _builtins.bytes
     """JSON, allow-listed"""
@@ -376,7 +376,7 @@ class ListRoomsRequest(_message.Message):
     """0: all"""
     updated_since: _builtins.int
     """epoch milliseconds; -1: no limit and no `removed`"""
-    room_id: _builtins.str
+    parent_id: _builtins.str
     """for DISCUSSIONS"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
@@ -393,11 +393,11 @@ class ListRoomsRequest(_message.Message):
         offset: _builtins.int = ...,
         count: _builtins.int = ...,
         updated_since: _builtins.int = ...,
-        room_id: _builtins.str = ...,
+        parent_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "filter", b"filter", "offset", b"offset", "room_id", b"room_id", "scope", b"scope", "sort", b"sort", "types", b"types", "updated_since", b"updated_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "filter", b"filter", "offset", b"offset", "parent_id", b"parent_id", "scope", b"scope", "sort", b"sort", "types", b"types", "updated_since", b"updated_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

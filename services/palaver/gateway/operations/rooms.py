@@ -196,11 +196,11 @@ async def list_rooms(
     offset: int = 0,
     count: int = 0,
     since: int = -1,
-    room_id: str = "",
+    parent_id: str = "",
 ) -> ListRoomsReply:
     """A page of rooms; `since` (epoch milliseconds) asks for what changed, and fills `removed`.
 
-    `room_id`: the room whose discussions are listed.
+    `parent_id`: the room whose discussions are listed.
     """
     request = ListRoomsRequest(
         actor=call.actor,
@@ -211,7 +211,7 @@ async def list_rooms(
         offset=offset,
         count=count,
         updated_since=since,
-        room_id=room_id,
+        parent_id=parent_id,
     )
     reply = part = await call.services.messaging.list_rooms(request)
     wanted = min(count or reply.total, max(0, reply.total - offset))

@@ -6,12 +6,9 @@ from palaver.gateway.rest import (
     authentication,
     channels,
     chat,
-<<<<<<< HEAD
     commands,
     departures,
-=======
     discussions,
->>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
     groups,
     im,
     info,
@@ -33,12 +30,9 @@ ENDPOINT_MODULES: tuple[ModuleType, ...] = (
     authentication,
     channels,
     chat,
-<<<<<<< HEAD
     commands,
     departures,
-=======
     discussions,
->>>>>>> 50f5ff3 (Discussions: rooms beside their parent, which tells of them and says who may hear them)
     groups,
     im,
     info,

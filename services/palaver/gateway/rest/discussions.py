@@ -68,7 +68,7 @@ async def list_rooms(call: Call, query: PageOfRoom) -> Answer:
     reply = await rooms.list_rooms(
         call,
         ListRoomsRequest.DISCUSSIONS,
-        room_id=room["_id"],
+        parent_id=room["_id"],
         where=parse_query(query.query, rooms.QUERY_FIELDS),
         sort=parse_sort(query.sort, rooms.SORT_FIELDS) or _BY_SHOWN_NAME,
         offset=offset,
