@@ -42,6 +42,8 @@ USERS_CHANGED = "users"
 """Live subject: auth publishes the id of each user whose document changed, before it answers."""
 USER_RENAMED = "renamed"
 """Live subject: everybody hears who is called what from now on: {"_id", "name", "username"}."""
+AVATAR_CHANGED = "avatars"
+"""Live subject: everybody hears of another picture: {"username" or "rid", "etag"?}; without an etag there is none."""
 USER_DELETED = "deleted"
 """Live subject: everybody hears of an account that is no more: {"userId", "messageErasureType", "replaceByUser"?}."""
 

@@ -1,9 +1,20 @@
 """What is beside the API: pictures of users and rooms, and /websocket for who does not upgrade."""
 
-import pytest
+import base64
+import io
+from pathlib import Path
+from typing import Any
 
+import httpx
+import pytest
+from PIL import Image
+
+from palaver.blobs import AVATARS
+from palaver.commit import now
+from palaver.gateway import pictures
 from palaver.gateway.avatars import initials
-from tests.gateway.rest import Client
+from tests.gateway.ddp import running_gateway
+from tests.gateway.rest import Client, read
 
 ORIGIN = "http://chat.example.org"
 
@@ -48,3 +59,161 @@ async def test_websocket_without_an_upgrade(anybody: Client) -> None:
     answer = await anybody.request("GET", f"{ORIGIN}/websocket")
     assert (answer.status_code, answer.text) == (400, 'Can "Upgrade" only to "WebSocket".')
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+def picture(size: tuple[int, int] = (300, 100), kind: str = "PNG", mode: str = "RGB", colour: str = "red") -> bytes:
+    written = io.BytesIO()
+    Image.new(mode, size, colour).save(written, kind)
+    return written.getvalue()
+
+
+async def upload(client: Client, data: bytes, status: int = 200, **fields: str) -> dict[str, Any]:
+    answer = await client.request("POST", "users.setAvatar", files={"image": ("a.png", data, "image/png")}, data=fields)
+    return read(answer, status)
+
+
+async def shown(client: Client, path: str, **headers: str) -> httpx.Response:
+    return await client.request("GET", f"{ORIGIN}/avatar/{path}", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "made"),
+    [
+        ("PNG", "RGB", "JPEG"),
+        ("JPEG", "RGB", "JPEG"),
+        ("GIF", "RGB", "JPEG"),
+        ("WEBP", "RGB", "JPEG"),
+        ("WEBP", "RGBA", "PNG"),
+    ],
+)
+async def test_a_picture_of_oneself(alice: Client, anybody: Client, kind: str, mode: str, made: str) -> None:
+    await upload(alice, picture(kind=kind, mode=mode, colour="red" if mode == "RGB" else "#ff000080"))
+    for path in ("alice", "ALICE", f"uid/{alice.user_id}"):
+        answer = await shown(alice, path)
+        assert answer.headers["content-type"] == f"image/{made.lower()}"
+        assert Image.open(io.BytesIO(answer.content)).size == (200, 200)
+    etag = (await shown(alice, "alice")).headers["etag"]
+    assert (await alice.get("me"))["avatarETag"] == etag.strip('"')
+    again = await shown(alice, "alice", **{"If-None-Match": etag})
+    assert (again.status_code, again.content) == (304, b"")
+    # Who is not logged in sees what they would see of nobody.
+    assert (await shown(anybody, "alice")).headers["content-type"] == "image/svg+xml"
+    await alice.post("users.resetAvatar")
+    assert (await shown(alice, "alice")).headers["content-type"] == "image/svg+xml"
+    assert "avatarETag" not in await alice.get("me")
+
+
+async def test_anybody_may_see_pictures_where_the_settings_say_so(
+    admin: Client, alice: Client, anybody: Client
+) -> None:
+    await upload(alice, picture())
+    await admin.post("settings/Accounts_AvatarBlockUnauthenticatedAccess", value=False)
+    await admin.post("settings/Accounts_AvatarSize", value=64)
+    assert (await shown(anybody, "alice")).headers["content-type"] == "image/jpeg"
+    await upload(alice, picture())
+    answer = await shown(anybody, "alice")
+    assert Image.open(io.BytesIO(answer.content)).size == (64, 64)
+    location = await anybody.request("GET", "users.getAvatar", params={"username": "alice"})
+    assert (location.status_code, location.headers["location"]) == (307, f"{ORIGIN}/avatar/alice")
+
+
+def bomb() -> bytes:
+    """A small file that claims a hundred megapixels, with pixels enough."""
+    return picture((10_000, 10_000), mode="1", colour="white")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no picture", picture()[:60], picture().replace(b"IDAT", b"JDAT"), bomb(), b"<svg xmlns='x'/>"],
+    ids=["nothing", "text", "half", "broken", "bomb", "svg"],
+)
+async def test_what_is_no_picture(alice: Client, data: bytes) -> None:
+    answer = await upload(alice, data, 400)
+    assert answer["errorType"] in ("error-avatar-invalid-image", "error-file-too-large")
+    assert "avatarETag" not in await alice.get("me")
+
+
+async def test_a_picture_that_is_too_large(alice: Client) -> None:
+    answer = await upload(alice, picture() + bytes(pictures.MAX_BYTES), 400)
+    assert answer["errorType"] == "error-file-too-large"
+
+
+async def test_whose_picture_may_be_changed(admin: Client, alice: Client, bob: Client) -> None:
+    assert (await upload(bob, picture(), 400, username="alice"))["errorType"] == "error-not-allowed"
+    assert (await bob.post("users.resetAvatar", 400, userId=alice.user_id))["errorType"] == "error-not-allowed"
+    assert (await upload(admin, picture(), 400, username="nobody"))["errorType"] == "error-invalid-user"
+    await upload(admin, picture(), username="alice")
+    assert (await shown(bob, "alice")).headers["content-type"] == "image/jpeg"
+    await admin.post("settings/Accounts_AllowUserAvatarChange", value=False)
+    assert (await upload(alice, picture(), 400))["errorType"] == "error-not-allowed"
+    assert (await alice.post("users.resetAvatar", 400))["errorType"] == "error-not-allowed"
+    await upload(admin, picture())
+
+
+async def test_addresses_of_the_inside_are_not_fetched(alice: Client) -> None:
+    for url in ("http://127.0.0.1:3000/a.png", "file:///etc/passwd", "http://[::1]/", "nonsense"):
+        answer = await alice.post("users.setAvatar", 400, avatarUrl=url)
+        assert answer["errorType"] in ("error-url-not-allowed", "error-invalid-url"), answer
+    await alice.post("users.setAvatar", 400)
+    await alice.post("users.setAvatar", 400, avatarUrl={"$ne": ""})
+
+
+async def test_a_picture_by_a_method(alice: Client, bob: Client) -> None:
+    uri = "data:image/png;base64," + base64.b64encode(picture()).decode()
+    assert "error" not in await alice.call("setAvatarFromService", uri, "image/png", "upload")
+    assert (await shown(bob, "alice")).headers["content-type"] == "image/jpeg"
+    for wrong in ("data:image/png;base64,%%", "data:text/plain;base64,AAAA", "", 7, {"$binary": 1}):
+        frame = await alice.call("setAvatarFromService", wrong, "image/png", "upload")
+        assert frame["error"]["error"] == "error-avatar-invalid-image"
+    frame = await alice.call("setAvatarFromService", uri, "image/png", "upload", bob.user_id)
+    assert frame["error"]["error"] == "error-not-allowed"
+    assert "error" not in await alice.call("resetAvatar")
+    assert (await shown(bob, "alice")).headers["content-type"] == "image/svg+xml"
+    assert (await alice.call("getAvatarSuggestion"))["result"] == {}
+    assert (await alice.get("users.getAvatarSuggestion"))["suggestions"] == {}
+
+
+async def test_a_picture_of_a_room(alice: Client, bob: Client, anybody: Client) -> None:
+    room_id = (await alice.post("groups.create", name="closed"))["group"]["_id"]
+    uri = "data:image/png;base64," + base64.b64encode(picture()).decode()
+    await bob.post("rooms.saveRoomSettings", 400, rid=room_id, roomAvatar=uri)
+    await alice.post("rooms.saveRoomSettings", rid=room_id, roomAvatar=uri)
+    assert (await shown(alice, f"room/{room_id}")).headers["content-type"] == "image/jpeg"
+    for client in (bob, anybody):
+        assert (await shown(client, f"room/{room_id}")).headers["content-type"] == "image/svg+xml"
+    assert (await alice.call("saveRoomSettings", room_id, "roomAvatar", None))["result"]["result"] is True
+    assert (await shown(alice, f"room/{room_id}")).headers["content-type"] == "image/svg+xml"
+    assert "avatarETag" not in (await alice.get("rooms.info", roomId=room_id))["room"]
+
+
+async def test_only_pictures_that_somebody_has_are_kept(admin: Client, alice: Client, bob: Client) -> None:
+    for client in (alice, bob, alice):
+        await upload(client, picture())
+    room_id = (await alice.post("groups.create", name="closed"))["group"]["_id"]
+    uri = "data:image/png;base64," + base64.b64encode(picture()).decode()
+    await alice.post("rooms.saveRoomSettings", rid=room_id, roomAvatar=uri)
+    await bob.post("rooms.saveRoomSettings", 400, rid=room_id, roomAvatar=uri)  # not even for a moment
+    blobs = admin.node.blobs
+    assert len([blob async for blob in blobs.list(AVATARS)]) == 4
+    service: Any = admin.node.roles["messaging"]
+    await service._uploads.clean(now())
+    assert len([blob async for blob in blobs.list(AVATARS)]) == 4  # a backup may need them
+    await service._uploads.clean(now() + 2 * 86_400_000)
+    assert len([blob async for blob in blobs.list(AVATARS)]) == 3
+    await admin.post("users.delete", userId=bob.user_id)
+    await service._uploads.clean(now() + 2 * 86_400_000)
+    assert len([blob async for blob in blobs.list(AVATARS)]) == 2
+    assert (await shown(alice, "alice")).headers["content-type"] == "image/jpeg"
+
+
+async def test_a_new_picture_is_heard(tmp_path: Path, cheap_hashes: None) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        alice, bob = [await gateway.make_user(name) for name in ("alice", "bob")]
+        hers, his = await gateway.client(alice), await gateway.client(bob)
+        await his.sub("stream-notify-logged", "updateAvatar", False)
+        uri = "data:image/png;base64," + base64.b64encode(picture()).decode()
+        await hers.call("setAvatarFromService", uri, "image/png", "upload")
+        args = await his.wait_change("stream-notify-logged", "updateAvatar", lambda args: "etag" in args[0])
+        assert args[0]["username"] == "alice"
+        await hers.call("resetAvatar")
+        await his.wait_change("stream-notify-logged", "updateAvatar", lambda args: args == [{"username": "alice"}])

@@ -46,6 +46,8 @@ from palaver.v1.auth_pb2 import (
     LoginReply,
     LoginRequest,
     LogoutRequest,
+    PicturesReply,
+    PicturesRequest,
     RegisterUserRequest,
     RoleReply,
     SaveRoleRequest,
@@ -179,6 +181,9 @@ class AuthService:
 
     async def get_users(self, request: GetUsersRequest) -> DocumentsReply:
         return await self._users.get_many(request)
+
+    async def list_pictures_in_use(self, request: PicturesRequest) -> PicturesReply:
+        return await self._users.list_pictures_in_use(request)
 
     async def get_user_heads(self, request: GetUserHeadsRequest) -> GetUserHeadsReply:
         return await self._feeds.get_heads(request)

@@ -47,6 +47,11 @@ class Store:
             await self._database.count("users", where),
         )
 
+    async def list_pictures(self, picture_ids: Sequence[str]) -> list[str]:
+        """Those of these that some user has as their picture."""
+        where: Filter = {"avatarETag": {"$in": list(picture_ids)}, **_THERE}
+        return [user["avatarETag"] for user in await self._database.find("users", where)] if picture_ids else []
+
     async def list_idle(self, role: str, before: int, limit: int) -> list[Document]:
         """Active users with this role whose last login was before then (epoch milliseconds), longest ago first."""
         where: Filter = {"lastLogin": {"$lt": {"$date": before}}, "roles": role, "active": True, **_THERE}

@@ -25,6 +25,8 @@ from palaver.v1.auth_pb2 import (
     GetUserRequest,
     GetUsersRequest,
     ListUsersRequest,
+    PicturesReply,
+    PicturesRequest,
     RegisterUserRequest,
     UserReply,
 )
@@ -260,6 +262,10 @@ class Users:
         """For another service: users by id and by name; unknown ones are left out."""
         users = await self._store.list_users(request.user_ids, request.usernames)
         return DocumentsReply(documents=[orjson.dumps(public_user(user)) for user in users], total=len(users))
+
+    async def list_pictures_in_use(self, request: PicturesRequest) -> PicturesReply:
+        """For another service: those of these pictures that some user has."""
+        return PicturesReply(picture_ids=await self._store.list_pictures(request.picture_ids))
 
     async def list_some(self, request: ListUsersRequest) -> DocumentsReply:
         """A page of the users that match, each as far as the actor may see them."""

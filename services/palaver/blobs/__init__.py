@@ -16,6 +16,9 @@ from typing import NamedTuple, Protocol
 
 from palaver.errors import InvalidInput, NotFound
 
+FILES, AVATARS = "files", "avatars"
+"""The kinds of a workspace's blobs: files of rooms, and pictures of users and rooms."""
+
 _is_key = re.compile(r"[a-z]{1,32}/[A-Za-z0-9]{1,64}").fullmatch
 _PIECE_BYTES = 256 * 1024
 # What a dead process left half stored is in nobody's way, and is swept after so long.

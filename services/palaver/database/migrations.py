@@ -110,6 +110,14 @@ def _add_last_login_in_sqlite(connection: sqlite3.Connection) -> None:
     fill_columns(connection, "users")
 
 
+def _add_pictures_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_schema import create_everything, fill_columns
+
+    create_everything(connection)
+    for collection in ("rooms", "users"):
+        fill_columns(connection, collection)
+
+
 MIGRATIONS: Sequence[Migration] = (
     Migration(1, "Collections, events and claims with their indexes", _create_in_sqlite, _create_in_mongo, 1),
     Migration(2, "Subscriptions are found by when they began", _create_in_sqlite, _create_in_mongo, 1),
@@ -129,4 +137,5 @@ MIGRATIONS: Sequence[Migration] = (
         1,
     ),
     Migration(6, "Discussions are found by their parents", _fill_discussions_in_sqlite, _create_in_mongo, 1),
+    Migration(7, "Pictures are found by whose they are", _add_pictures_in_sqlite, _create_in_mongo, 1),
 )

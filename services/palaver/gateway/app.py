@@ -10,8 +10,9 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from palaver import __version__
-from palaver.gateway import avatars
+from palaver.gateway.avatars import Avatars
 from palaver.gateway.ddp.server import DdpServer
+from palaver.gateway.pictures import Pictures
 from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.uploads import Downloads
 from palaver.health import health_routes
@@ -20,9 +21,10 @@ from palaver.node import Node
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
-def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
+def build_app(node: Node, rest: RestSurface, ddp: DdpServer, pictures: Pictures) -> Application:
     """The ASGI application: websockets go straight to DDP, the rest is routed."""
     downloads = Downloads(node)
+    avatars = Avatars(node, pictures)
     page = files("palaver.gateway").joinpath("web/welcome.html").read_text(encoding="utf-8")
 
     async def welcome(request: Request) -> Response:
@@ -41,6 +43,7 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer) -> Application:
             Route("/file-upload/{id}/{name:path}", downloads.serve),
             Route("/ufs/{store}/{id}/{name:path}", downloads.serve),
             Route("/avatar/room/{room_id}", avatars.of_room),
+            Route("/avatar/uid/{user_id}", avatars.of_user_id),
             Route("/avatar/{username}", avatars.of_user),
             *health_routes(node, metrics=not node.config.health_port),
         ]

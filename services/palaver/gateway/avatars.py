@@ -1,10 +1,26 @@
-"""Pictures of users and rooms: initials on a colour, drawn from the address alone, there is one or not."""
+"""Pictures of users and rooms by their addresses: what was uploaded, or initials on a colour.
+
+Who is not known, or has no picture, has initials all the same: an address says nothing of who there is. So does one of
+a room or user whose picture is not for whoever asks. Called by `app.py`.
+"""
 
 from hashlib import sha256
 from html import escape
+from typing import Any
+from urllib.parse import quote
 
+import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
+
+from palaver.blobs import BlobNotFound
+from palaver.errors import LoginRequired, NotAllowed, NotFound, Unavailable
+from palaver.events import user_actor
+from palaver.gateway.pictures import Pictures
+from palaver.gateway.uploads import identify
+from palaver.node import Node
+from palaver.v1.auth_pb2 import GetUsersRequest
+from palaver.v1.messaging_pb2 import GetRoomRequest
 
 _COLOURS = (
     "#b3261e",
@@ -19,7 +35,6 @@ _COLOURS = (
     "#b0521c",
 )
 _HEADERS = {
-    "Cache-Control": "public, max-age=3600",
     "Content-Security-Policy": "default-src 'none'",
     "X-Content-Type-Options": "nosniff",
 }
@@ -37,18 +52,71 @@ def initials(name: str) -> str:
     return letters.upper()[:2] or "?"
 
 
-def _draw(key: str, text: str) -> Response:
-    colour = _COLOURS[sha256(key.encode(errors="replace")).digest()[0] % len(_COLOURS)]
-    picture = _PICTURE.format(colour=colour, text=escape(text))
-    return Response(picture, headers={**_HEADERS, "Content-Type": "image/svg+xml"})
+class Avatars:
+    """The endpoints below /avatar."""
 
+    def __init__(self, node: Node, pictures: Pictures) -> None:
+        self._node = node
+        self._pictures = pictures
 
-async def of_user(request: Request) -> Response:
-    """/avatar/:username"""
-    name = request.path_params["username"].lower()
-    return _draw(name, initials(name))
+    async def of_user(self, request: Request) -> Response:
+        """/avatar/:username"""
+        username = request.path_params["username"]
+        provider = str(self._node.access.setting("Accounts_AvatarExternalProviderUrl") or "")
+        if provider:
+            return RedirectResponse(provider.replace("{username}", quote(username, safe="")), 302)
+        return await self._answer_user(request, GetUsersRequest(usernames=[username]), username)
 
+    async def of_user_id(self, request: Request) -> Response:
+        """/avatar/uid/:user_id"""
+        return await self._answer_user(request, GetUsersRequest(user_ids=[request.path_params["user_id"]]), "")
 
-async def of_room(request: Request) -> Response:
-    """/avatar/room/:rid. Its name is not for everybody: the picture has none."""
-    return _draw(request.path_params["room_id"], "#")
+    async def of_room(self, request: Request) -> Response:
+        """/avatar/room/:room_id. Its name is not for everybody: drawn, the picture has none."""
+        room_id = request.path_params["room_id"]
+        provider = str(self._node.access.setting("Accounts_RoomAvatarExternalProviderUrl") or "")
+        if provider:
+            return RedirectResponse(provider.replace("{roomId}", quote(room_id, safe="")), 302)
+        etag = ""
+        try:
+            actor = user_actor(await identify(self._node, request))
+            reply = await self._node.services.messaging.get_room(GetRoomRequest(actor=actor, room_id=room_id))
+            etag = orjson.loads(reply.room).get("avatarETag") or ""
+        except (LoginRequired, NotAllowed, NotFound, Unavailable):
+            pass
+        return await self._answer(request, etag, room_id, "#")
+
+    async def _answer_user(self, request: Request, which: GetUsersRequest, username: str) -> Response:
+        access = self._node.access
+        etag, name = "", username
+        try:
+            may_see = not access.setting("Accounts_AvatarBlockUnauthenticatedAccess") or await identify(
+                self._node, request
+            )
+            if may_see:
+                reply = await self._node.services.auth.get_users(which)
+                user: dict[str, Any] = next(map(orjson.loads, reply.documents), {})
+                etag = user.get("avatarETag") or ""
+                username = user.get("username") or username
+                name = user.get("name", "") if access.setting("UI_Use_Name_Avatar") else ""
+        except (LoginRequired, Unavailable):
+            pass
+        return await self._answer(request, etag, username.lower(), initials(name or username))
+
+    async def _answer(self, request: Request, etag: str, key: str, text: str) -> Response:
+        """The picture of this id; without one, or when it is lost, the text is drawn."""
+        seconds = max(0, int(self._node.access.setting("Accounts_AvatarCacheTime")))
+        headers = {**_HEADERS, "Cache-Control": f"public, max-age={seconds}"}
+        if etag:
+            # A shared cache must not give it to somebody who may not see it.
+            headers |= {"Cache-Control": f"private, max-age={seconds}", "ETag": f'"{etag}"'}
+            if f'"{etag}"' in request.headers.get("if-none-match", ""):
+                return Response(status_code=304, headers=headers)
+            try:
+                data, content_type = await self._pictures.read(etag)
+                return Response(data, headers={**headers, "Content-Type": content_type})
+            except (BlobNotFound, Unavailable, ValueError):
+                del headers["ETag"]
+        colour = _COLOURS[sha256(key.encode(errors="replace")).digest()[0] % len(_COLOURS)]
+        picture = _PICTURE.format(colour=colour, text=escape(text))
+        return Response(picture, headers={**headers, "Content-Type": "image/svg+xml"})

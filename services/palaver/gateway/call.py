@@ -20,6 +20,7 @@ from palaver.v1.event_pb2 import Actor
 if TYPE_CHECKING:
     from palaver.gateway.ddp.connection import Connection
     from palaver.gateway.ddp.method import Method
+    from palaver.gateway.pictures import Pictures
     from palaver.gateway.presence_reports import PresenceReports
 
 
@@ -33,6 +34,7 @@ class Call:
     admission: Admission
     presence: "PresenceReports"  # what this gateway says of its users
     live: Live
+    pictures: "Pictures"
     user: User | None = None
     hashed_token: str = ""
     token: str = ""

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from palaver.access import USER_DELETED, USER_RENAMED
+from palaver.access import AVATAR_CHANGED, USER_DELETED, USER_RENAMED
 from palaver.gateway import rest
 from palaver.gateway.admission import Admission
 from palaver.gateway.app import build_app
@@ -16,6 +16,7 @@ from palaver.gateway.ephemeral import Ephemeral
 from palaver.gateway.fanout import Room, Rooms, tell_my_messages
 from palaver.gateway.following import Following
 from palaver.gateway.people import People
+from palaver.gateway.pictures import Pictures
 from palaver.gateway.presence_reports import PresenceReports
 from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.rest.endpoint import endpoints_of
@@ -52,10 +53,13 @@ class Gateway:
         known_methods = methods_of(*methods.METHOD_MODULES)
         admission = Admission(node.config)
         self.following = Following(node, self.rooms, self.people)
-        self.ddp = DdpServer(node, self.streams, self.people, self.following, known_methods, admission, self.presence)
+        self.pictures = Pictures(node.blobs, node.http)
+        self.ddp = DdpServer(
+            node, self.streams, self.people, self.following, known_methods, admission, self.presence, self.pictures
+        )
         endpoints = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
-        rest_surface = RestSurface(node, endpoints, admission, self.presence, known_methods)
-        self.app = build_app(node, rest_surface, self.ddp)
+        rest_surface = RestSurface(node, endpoints, admission, self.presence, self.pictures, known_methods)
+        self.app = build_app(node, rest_surface, self.ddp, self.pictures)
 
     async def open(self) -> None:
         self._node.access.on_change(self._on_policy_event)
@@ -67,6 +71,7 @@ class Gateway:
         await self._ephemeral.open()
         await self._node.live.subscribe(USER_RENAMED, self._on_user_renamed)
         await self._node.live.subscribe(USER_DELETED, self._on_user_deleted)
+        await self._node.live.subscribe(AVATAR_CHANGED, self._on_avatar_changed)
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 
     async def drain(self) -> None:
@@ -119,6 +124,9 @@ class Gateway:
 
     def _on_user_deleted(self, message: bytes) -> None:
         self.streams.tell("stream-notify-logged", "Users:Deleted", message)
+
+    def _on_avatar_changed(self, message: bytes) -> None:
+        self.streams.tell("stream-notify-logged", "updateAvatar", message)
 
     def _on_left(self, room: Room, user_id: str) -> None:
         """Who is no member may still hear a public room, if the permissions say so."""

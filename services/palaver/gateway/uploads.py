@@ -124,6 +124,20 @@ def media_type(given: str, name: str) -> str:
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
+async def identify(node: Node, request: Request) -> str:
+    """The id of who is logged in by headers, the address or cookies; "" for nobody. Raises LoginRequired."""
+    for source, user_name, token_name in (
+        (request.headers, "x-user-id", "x-auth-token"),
+        (request.query_params, "rc_uid", "rc_token"),
+        (request.cookies, "rc_uid", "rc_token"),
+    ):
+        user_id, token = source.get(user_name, ""), source.get(token_name, "")
+        if user_id and token:
+            await node.services.auth.authenticate(AuthenticateRequest(token=token, user_id=user_id))
+            return user_id
+    return ""
+
+
 class Downloads:
     """The ASGI endpoints of /file-upload/:id/:name and its old alias."""
 
@@ -133,7 +147,7 @@ class Downloads:
     async def serve(self, request: Request) -> Response:
         """The file, or the part of it that is asked for, for somebody who may have it."""
         try:
-            user_id = await self._identify(request)
+            user_id = await identify(self._node, request)
             reply = await self._node.services.messaging.get_upload(
                 GetUploadRequest(actor=user_actor(user_id), upload_id=request.path_params["id"])
             )
@@ -144,19 +158,6 @@ class Downloads:
             return PlainTextResponse("Not found", 404)
         except Unavailable as error:
             return PlainTextResponse(error.error_reason, 503)
-
-    async def _identify(self, request: Request) -> str:
-        """The id of who is logged in by headers, cookies or the address; "" for nobody. Raises LoginRequired."""
-        for source, user_name, token_name in (
-            (request.headers, "x-user-id", "x-auth-token"),
-            (request.query_params, "rc_uid", "rc_token"),
-            (request.cookies, "rc_uid", "rc_token"),
-        ):
-            user_id, token = source.get(user_name, ""), source.get(token_name, "")
-            if user_id and token:
-                await self._node.services.auth.authenticate(AuthenticateRequest(token=token, user_id=user_id))
-                return user_id
-        return ""
 
     async def _answer(self, request: Request, upload: Document) -> Response:
         size, tag = int(upload["size"]), f'"{upload["sha256"]}"'

@@ -204,6 +204,10 @@ class Changes:
                     change.unset += ["join_code", "joinCodeRequired"]
             case "mute" | "unmute":
                 await self._add_mute(change, view, name, value)
+            case "avatarETag" if not value:
+                change.unset.append(name)
+            case "avatarETag":
+                change.set[name] = value  # nobody wants to read its id
             case "t":
                 change.set["t"] = value
                 change.text = "public" if value == "c" else "private"

@@ -61,6 +61,12 @@ class Store:
         where = {"rid": room_id, "left_at": None, "u.username": {"$gt": username}}
         return await self.database.find("subscriptions", where, sort=[("u.username", 1)], limit=limit)
 
+    async def list_pictures(self, picture_ids: Sequence[str]) -> list[str]:
+        """Those of these that some room has as its picture."""
+        where = {"avatarETag": {"$in": list(picture_ids)}}
+        rooms = await self.database.find("rooms", where) if picture_ids else []
+        return [room["avatarETag"] for room in rooms if not room.get("deleted_at")]
+
     async def list_messages_by(self, user_id: str, message_id: str, limit: int) -> list[Document]:
         """Some of what the user has written anywhere and is still there, by id: messages after this one."""
         where = {"u._id": user_id, "_id": {"$gt": message_id}, "_hidden": None}

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import orjson
 from prometheus_client import Counter
 
-from palaver.blobs import Blob, BlobNotFound
+from palaver.blobs import AVATARS, FILES, Blob, BlobNotFound
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.errors import InvalidInput, NotAllowed, RoomNotFound, Unavailable
@@ -25,7 +25,7 @@ from palaver.messaging.messages import Messages
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views
 from palaver.node import Node
-from palaver.v1.auth_pb2 import Empty
+from palaver.v1.auth_pb2 import Empty, PicturesRequest
 from palaver.v1.event_pb2 import Event
 from palaver.v1.messaging_pb2 import GetUploadRequest, UploadReply, UploadRequest
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 ADDED = Counter("palaver_uploads_added_total", "Files whose bytes were stored")
 REMOVED = Counter("palaver_uploads_removed_total", "Files whose bytes were removed: nobody can have them any more")
 
-KIND = "files"
+KIND = FILES
 _KEEP_MILLISECONDS = 24 * 3_600_000
 _CLEAN_EVERY_SECONDS = 3600.0
 _AT_ONCE = 100
@@ -137,13 +137,25 @@ class Uploads:
     async def clean(self, at: int) -> None:
         """Removes what is in nobody's reach at this time (epoch milliseconds)."""
         await self._node.blobs.sweep()
-        some: list[Blob] = []
-        async for blob in self._node.blobs.list(KIND):
-            some.append(blob)
-            if len(some) == _AT_ONCE:
-                await self._clean(some, at)
-                some = []
-        await self._clean(some, at)
+        for kind, clean in ((KIND, self._clean), (AVATARS, self._clean_pictures)):
+            some: list[Blob] = []
+            async for blob in self._node.blobs.list(kind):
+                some.append(blob)
+                if len(some) == _AT_ONCE:
+                    await clean(some, at)
+                    some = []
+            await clean(some, at)
+
+    async def _clean_pictures(self, blobs: Sequence[Blob], at: int) -> None:
+        """Removes pictures that no user and no room has: replaced, or never given to anybody."""
+        old = {blob.key.partition("/")[2] for blob in blobs if blob.stored_at < at - _KEEP_MILLISECONDS}
+        if not old:
+            return
+        reply = await self._node.services.auth.list_pictures_in_use(PicturesRequest(picture_ids=sorted(old)))
+        of_rooms = await self._store.list_pictures(sorted(old))
+        for picture_id in old.difference(reply.picture_ids, of_rooms):
+            await self._node.blobs.delete(f"{AVATARS}/{picture_id}")
+            REMOVED.inc()
 
     async def _clean(self, blobs: Sequence[Blob], at: int) -> None:
         ids = [blob.key.partition("/")[2] for blob in blobs]

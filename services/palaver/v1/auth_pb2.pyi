@@ -727,6 +727,46 @@ class GetUsersRequest(_message.Message):
 Global___GetUsersRequest: _TypeAlias = GetUsersRequest  # noqa: Y015
 
 @_typing.final
+class PicturesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICTURE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def picture_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        picture_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["picture_ids", b"picture_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PicturesRequest: _TypeAlias = PicturesRequest  # noqa: Y015
+
+@_typing.final
+class PicturesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICTURE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def picture_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        picture_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["picture_ids", b"picture_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PicturesReply: _TypeAlias = PicturesReply  # noqa: Y015
+
+@_typing.final
 class GetUserHeadsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,6 +26,7 @@ from palaver.gateway.ejson import loads
 from palaver.gateway.following import Following
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
 from palaver.gateway.people import People
+from palaver.gateway.pictures import Pictures
 from palaver.gateway.presence_reports import PresenceReports
 from palaver.ids import new_id
 from palaver.node import Node
@@ -74,6 +75,7 @@ class DdpServer:
         methods: dict[str, Method],
         admission: Admission,
         presence: PresenceReports,
+        pictures: Pictures,
     ) -> None:
         self._node = node
         self._admission = admission
@@ -81,6 +83,7 @@ class DdpServer:
         self._people = people
         self._following = following
         self._presence = presence
+        self._pictures = pictures
         self._methods = methods
         self._known_methods = frozenset((*methods, "login", "logout", "stream-notify-room"))
         self._connections: set[Connection] = set()
@@ -233,6 +236,7 @@ class DdpServer:
             self._admission,
             self._presence,
             self._node.live,
+            self._pictures,
             hashed_token=connection.hashed_token,
             address=connection.address,
             user_agent=connection.user_agent,
@@ -279,6 +283,7 @@ class DdpServer:
                 self._admission,
                 self._presence,
                 self._node.live,
+                self._pictures,
                 user=connection.user,
             )
             # Telling of the revoked token closes this socket, right after the result.

@@ -11,6 +11,7 @@ from palaver.errors import InvalidInput, NotBuilt, RoomNotFound
 from palaver.events import SYSTEM
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
+from palaver.gateway.operations.avatars import set_room_avatar
 from palaver.gateway.operations.presence import join_status
 from palaver.v1.messaging_pb2 import (
     CreateRoomRequest,
@@ -172,14 +173,25 @@ async def update_room(call: Call, room_id: str, **changes: Any) -> RoomReply:
 async def save_settings(call: Call, room_id: str, settings: Document) -> None:
     """Changes what `saveRoomSettings` may. Raises InvalidInput for what it does not know."""
     changes = {}
+    picture: str | None = None
     for name, value in settings.items():
         if name == "favorite":
             # For the rooms that everybody enters: whether they are everybody's favourites. Not kept.
             continue
+        if name == "roomAvatar":
+            if value is not None and not isinstance(value, str):
+                raise InvalidInput(
+                    "Invalid settings provided", code="error-invalid-settings", details={"setting": name}
+                )
+            picture = value or ""
+            continue
         if name not in _SETTINGS:
             raise InvalidInput("Invalid settings provided", code="error-invalid-settings", details={"setting": name})
         changes[_SETTINGS[name]] = value
-    await update_room(call, room_id, **changes)
+    if changes or picture is None:
+        await update_room(call, room_id, **changes)
+    if picture is not None:
+        await set_room_avatar(call, room_id, picture)
 
 
 async def delete_room(call: Call, room_id: str) -> None:

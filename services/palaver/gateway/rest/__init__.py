@@ -4,6 +4,7 @@ from types import ModuleType
 
 from palaver.gateway.rest import (
     authentication,
+    avatars,
     channels,
     chat,
     commands,
@@ -28,6 +29,7 @@ from palaver.gateway.rest import (
 
 ENDPOINT_MODULES: tuple[ModuleType, ...] = (
     authentication,
+    avatars,
     channels,
     chat,
     commands,

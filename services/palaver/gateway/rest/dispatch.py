@@ -18,6 +18,7 @@ from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Method
 from palaver.gateway.ejson import loads, rest_dumps
+from palaver.gateway.pictures import Pictures
 from palaver.gateway.presence_reports import PresenceReports
 from palaver.gateway.rest.endpoint import Endpoint, is_strict
 from palaver.gateway.rest.errors import (
@@ -70,11 +71,13 @@ class RestSurface:
         endpoints: Iterable[Endpoint],
         admission: Admission,
         presence: PresenceReports,
+        pictures: Pictures,
         ddp_methods: Mapping[str, Method] | None = None,
     ) -> None:
         self._node = node
         self._admission = admission
         self._presence = presence
+        self._pictures = pictures
         self._ddp_methods = ddp_methods or {}
         self._limiter = RateLimiter()
         self._exact: dict[str, dict[str, Endpoint]] = {}
@@ -129,6 +132,8 @@ class RestSurface:
             answer.headers["X-Request-Id"] = headers["X-Request-Id"]
         except InternalError:
             answer = _failed(found, headers)
+        except InvalidParameters as error:
+            answer = _json(*answer_for(error.told), headers)
         except PalaverError as error:
             status, body = answer_for(error, at_login=found.path == "login")
             answer = _json(status, body, headers)
@@ -169,6 +174,7 @@ class RestSurface:
             self._admission,
             self._presence,
             self._node.live,
+            self._pictures,
             address=request.client.host if request.client else "",
             user_agent=request.headers.get("user-agent", "")[:512],
             second_factor_code=request.headers.get("x-2fa-code", ""),
@@ -186,7 +192,7 @@ class RestSurface:
             if found.query is not None:
                 arguments.append(convert(_grouped(request.query_params.multi_items()), found.query, strict=False))
             if found.body is not None:
-                arguments.append(await _body(request, found.body))
+                arguments.append(await read_body(request, found.body))
             if found.streamed:
                 arguments.append(Incoming(request, self._node.blobs))
         except InvalidParameters as error:
@@ -286,7 +292,8 @@ def _grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return values
 
 
-async def _body(request: Request, kind: type[Any]) -> Any:
+async def read_body(request: Request, kind: type[Any]) -> Any:
+    """A request's whole body, JSON or a form, as a declared type. Raises InvalidParameters, BodyTooLarge, Failure."""
     declared = request.headers.get("content-length", "0")
     if declared.isascii() and declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
         raise BodyTooLarge

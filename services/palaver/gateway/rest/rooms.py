@@ -57,6 +57,7 @@ class SettingsBody(LooseParams, rename="camel"):
     room_topic: str | None = None
     room_announcement: str | None = None
     room_description: str | None = None
+    room_avatar: str | None = None
     room_type: Literal["c", "p"] | None = None
     room_custom_fields: dict[str, Any] | None = None
     read_only: bool | None = None

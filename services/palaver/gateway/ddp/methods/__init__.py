@@ -3,6 +3,7 @@
 from types import ModuleType
 
 from palaver.gateway.ddp.methods import (
+    avatars,
     commands,
     license,
     messages,
@@ -15,6 +16,7 @@ from palaver.gateway.ddp.methods import (
 )
 
 METHOD_MODULES: tuple[ModuleType, ...] = (
+    avatars,
     commands,
     license,
     messages,

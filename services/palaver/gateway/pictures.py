@@ -1,0 +1,109 @@
+"""Pictures that people upload: read, made small and square, and written anew, before they are stored as blobs.
+
+Nothing of what was sent is kept or served: no metadata, no second meaning of the bytes, no size but ours. A picture has
+an id of its own (the `avatarETag` of whose it is), and never changes. Used by `operations/avatars.py` and `avatars.py`.
+"""
+
+import asyncio
+import io
+import warnings
+from collections.abc import AsyncIterator
+
+from prometheus_client import Counter
+
+from palaver.blobs import AVATARS, Blobs
+from palaver.errors import InvalidInput, PalaverError, Unavailable
+from palaver.http import Http, Limits
+from palaver.ids import new_id
+
+MAX_BYTES = 10 * 1024 * 1024
+_MAX_PIXELS = 40_000_000
+_MIN_SIDE, _MAX_SIDE = 16, 1024
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
+_MAX_WAITING = 50
+
+ADDED = Counter("palaver_pictures_added_total", "Pictures of users and rooms that were made and stored")
+REFUSED = Counter("palaver_pictures_refused_total", "Pictures that could not be read, or were too large")
+
+
+class InvalidPicture(InvalidInput):
+    code = "error-avatar-invalid-image"
+    reason = "This is no picture that the server can read"
+
+
+class Pictures:
+    """Makes and keeps the pictures of one gateway's clients."""
+
+    def __init__(self, blobs: Blobs, http: Http) -> None:
+        self._blobs = blobs
+        self._http = http
+        self._turn = asyncio.Semaphore(1)  # one at a time: each may take many MiB for a moment
+        self._waiting = 0
+
+    async def add(self, data: bytes, side: int) -> str:
+        """Stores a square of so many pixels made of the picture; returns its id. Raises InvalidPicture, Unavailable."""
+        if self._waiting >= _MAX_WAITING:
+            raise Unavailable("Too many pictures at once; try again")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                made = await asyncio.to_thread(make_square, data, min(max(side, _MIN_SIDE), _MAX_SIDE))
+        except InvalidPicture:
+            REFUSED.inc()
+            raise
+        finally:
+            self._waiting -= 1
+        picture_id = new_id()
+        await self._blobs.put(f"{AVATARS}/{picture_id}", _one(made), max_size=len(made))
+        ADDED.inc()
+        return picture_id
+
+    async def fetch(self, url: str) -> bytes:
+        """The bytes of a picture somewhere on the web. Raises what `Http.fetch` does, InvalidPicture."""
+        fetched = await self._http.fetch("avatar", url, limits=Limits(bytes=MAX_BYTES, types=("image/",)))
+        if not fetched.is_success:
+            raise InvalidPicture(f"The address answered {fetched.status}", code="error-avatar-invalid-url")
+        return fetched.body
+
+    async def discard(self, picture_id: str) -> None:
+        """For one that nobody was given after all."""
+        await self._blobs.delete(f"{AVATARS}/{picture_id}")
+
+    async def read(self, picture_id: str) -> tuple[bytes, str]:
+        """A picture and its type. Raises BlobNotFound."""
+        pieces = await self._blobs.read(f"{AVATARS}/{picture_id}")
+        data = b"".join([piece async for piece in pieces])
+        return data, "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def make_square(data: bytes, side: int) -> bytes:
+    """A square PNG or JPEG of the picture's middle. Raises InvalidPicture."""
+    from PIL import Image, ImageOps
+
+    if len(data) > MAX_BYTES:
+        raise InvalidPicture("The picture is too large", code="error-file-too-large")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata that nobody reads; the size is checked here
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+                # What it says of itself, before a single pixel is unpacked.
+                if opened.width * opened.height > _MAX_PIXELS:
+                    raise InvalidPicture("The picture has too many pixels", code="error-file-too-large")
+                opened.draft("RGB", (side * 2, side * 2))
+                has_alpha = opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info
+                upright = ImageOps.exif_transpose(opened)
+                square = ImageOps.fit(upright.convert("RGBA" if has_alpha else "RGB"), (side, side))
+            written = io.BytesIO()
+            if has_alpha:
+                square.save(written, "PNG", optimize=True)
+            else:
+                square.save(written, "JPEG", quality=88, optimize=True)
+    except PalaverError:
+        raise
+    except Exception as error:  # decoders fail in every way on what was made to break them
+        raise InvalidPicture from error
+    return written.getvalue()
+
+
+async def _one(data: bytes) -> AsyncIterator[bytes]:
+    yield data
