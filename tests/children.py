@@ -47,6 +47,25 @@ def start(
         )
 
 
+def freeze(process: subprocess.Popen[bytes]) -> None:
+    """Stops all its threads where they are; connections stay open and nothing answers. `thaw` ends it."""
+    process.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(_state(thread) != "T" for thread in Path(f"/proc/{process.pid}/task").iterdir()):
+        assert time.monotonic() < deadline, f"{process.pid} does not stand still"
+        time.sleep(0.001)
+
+
+def thaw(process: subprocess.Popen[bytes]) -> None:
+    """Lets it go on after `freeze`."""
+    process.send_signal(signal.SIGCONT)
+
+
+def _state(thread: Path) -> str:
+    """As the kernel names it (proc(5)): R running, S sleeping, T stopped …"""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 async def stop(process: subprocess.Popen[bytes]) -> None:
     """Ends the process, gently for a while. Only ever this one, by its id."""
     if process.stdin:

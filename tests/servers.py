@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -153,10 +152,10 @@ class NatsServer:
 
     def pause(self) -> None:
         """Freezes it: connections stay open and nothing answers, as behind a lost network. `resume` ends it."""
-        self.process.send_signal(signal.SIGSTOP)
+        children.freeze(self.process)
 
     def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
+        children.thaw(self.process)
 
 
 @asynccontextmanager
@@ -239,10 +238,10 @@ class MongodbServer:
 
     def pause(self) -> None:
         """Freezes it, until `resume`."""
-        self.process.send_signal(signal.SIGSTOP)
+        children.freeze(self.process)
 
     def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
+        children.thaw(self.process)
 
 
 @asynccontextmanager
@@ -327,10 +326,10 @@ class S3Server:
 
     def pause(self) -> None:
         """Freezes it: connections stay open and nothing answers. `resume` ends it."""
-        self.process.send_signal(signal.SIGSTOP)
+        children.freeze(self.process)
 
     def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
+        children.thaw(self.process)
 
 
 def _free_port() -> int:

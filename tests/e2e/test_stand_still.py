@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 
 from palaver.gateway.following import TRUST_SECONDS
 from palaver.roles import ROLES
+from tests import children
 from tests.cluster import Cluster
 from tests.e2e.process import PalaverProcess, Reachable, free_port
 from tests.gateway.ddp import PATIENCE, DdpClient
@@ -74,7 +75,7 @@ async def test_after_a_stand_still_revocations_are_obeyed_and_nothing_is_missing
     clients = [await _client(gateway, headers, room) for headers in (ann, bob, eve, zoe)]
     revoked, deactivated, removed, member = clients
     assert gateway.process is not None
-    gateway.process.send_signal(signal.SIGSTOP)
+    children.freeze(gateway.process)
     try:
         post = whole.request
         await post("POST", "users.logout", json={"userId": ann["X-User-Id"]}, headers=admin)
@@ -89,7 +90,7 @@ async def test_after_a_stand_still_revocations_are_obeyed_and_nothing_is_missing
             await client.send(msg="method", method="getUserRoles", id="late", params=[])
         await asyncio.sleep(STANDS_STILL)
     finally:
-        gateway.process.send_signal(signal.SIGCONT)
+        children.thaw(gateway.process)
     async with running_stopwatch() as stopwatch, asyncio.timeout(PATIENCE):
         went_on = stopwatch.now()
         for client in (revoked, deactivated):
