@@ -11,6 +11,8 @@ from palaver.errors import Unavailable
 from palaver.events import STREAM_OF_FACT, SYSTEM, user_actor
 from palaver.projections import CHANGING_MESSAGE_FIELDS, project
 from palaver.v1.event_pb2 import (
+    CustomStatusDeleted,
+    CustomStatusSaved,
     Event,
     MemberChanged,
     MemberJoined,
@@ -133,6 +135,10 @@ SAMPLES: dict[str, Any] = {
     "setting_changed": SettingChanged(setting_id="Site_Name", setting=data({"_id": "Site_Name", "value": "x"})),
     "permission_changed": PermissionChanged(permission_id="p", permission=data({"_id": "p", "roles": ["admin"]})),
     "role_saved": RoleSaved(role_id="boss", role=data({"_id": "boss", "name": "Boss"})),
+    "custom_status_saved": CustomStatusSaved(
+        status_id="st1", status=data({"_id": "st1", "name": "lunch", "statusType": "away"})
+    ),
+    "custom_status_deleted": CustomStatusDeleted(status_id="st1"),
     "role_deleted": RoleDeleted(role_id="boss"),
 }
 BEFORE: dict[tuple[str, str], Document] = {

@@ -44,6 +44,8 @@ USER_RENAMED = "renamed"
 """Live subject: everybody hears who is called what from now on: {"_id", "name", "username"}."""
 AVATAR_CHANGED = "avatars"
 """Live subject: everybody hears of another picture: {"username" or "rid", "etag"?}; without an etag there is none."""
+STATUS_CHANGED = "statuses"
+"""Live subject: everybody hears of a kind of status of the workspace's own: the stream's event, and its argument."""
 USER_DELETED = "deleted"
 """Live subject: everybody hears of an account that is no more: {"userId", "messageErasureType", "replaceByUser"?}."""
 

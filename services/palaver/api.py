@@ -13,6 +13,8 @@ from palaver.v1.auth_pb2 import (
     CheckLoginRequest,
     CheckSecondFactorRequest,
     CreateUserRequest,
+    CustomStatusReply,
+    CustomStatusRequest,
     DeactivateIdleReply,
     DeactivateIdleRequest,
     DeleteRoleRequest,
@@ -25,6 +27,7 @@ from palaver.v1.auth_pb2 import (
     GetUserHeadsRequest,
     GetUserRequest,
     GetUsersRequest,
+    ListCustomStatusesRequest,
     ListUserEventsReply,
     ListUserEventsRequest,
     ListUsersRequest,
@@ -35,6 +38,7 @@ from palaver.v1.auth_pb2 import (
     PicturesRequest,
     RegisterUserRequest,
     RoleReply,
+    SaveCustomStatusRequest,
     SaveRoleRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
@@ -135,6 +139,12 @@ class Auth(Protocol):
     async def update_setting(self, request: UpdateSettingRequest) -> Empty: ...
     async def save_role(self, request: SaveRoleRequest) -> RoleReply: ...
     async def delete_role(self, request: DeleteRoleRequest) -> Empty: ...
+    async def save_custom_status(self, request: SaveCustomStatusRequest) -> CustomStatusReply: ...
+
+    async def delete_custom_status(self, request: CustomStatusRequest) -> CustomStatusReply: ...
+
+    async def list_custom_statuses(self, request: ListCustomStatusesRequest) -> DocumentsReply: ...
+
     async def add_user_to_role(self, request: UserRoleRequest) -> RoleReply: ...
     async def remove_user_from_role(self, request: UserRoleRequest) -> RoleReply: ...
 

@@ -59,4 +59,6 @@ STREAM_OF_FACT: dict[str, str] = {
     "permission_changed": "workspace",
     "role_saved": "workspace",
     "role_deleted": "workspace",
+    "custom_status_saved": "workspace",
+    "custom_status_deleted": "workspace",
 }

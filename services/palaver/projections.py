@@ -382,6 +382,15 @@ def _role_deleted(event: Event) -> list[Put]:
     return [Put("roles", event.role_deleted.role_id, set={"deleted_at": date(event.at)})]
 
 
+def _custom_status_saved(event: Event) -> list[Put]:
+    return _saved("custom_statuses", event.custom_status_saved.status_id, event.custom_status_saved.status)
+
+
+def _custom_status_deleted(event: Event) -> list[Put]:
+    status_id = event.custom_status_deleted.status_id
+    return [Put("custom_statuses", status_id, set={"deleted_at": date(event.at)}, unset=("name",))]
+
+
 _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "room_created": _room_created,
     "room_changed": _room_changed,
@@ -406,4 +415,6 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "permission_changed": _permission_changed,
     "role_saved": _role_saved,
     "role_deleted": _role_deleted,
+    "custom_status_saved": _custom_status_saved,
+    "custom_status_deleted": _custom_status_deleted,
 }

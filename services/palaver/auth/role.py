@@ -17,6 +17,7 @@ from palaver.auth.profiles import Profiles
 from palaver.auth.roles import Roles
 from palaver.auth.second_factor import SecondFactor
 from palaver.auth.settings_file import SettingsFile
+from palaver.auth.statuses import Statuses
 from palaver.auth.store import Store
 from palaver.auth.tokens import Tokens
 from palaver.auth.users import Users
@@ -28,6 +29,8 @@ from palaver.v1.auth_pb2 import (
     CheckLoginRequest,
     CheckSecondFactorRequest,
     CreateUserRequest,
+    CustomStatusReply,
+    CustomStatusRequest,
     DeactivateIdleReply,
     DeactivateIdleRequest,
     DeleteRoleRequest,
@@ -40,6 +43,7 @@ from palaver.v1.auth_pb2 import (
     GetUserHeadsRequest,
     GetUserRequest,
     GetUsersRequest,
+    ListCustomStatusesRequest,
     ListUserEventsReply,
     ListUserEventsRequest,
     ListUsersRequest,
@@ -50,6 +54,7 @@ from palaver.v1.auth_pb2 import (
     PicturesRequest,
     RegisterUserRequest,
     RoleReply,
+    SaveCustomStatusRequest,
     SaveRoleRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
@@ -85,6 +90,7 @@ def build(node: Node) -> "AuthService":
         policies=policies,
         settings_file=SettingsFile(node, policies, defaults),
         roles=Roles(node, store, accounts, policies),
+        statuses=Statuses(node, store),
         feeds=Feeds(node),
     )
 
@@ -107,6 +113,7 @@ class AuthService:
         policies: Policies,
         settings_file: SettingsFile,
         roles: Roles,
+        statuses: Statuses,
         feeds: Feeds,
     ) -> None:
         self._node = node
@@ -121,6 +128,7 @@ class AuthService:
         self._policies = policies
         self._settings_file = settings_file
         self._roles = roles
+        self._statuses = statuses
         self._feeds = feeds
 
     async def open(self) -> None:
@@ -205,6 +213,15 @@ class AuthService:
 
     async def delete_role(self, request: DeleteRoleRequest) -> Empty:
         return await self._roles.delete(request)
+
+    async def save_custom_status(self, request: SaveCustomStatusRequest) -> CustomStatusReply:
+        return await self._statuses.save(request)
+
+    async def delete_custom_status(self, request: CustomStatusRequest) -> CustomStatusReply:
+        return await self._statuses.delete(request)
+
+    async def list_custom_statuses(self, request: ListCustomStatusesRequest) -> DocumentsReply:
+        return await self._statuses.list_some(request)
 
     async def add_user_to_role(self, request: UserRoleRequest) -> RoleReply:
         return await self._roles.add_user(request)

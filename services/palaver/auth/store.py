@@ -52,6 +52,14 @@ class Store:
         where: Filter = {"avatarETag": {"$in": list(picture_ids)}, **_THERE}
         return [user["avatarETag"] for user in await self._database.find("users", where)] if picture_ids else []
 
+    async def find_statuses(self, where: Filter, sort: Sort, skip: int, limit: int) -> tuple[list[Document], int]:
+        """One page of the workspace's own kinds of status that match, and how many match."""
+        there: Filter = {"$and": [_THERE, where]} if where else _THERE
+        return (
+            await self._database.find("custom_statuses", there, sort=sort, skip=skip, limit=limit),
+            await self._database.count("custom_statuses", there),
+        )
+
     async def list_idle(self, role: str, before: int, limit: int) -> list[Document]:
         """Active users with this role whose last login was before then (epoch milliseconds), longest ago first."""
         where: Filter = {"lastLogin": {"$lt": {"$date": before}}, "roles": role, "active": True, **_THERE}

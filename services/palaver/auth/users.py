@@ -62,6 +62,7 @@ _FILTERED: dict[str, FieldType] = {
     "roles": "list",
     "active": "boolean",
     "createdAt": "date",
+    "lastLogin": "date",
 }
 _BY_EMAIL: dict[str, Translate] = {"emails.address": lambda address: {"emails_lower": rules.fold(address)}}
 _TYPES = ("user", "bot", "app")

@@ -140,5 +140,6 @@ COLLECTIONS: dict[str, Collection] = {
     "settings": Collection({"public": "boolean"}),
     "permissions": Collection({}),
     "roles": Collection({"scope": "text"}),
+    "custom_statuses": Collection({"name": "text", "deleted_at": "date"}, (Index(("name",), where="name"),)),
     "workspace": Collection({}),
 }

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from palaver.access import AVATAR_CHANGED, USER_DELETED, USER_RENAMED
+from palaver.access import AVATAR_CHANGED, STATUS_CHANGED, USER_DELETED, USER_RENAMED
 from palaver.gateway import rest
 from palaver.gateway.admission import Admission
 from palaver.gateway.app import build_app
@@ -72,6 +72,7 @@ class Gateway:
         await self._node.live.subscribe(USER_RENAMED, self._on_user_renamed)
         await self._node.live.subscribe(USER_DELETED, self._on_user_deleted)
         await self._node.live.subscribe(AVATAR_CHANGED, self._on_avatar_changed)
+        await self._node.live.subscribe(STATUS_CHANGED, self._on_status_changed)
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 
     async def drain(self) -> None:
@@ -127,6 +128,10 @@ class Gateway:
 
     def _on_avatar_changed(self, message: bytes) -> None:
         self.streams.tell("stream-notify-logged", "updateAvatar", message)
+
+    def _on_status_changed(self, message: bytes) -> None:
+        event, argument = orjson.loads(message)
+        self.streams.tell("stream-notify-logged", event, orjson.dumps(argument))
 
     def _on_left(self, room: Room, user_id: str) -> None:
         """Who is no member may still hear a public room, if the permissions say so."""

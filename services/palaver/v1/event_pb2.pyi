@@ -111,6 +111,8 @@ class Event(_message.Message):
     PERMISSION_CHANGED_FIELD_NUMBER: _builtins.int
     ROLE_SAVED_FIELD_NUMBER: _builtins.int
     ROLE_DELETED_FIELD_NUMBER: _builtins.int
+    CUSTOM_STATUS_SAVED_FIELD_NUMBER: _builtins.int
+    CUSTOM_STATUS_DELETED_FIELD_NUMBER: _builtins.int
     stream_kind: _builtins.str
     """room | user | workspace"""
     stream_id: _builtins.str
@@ -190,6 +192,10 @@ class Event(_message.Message):
     def role_saved(self) -> Global___RoleSaved: ...
     @_builtins.property
     def role_deleted(self) -> Global___RoleDeleted: ...
+    @_builtins.property
+    def custom_status_saved(self) -> Global___CustomStatusSaved: ...
+    @_builtins.property
+    def custom_status_deleted(self) -> Global___CustomStatusDeleted: ...
     def __init__(
         self,
         *,
@@ -226,12 +232,14 @@ class Event(_message.Message):
         permission_changed: Global___PermissionChanged | None = ...,
         role_saved: Global___RoleSaved | None = ...,
         role_deleted: Global___RoleDeleted | None = ...,
+        custom_status_saved: Global___CustomStatusSaved | None = ...,
+        custom_status_deleted: Global___CustomStatusDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -1038,3 +1046,47 @@ class RoleDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoleDeleted: _TypeAlias = RoleDeleted  # noqa: Y015
+
+@_typing.final
+class CustomStatusSaved(_message.Message):
+    """One of the workspace's own kinds of status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    status_id: _builtins.str
+    status: _builtins.bytes
+    """the whole document"""
+    def __init__(
+        self,
+        *,
+        status_id: _builtins.str = ...,
+        status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status", "status_id", b"status_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomStatusSaved: _TypeAlias = CustomStatusSaved  # noqa: Y015
+
+@_typing.final
+class CustomStatusDeleted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_ID_FIELD_NUMBER: _builtins.int
+    status_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        status_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status_id", b"status_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomStatusDeleted: _TypeAlias = CustomStatusDeleted  # noqa: Y015

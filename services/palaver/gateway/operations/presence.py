@@ -6,6 +6,7 @@ from typing import Any
 from palaver.gateway.call import Call
 from palaver.v1.presence_pb2 import (
     GetPresenceRequest,
+    ListGatewaysRequest,
     SetStatusRequest,
     Status,
     UserPresence,
@@ -68,6 +69,12 @@ async def set_status(call: Call, user_id: str = "", *, status: str | None = None
         request.status_text = text
     await call.presence.settle([user_id or call.me.id])
     await call.services.presence.set_status(request)
+
+
+async def count_connections(call: Call) -> int:
+    """How many sockets clients have open, on all gateways. Raises NotAllowed."""
+    reply = await call.services.presence.list_gateways(ListGatewaysRequest(actor=call.actor))
+    return sum(node.connections for node in reply.nodes)
 
 
 def set_connection_status(call: Call, status: Status.ValueType) -> None:

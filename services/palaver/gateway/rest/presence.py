@@ -5,6 +5,7 @@ import msgspec
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import parse_iso
 from palaver.gateway.operations import presence
+from palaver.gateway.operations.policy import update_setting
 from palaver.gateway.operations.users import get_document, get_user, is_myself
 from palaver.gateway.rest.endpoint import Answer, LooseParams, endpoint
 from palaver.gateway.rest.errors import Failure, Forbidden
@@ -62,6 +63,21 @@ async def get_presence(call: Call, query: WhichUser) -> Answer:
     me = await get_document(call, call.me.id)
     login = {"lastLogin": me["lastLogin"]} if "lastLogin" in me else {}
     return {"presence": me["status"], "connectionStatus": me["statusConnection"], **login}
+
+
+@endpoint("GET", "presence.getConnections", permissions=["manage-user-status"])
+async def get_connections(call: Call) -> Answer:
+    """Connections of the whole workspace. There is no limit to them: `max` is 0."""
+    return {"current": await presence.count_connections(call), "max": 0}
+
+
+@endpoint("POST", "presence.enableBroadcast", permissions=["manage-user-status"], second_factor=True)
+async def enable_broadcast(call: Call) -> Answer:
+    """Has everybody be told again of everybody's presence, where settings have switched that off."""
+    for setting_id in ("Presence_broadcast_disabled", "Troubleshoot_Disable_Presence_Broadcast"):
+        if call.setting(setting_id):
+            await update_setting(call, setting_id, False)
+    return {}
 
 
 @endpoint("GET", "users.presence", query=PresenceQuery)

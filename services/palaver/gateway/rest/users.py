@@ -1,6 +1,6 @@
 """Accounts: creating, finding and changing users."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -32,6 +32,14 @@ class InfoQuery(Params, rename="camel"):
     username: str | None = None
     import_id: str | None = None
     fields: str = ""
+
+
+class StatusQuery(Page, rename="camel"):
+    status: Literal["active", "deactivated"] | None = None
+    has_logged_in: bool | None = None
+    type: str = ""
+    roles: list[str] | str = ""
+    search_term: str = ""
 
 
 class UpdateData(users.UserChanges, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -151,6 +159,31 @@ async def list_users(call: Call, query: Page) -> Answer:
         count=count,
     )
     return {"users": [select(user, fields) for user in found], "count": len(found), "offset": offset, "total": total}
+
+
+@endpoint("GET", "users.listByStatus", query=StatusQuery, permissions=["view-d-room"])
+async def list_by_status(call: Call, query: StatusQuery) -> Answer:
+    """Users by whether they are active, and by whether they have ever logged in."""
+    offset, count = page(call, query)
+    conditions: list[dict[str, Any]] = [dict(parse_query(query.query, users.QUERY_FIELDS))]
+    if query.status is not None:
+        conditions.append({"active": query.status == "active"})
+    if query.has_logged_in is not None:
+        conditions.append({"lastLogin": {"$exists": query.has_logged_in}})
+    if query.type:
+        conditions.append({"type": query.type})
+    roles = query.roles.split(",") if isinstance(query.roles, str) else query.roles
+    if wanted := [role for role in roles if role]:
+        conditions.append({"roles": {"$in": wanted}})
+    found, total = await users.list_users(
+        call,
+        where={"$and": [condition for condition in conditions if condition]} if any(conditions) else None,
+        sort=parse_sort(query.sort, users.SORT_FIELDS),
+        offset=offset,
+        count=count,
+        term=query.search_term,
+    )
+    return {"users": found, "count": len(found), "offset": offset, "total": total}
 
 
 @endpoint("POST", "users.update", body=UpdateBody, second_factor=True)

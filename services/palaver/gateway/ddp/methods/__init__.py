@@ -11,6 +11,7 @@ from palaver.gateway.ddp.methods import (
     presence,
     rooms,
     settings,
+    statuses,
     subscriptions,
     users,
 )
@@ -24,6 +25,7 @@ METHOD_MODULES: tuple[ModuleType, ...] = (
     presence,
     rooms,
     settings,
+    statuses,
     subscriptions,
     users,
 )

@@ -1,7 +1,5 @@
 """Methods of presence. Their REST twins are in `rest/presence.py`."""
 
-from typing import Any
-
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import method
 from palaver.gateway.operations import presence
@@ -31,9 +29,3 @@ async def set_user_status(call: Call, status: str | None, text: str | None) -> N
 @method("getUserStatusText", str)
 async def get_user_status_text(call: Call, user_id: str) -> str:
     return (await presence.find_presence(call, user_id)).status_text
-
-
-@method("listCustomUserStatus")
-async def list_custom_user_status(call: Call) -> list[Any]:
-    """The workspace's own kinds of status: there are none."""
-    return []
