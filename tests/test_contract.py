@@ -97,6 +97,7 @@ def test_calls_about_the_same_thing_say_so() -> None:
     elsewhere = {method.name for method in messaging.methods if find_affinity(method, "room_id", own) is None}
     # Those about several rooms, about none, or about a message of a room that the caller does not know.
     assert elsewhere == {
+        "CheckInvite",
         "CheckRelinquish",
         "FollowThread",
         "GetMessage",
@@ -104,12 +105,15 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "GetUpload",
         "JoinDefaultRooms",
         "ListHearing",
+        "ListInvites",
         "ListJoins",
         "ListMemberships",
         "ListRooms",
         "ListSubscriptions",
         "OpenDirectRoom",
         "React",
+        "RemoveInvite",
+        "UseInvite",
     }
     named_otherwise = {
         field.full_name
@@ -152,6 +156,7 @@ def test_what_may_be_called_twice() -> None:
             "LeaveRoom",
             "OpenDirectRoom",
             "React",
+            "RemoveInvite",
             "RemoveMember",
             "SetMemberRole",
             "UpdateRoom",

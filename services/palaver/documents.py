@@ -138,6 +138,22 @@ class Subscription(TypedDict, total=False):
     read_changed_at: Date
 
 
+class Invite(TypedDict, total=False):
+    """A link that lets people into a room."""
+
+    _id: str
+    rid: str
+    userId: str  # who made it
+    days: int  # until it expires; 0 is never
+    maxUses: int  # 0 is any number
+    uses: int
+    createdAt: Date
+    expires: Date | None
+    _updatedAt: Date
+    # inside only
+    removed_at: Date
+
+
 class User(TypedDict, total=False):
     _id: str
     username: str
@@ -217,6 +233,11 @@ def public_room(room: dict[str, Any], *, outside: bool = False) -> dict[str, Any
 def public_subscription(subscription: dict[str, Any]) -> dict[str, Any]:
     """Without the counters: they are computed from the room, by messaging/rules.py."""
     return {name: value for name, value in subscription.items() if name not in _INSIDE_SUBSCRIPTION}
+
+
+def public_invite(invite: dict[str, Any]) -> dict[str, Any]:
+    """What its maker sees of an invite."""
+    return {name: value for name, value in invite.items() if name != "removed_at"}
 
 
 def public_user(user: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,8 @@ STREAM_OF_FACT: dict[str, str] = {
     "member_renamed": "room",
     "upload_added": "room",
     "messages_erased": "room",
+    "invite_made": "room",
+    "invite_removed": "room",
     "user_created": "user",
     "user_changed": "user",
     "user_deleted": "user",

@@ -115,6 +115,9 @@ def _member_joined(event: Event) -> list[Put]:
             set={"usersCount": fact.members, "changed_at": date(event.at), "_updatedAt": date(event.at)},
         ),
     ]
+    if fact.invite_id:
+        used = {"uses": fact.invite_uses, "_updatedAt": date(event.at)}
+        puts.append(Put("invites", fact.invite_id, set=used))
     return puts + _system_message(event, fact)
 
 
@@ -291,6 +294,16 @@ def _upload_added(event: Event) -> list[Put]:
     return [Put("uploads", fact.upload_id, insert=_json(fact.upload))]
 
 
+def _invite_made(event: Event) -> list[Put]:
+    fact = event.invite_made
+    return [Put("invites", fact.invite_id, insert=_json(fact.invite))]
+
+
+def _invite_removed(event: Event) -> list[Put]:
+    gone = {"removed_at": date(event.at), "_updatedAt": date(event.at)}
+    return [Put("invites", event.invite_removed.invite_id, set=gone)]
+
+
 # -- users ----------------------------------------------------------------------------------------------------------
 
 
@@ -404,6 +417,8 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "member_renamed": _member_renamed,
     "upload_added": _upload_added,
     "messages_erased": _messages_erased,
+    "invite_made": _invite_made,
+    "invite_removed": _invite_removed,
     "user_created": _user_created,
     "user_changed": _user_changed,
     "user_deleted": _user_deleted,

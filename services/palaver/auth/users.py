@@ -129,7 +129,8 @@ class Users:
         if not is_first and form == "Disabled":
             raise InvalidInput("User registration is disabled", code="error-user-registration-disabled")
         secret = setting("Accounts_RegistrationForm_SecretURL")
-        if not is_first and form == "Secret URL" and (not secret or request.secret != secret):
+        is_known = request.invited or (secret and request.secret == secret)
+        if not is_first and form == "Secret URL" and not is_known:
             raise InvalidInput(
                 "User registration is only allowed via Secret URL", code="error-user-registration-secret"
             )

@@ -139,4 +139,5 @@ MIGRATIONS: Sequence[Migration] = (
     Migration(6, "Discussions are found by their parents", _fill_discussions_in_sqlite, _create_in_mongo, 1),
     Migration(7, "Pictures are found by whose they are", _add_pictures_in_sqlite, _create_in_mongo, 1),
     Migration(8, "The workspace has kinds of status of its own", _create_in_sqlite, _create_in_mongo, 1),
+    Migration(9, "Invites have documents", _create_in_sqlite, _create_in_mongo, 1),
 )

@@ -107,6 +107,11 @@ COLLECTIONS: dict[str, Collection] = {
     ),
     # A file of a room. `expiresAt`: no message is of it yet; `deleted_at`: its message was deleted.
     "uploads": Collection({"rid": "text", "uploadedAt": "date"}, (Index(("rid", "uploadedAt")),)),
+    # Links that let people into rooms. `removed_at`: one that no longer does.
+    "invites": Collection(
+        {"rid": "text", "userId": "text", "createdAt": "date", "removed_at": "date"},
+        (Index(("rid", "userId")), Index(("createdAt",))),
+    ),
     # What a user has read of a thread: _id is "<user id>/<thread id>".
     "thread_reads": Collection({"user_id": "text", "rid": "text", "thread_id": "text"}, (Index(("user_id", "rid")),)),
     "users": Collection(

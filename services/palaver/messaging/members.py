@@ -224,17 +224,23 @@ class Members:
             if subscription is not None:
                 return
             check(view)
-            at = rules.event_time(view.room, now())
-            event = Event(also_tell=[user.id])
-            fact = event.member_joined
-            fact.user_id = user.id
-            fact.subscription = orjson.dumps(rules.new_subscription(new_id(), view.room, reference(user), at))
-            fact.members = view.room.get("usersCount", 0) + 1
-            if notice:
-                self._notices.add(fact.message, view.room, notice, user.username, author, at)
-            draft.append(event, actor=actor, at=at)
+            self.append_join(draft, view.room, user, actor=actor, author=author, notice=notice)
 
         await self._node.commits.execute(room_stream(room_id), decide)
+
+    def append_join(
+        self, draft: Draft, room: Document, user: User, *, actor: Actor, author: User, notice: str
+    ) -> Event:
+        """The event of `user`, who is no member of the draft's room, becoming one; `author` did it."""
+        at = rules.event_time(room, now())
+        event = Event(also_tell=[user.id])
+        fact = event.member_joined
+        fact.user_id = user.id
+        fact.subscription = orjson.dumps(rules.new_subscription(new_id(), room, reference(user), at))
+        fact.members = room.get("usersCount", 0) + 1
+        if notice:
+            self._notices.add(fact.message, room, notice, user.username, author, at)
+        return draft.append(event, actor=actor, at=at)
 
     async def _remove(
         self, actor: Actor, author: User, room_id: str, user: User, check: Callable[[View], None], notice: str

@@ -15,6 +15,7 @@ from palaver.messaging.direct import DirectRooms
 from palaver.messaging.discussions import Discussions
 from palaver.messaging.erasure import Erasure
 from palaver.messaging.history import History
+from palaver.messaging.invites import Invites
 from palaver.messaging.listing import Listing
 from palaver.messaging.lists import Lists
 from palaver.messaging.members import Members
@@ -63,6 +64,7 @@ class MessagingService:
         self._rooms = Rooms(node, store, views, names)
         self._changes = Changes(node, views, self._rooms, names, notices)
         self._members = Members(node, views, self._rooms, notices)
+        self._invites = Invites(node, store, views, self._rooms, self._members)
         self._reads = Reads(node, store, views)
         self._direct = DirectRooms(node, views, self._rooms, self._reads)
         self._messages = Messages(node, store, views)
@@ -154,6 +156,21 @@ class MessagingService:
 
     async def check_relinquish(self, request: api.CheckRelinquishRequest) -> auth.Empty:
         return await self._answer("check_relinquish", request, self._departures.check)
+
+    async def find_or_create_invite(self, request: api.FindOrCreateInviteRequest) -> api.InviteReply:
+        return await self._answer("find_or_create_invite", request, self._invites.find_or_create)
+
+    async def list_invites(self, request: api.ListInvitesRequest) -> auth.DocumentsReply:
+        return await self._answer("list_invites", request, self._invites.list_all)
+
+    async def remove_invite(self, request: api.InviteRequest) -> auth.Empty:
+        return await self._answer("remove_invite", request, self._invites.remove)
+
+    async def use_invite(self, request: api.InviteRequest) -> api.RoomReply:
+        return await self._answer("use_invite", request, self._invites.use)
+
+    async def check_invite(self, request: api.InviteRequest) -> auth.Empty:
+        return await self._answer("check_invite", request, self._invites.check)
 
     async def list_members(self, request: api.ListMembersRequest) -> auth.DocumentsReply:
         return await self._answer("list_members", request, self._listing.list_members)

@@ -352,6 +352,7 @@ class RegisterUserRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CUSTOM_FIELDS_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    INVITED_FIELD_NUMBER: _builtins.int
     username: _builtins.str
     email: _builtins.str
     password: _builtins.str
@@ -362,6 +363,8 @@ class RegisterUserRequest(_message.Message):
     custom_fields: _builtins.bytes
     """JSON object or empty"""
     address: _builtins.str
+    invited: _builtins.bool
+    """the secret is an invite to a room: the caller has asked messaging"""
     def __init__(
         self,
         *,
@@ -373,10 +376,11 @@ class RegisterUserRequest(_message.Message):
         reason: _builtins.str = ...,
         custom_fields: _builtins.bytes = ...,
         address: _builtins.str = ...,
+        invited: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "custom_fields", b"custom_fields", "email", b"email", "name", b"name", "password", b"password", "reason", b"reason", "secret", b"secret", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "custom_fields", b"custom_fields", "email", b"email", "invited", b"invited", "name", b"name", "password", b"password", "reason", b"reason", "secret", b"secret", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,6 +100,8 @@ class Event(_message.Message):
     MEMBER_RENAMED_FIELD_NUMBER: _builtins.int
     UPLOAD_ADDED_FIELD_NUMBER: _builtins.int
     MESSAGES_ERASED_FIELD_NUMBER: _builtins.int
+    INVITE_MADE_FIELD_NUMBER: _builtins.int
+    INVITE_REMOVED_FIELD_NUMBER: _builtins.int
     USER_CREATED_FIELD_NUMBER: _builtins.int
     USER_CHANGED_FIELD_NUMBER: _builtins.int
     USER_DELETED_FIELD_NUMBER: _builtins.int
@@ -167,6 +169,10 @@ class Event(_message.Message):
     @_builtins.property
     def messages_erased(self) -> Global___MessagesErased: ...
     @_builtins.property
+    def invite_made(self) -> Global___InviteMade: ...
+    @_builtins.property
+    def invite_removed(self) -> Global___InviteRemoved: ...
+    @_builtins.property
     def user_created(self) -> Global___UserCreated:
         """user streams"""
 
@@ -221,6 +227,8 @@ class Event(_message.Message):
         member_renamed: Global___MemberRenamed | None = ...,
         upload_added: Global___UploadAdded | None = ...,
         messages_erased: Global___MessagesErased | None = ...,
+        invite_made: Global___InviteMade | None = ...,
+        invite_removed: Global___InviteRemoved | None = ...,
         user_created: Global___UserCreated | None = ...,
         user_changed: Global___UserChanged | None = ...,
         user_deleted: Global___UserDeleted | None = ...,
@@ -235,11 +243,11 @@ class Event(_message.Message):
         custom_status_saved: Global___CustomStatusSaved | None = ...,
         custom_status_deleted: Global___CustomStatusDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -323,10 +331,16 @@ class MemberJoined(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    INVITE_ID_FIELD_NUMBER: _builtins.int
+    INVITE_USES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     subscription: _builtins.bytes
     members: _builtins.int
     """members of the room from now on"""
+    invite_id: _builtins.str
+    """the invite that let them in, or "" """
+    invite_uses: _builtins.int
+    """how many it has let in by now"""
     @_builtins.property
     def message(self) -> Global___MessageSent:
         """"uj", "au" …, if the room shows it"""
@@ -338,14 +352,59 @@ class MemberJoined(_message.Message):
         subscription: _builtins.bytes = ...,
         members: _builtins.int = ...,
         message: Global___MessageSent | None = ...,
+        invite_id: _builtins.str = ...,
+        invite_uses: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "message", b"message", "subscription", b"subscription", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite_id", b"invite_id", "invite_uses", b"invite_uses", "members", b"members", "message", b"message", "subscription", b"subscription", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MemberJoined: _TypeAlias = MemberJoined  # noqa: Y015
+
+@_typing.final
+class InviteMade(_message.Message):
+    """A link that lets people into the room."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITE_ID_FIELD_NUMBER: _builtins.int
+    INVITE_FIELD_NUMBER: _builtins.int
+    invite_id: _builtins.str
+    invite: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        invite_id: _builtins.str = ...,
+        invite: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite", b"invite", "invite_id", b"invite_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InviteMade: _TypeAlias = InviteMade  # noqa: Y015
+
+@_typing.final
+class InviteRemoved(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITE_ID_FIELD_NUMBER: _builtins.int
+    invite_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        invite_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invite_id", b"invite_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InviteRemoved: _TypeAlias = InviteRemoved  # noqa: Y015
 
 @_typing.final
 class MemberLeft(_message.Message):

@@ -12,6 +12,7 @@ from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import user_actor
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
+from palaver.gateway.operations import invites
 from palaver.gateway.operations.presence import join_status, set_status
 from palaver.ids import new_token
 from palaver.v1.auth_pb2 import (
@@ -157,7 +158,8 @@ class Registration(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 async def register_user(call: Call, form: Registration) -> Document:
-    """Makes an account for whoever asks, as far as the settings allow."""
+    """Makes an account for whoever asks, as far as the settings allow. An invite's token is a secret, too."""
+    by_secret = form.secret and call.setting("Accounts_RegistrationForm") == "Secret URL"
     reply = await call.services.auth.register_user(
         RegisterUserRequest(
             username=form.username,
@@ -168,6 +170,7 @@ async def register_user(call: Call, form: Registration) -> Document:
             reason=form.reason,
             custom_fields=_custom_fields(form.custom_fields),
             address=call.address,
+            invited=bool(by_secret) and await invites.is_valid(call, form.secret),
         )
     )
     user: Document = orjson.loads(reply.user)
