@@ -23,8 +23,11 @@ from palaver.v1.event_pb2 import (
     MessageDeleted,
     MessageSent,
     MessagesErased,
+    MessageStarred,
     PermissionChanged,
     RenamedSubscription,
+    Reported,
+    ReportsClosed,
     RoleDeleted,
     RoleSaved,
     RoomChanged,
@@ -95,6 +98,9 @@ SAMPLES: dict[str, Any] = {
         is_last=True,
         followed=["u2"],
         unfollowed=["u3"],
+        notice=sent("m9", counts=False),
+        mentioned=["u2"],
+        unmentioned=["u3"],
     ),
     "message_deleted": MessageDeleted(
         message_id="m1",
@@ -102,6 +108,7 @@ SAMPLES: dict[str, Any] = {
         thread_id="m0",
         thread_root=data({"_id": "m0", "tcount": 0, "_updatedAt": date(AT)}),
         room_last_message=data({"_id": "m0"}),
+        unmentioned=["u2"],
     ),
     "member_renamed": MemberRenamed(
         user_id="u1",
@@ -121,6 +128,8 @@ SAMPLES: dict[str, Any] = {
         room_last_message=b"null",
     ),
     "upload_added": UploadAdded(upload_id="f2", upload=data({"_id": "f2", "rid": "r1", "expiresAt": date(AT + 9)})),
+    "message_reported": Reported(report_id="x1", report=data({"_id": "x1", "kind": "message"})),
+    "message_reports_closed": ReportsClosed(report_ids=["x1"], moderation=data({"moderatedBy": "u1"})),
     "user_created": UserCreated(user=data({"_id": "u1", "username": "alice"})),
     "user_changed": UserChanged(set=data({"name": "Alice"}), unset=["bio"]),
     "user_deleted": UserDeleted(),
@@ -132,6 +141,9 @@ SAMPLES: dict[str, Any] = {
     "subscription_preferred": SubscriptionPreferred(
         room_id="r1", subscription_id="s1", set=data({"f": True}), unset=["hideUnreadStatus"]
     ),
+    "message_starred": MessageStarred(room_id="r1", message_id="m1", starred=True, message=data({"_id": "m1"})),
+    "user_reported": Reported(report_id="x2", report=data({"_id": "x2", "kind": "user"})),
+    "user_reports_closed": ReportsClosed(report_ids=["x2"], moderation=data({"moderatedBy": "u1"})),
     "setting_changed": SettingChanged(setting_id="Site_Name", setting=data({"_id": "Site_Name", "value": "x"})),
     "permission_changed": PermissionChanged(permission_id="p", permission=data({"_id": "p", "roles": ["admin"]})),
     "role_saved": RoleSaved(role_id="boss", role=data({"_id": "boss", "name": "Boss"})),
@@ -441,3 +453,27 @@ def test_a_file_is_kept_by_its_message_and_goes_with_it() -> None:
     deleted = apply(kept, make_event("message_deleted", MessageDeleted(message_id="m1", sent_at=1, upload_id="f1")))
     assert deleted[key]["deleted_at"] == date(AT)
     assert after("upload_added")["uploads", "f2"]["expiresAt"] == date(AT + 9)
+
+
+def test_stars_and_mentions_come_and_go() -> None:
+    starred = after("message_starred")["stars", "u1/m1"]
+    assert starred == {"_id": "u1/m1", "user_id": "u1", "rid": "r1", "message_id": "m1", "starred": True}
+    event = make_event("message_starred", MessageStarred(room_id="r1", message_id="m1", starred=False))
+    assert apply({("stars", "u1/m1"): starred}, event)["stars", "u1/m1"]["starred"] is False
+    mention = after("message_sent")["mentions", "u2/m1"]
+    assert (mention["user_id"], mention["rid"], mention["message_id"]) == ("u2", "r1", "m1")
+    assert (
+        apply({("mentions", "u2/m1"): mention}, make_event("message_deleted"))["mentions", "u2/m1"]["removed"] is True
+    )
+
+
+def test_reports_are_made_and_closed() -> None:
+    for made, closed, report_id in (
+        ("message_reported", "message_reports_closed", "x1"),
+        ("user_reported", "user_reports_closed", "x2"),
+    ):
+        report = after(made)["reports", report_id]
+        assert "closed_at" not in report
+        documents = apply({("reports", report_id): report}, make_event(closed))
+        assert documents["reports", report_id]["moderationInfo"] == {"moderatedBy": "u1"}
+        assert documents["reports", report_id]["closed_at"]

@@ -52,6 +52,7 @@ from palaver.v1.messaging_pb2 import (
     CheckAccessReply,
     CheckAccessRequest,
     CheckRelinquishRequest,
+    CloseReportsRequest,
     CountersReply,
     CreateDiscussionRequest,
     CreateRoomRequest,
@@ -60,6 +61,7 @@ from palaver.v1.messaging_pb2 import (
     FindOrCreateInviteRequest,
     FollowThreadRequest,
     GetCountersRequest,
+    GetReportRequest,
     GetRoomHeadsReply,
     GetRoomHeadsRequest,
     GetRoomRequest,
@@ -74,11 +76,14 @@ from palaver.v1.messaging_pb2 import (
     ListInvitesRequest,
     ListJoinsReply,
     ListJoinsRequest,
+    ListMarkedMessagesRequest,
     ListMembershipsReply,
     ListMembershipsRequest,
     ListMembersRequest,
     ListMessagesReply,
     ListMessagesRequest,
+    ListReportedRequest,
+    ListReportsRequest,
     ListRoomEventsReply,
     ListRoomEventsRequest,
     ListRoomsReply,
@@ -92,7 +97,10 @@ from palaver.v1.messaging_pb2 import (
     MessageReply,
     MessageRequest,
     OpenDirectRoomRequest,
+    PinMessageRequest,
     ReactRequest,
+    ReportReply,
+    ReportRequest,
     RoomReply,
     RoomRequest,
     SearchMessagesRequest,
@@ -101,6 +109,7 @@ from palaver.v1.messaging_pb2 import (
     SetSubscriptionRequest,
     SpotlightReply,
     SpotlightRequest,
+    StarMessageRequest,
     SubscriptionReply,
     UpdateRoomRequest,
     UploadReply,
@@ -198,6 +207,15 @@ class Messaging(Protocol):
     async def list_messages(self, request: ListMessagesRequest) -> ListMessagesReply: ...
     async def list_threads(self, request: ListThreadsRequest) -> DocumentsReply: ...
     async def list_discussions(self, request: ListDiscussionsRequest) -> DocumentsReply: ...
+    async def pin_message(self, request: PinMessageRequest) -> MessageReply: ...
+    async def star_message(self, request: StarMessageRequest) -> Empty: ...
+    async def list_marked_messages(self, request: ListMarkedMessagesRequest) -> DocumentsReply: ...
+    async def list_read_receipts(self, request: MessageRequest) -> DocumentsReply: ...
+    async def report(self, request: ReportRequest) -> Empty: ...
+    async def get_report(self, request: GetReportRequest) -> ReportReply: ...
+    async def list_reports(self, request: ListReportsRequest) -> DocumentsReply: ...
+    async def list_reported(self, request: ListReportedRequest) -> DocumentsReply: ...
+    async def close_reports(self, request: CloseReportsRequest) -> Empty: ...
     async def search_messages(self, request: SearchMessagesRequest) -> DocumentsReply: ...
     async def spotlight(self, request: SpotlightRequest) -> SpotlightReply: ...
     async def check_upload(self, request: UploadRequest) -> Empty: ...

@@ -45,8 +45,11 @@ class Message(TypedDict, total=False):
     tcount: int
     tlm: Date
     replies: list[str]
+    unread: bool  # sent while read receipts were on, and somebody has not read it
     pinned: bool
-    starred: list[dict[str, str]]
+    pinnedAt: Date
+    pinnedBy: UserReference
+    starred: list[dict[str, str]]  # of whoever looks at it; never stored
     role: str  # of subscription-role-added
     drid: str  # the discussion that this message tells of …
     dcount: int  # … its messages …
@@ -185,7 +188,7 @@ class User(TypedDict, total=False):
     deleted_at: Date
 
 
-_INSIDE_MESSAGE = ("_hidden", "deleted_at", "parent")
+_INSIDE_MESSAGE = ("_hidden", "deleted_at", "parent", "starred")
 _INSIDE_ROOM = (
     "applied_seq",
     "counted",
@@ -212,13 +215,11 @@ _INSIDE_SUBSCRIPTION = (
 _INSIDE_USER = ("applied_seq", "services", "username_lower", "emails_lower", "deleted_at", "leaving_admins")
 
 
-def public_message(message: dict[str, Any], user_id: str = "") -> dict[str, Any]:
-    """What the clients see of a message; stars are each user's own."""
+def public_message(message: dict[str, Any], starred_by: str = "") -> dict[str, Any]:
+    """What the clients see of a message; stars are each user's own, so only who looks at it is said to have one."""
     shown = {name: value for name, value in message.items() if name not in _INSIDE_MESSAGE}
-    if "starred" in shown:
-        shown["starred"] = [star for star in shown["starred"] if star.get("_id") == user_id]
-        if not shown["starred"]:
-            del shown["starred"]
+    if starred_by:
+        shown["starred"] = [{"_id": starred_by}]
     return shown
 
 

@@ -9,6 +9,10 @@ from palaver.v1.event_pb2 import Actor, Event
 
 WORKSPACE = Stream("workspace", "")
 
+ROOM_READ = "rooms.read"
+"""The live subject that says until when everybody has read a room, where read receipts are on: JSON, `rid`, `until`
+(epoch milliseconds) and, of a thread, `tmid`."""
+
 SYSTEM = Actor(kind=Actor.SYSTEM)
 
 
@@ -50,6 +54,8 @@ STREAM_OF_FACT: dict[str, str] = {
     "messages_erased": "room",
     "invite_made": "room",
     "invite_removed": "room",
+    "message_reported": "room",
+    "message_reports_closed": "room",
     "user_created": "user",
     "user_changed": "user",
     "user_deleted": "user",
@@ -57,6 +63,9 @@ STREAM_OF_FACT: dict[str, str] = {
     "tokens_revoked": "user",
     "room_read": "user",
     "subscription_preferred": "user",
+    "message_starred": "user",
+    "user_reported": "user",
+    "user_reports_closed": "user",
     "setting_changed": "workspace",
     "permission_changed": "workspace",
     "role_saved": "workspace",

@@ -4,14 +4,14 @@ One table for all streams, because whoever finds a stream behind its events must
 them, whichever service appended it. Values are absolute, so that projecting twice is projecting once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
 from palaver.database import Document, Put
 from palaver.errors import Unavailable
-from palaver.v1.event_pb2 import Event, MessageSent
+from palaver.v1.event_pb2 import Event, MessageSent, Reported, ReportsClosed
 
 # Fields of a message that its later events may set or remove.
 CHANGING_MESSAGE_FIELDS = (
@@ -30,7 +30,6 @@ CHANGING_MESSAGE_FIELDS = (
     "pinned",
     "pinnedAt",
     "pinnedBy",
-    "starred",
     "customFields",
     "blocks",
     "drid",
@@ -174,6 +173,7 @@ def _sent(event: Event, fact: MessageSent) -> list[Put]:
     for mention in fact.mentions:
         changes = {"mentioned": mention.mentioned, "seq": event.seq, "changed_at": date(event.at)}
         puts.append(Put("subscriptions", mention.subscription_id, set=changes))
+        puts += _mentioned(event, mention.user_id, message)
     if fact.sender_subscription_id:
         puts.append(Put("subscriptions", fact.sender_subscription_id, set=sender))
     if fact.upload_id:
@@ -216,6 +216,18 @@ def _thread_root(event: Event, fact: MessageSent, root: Document) -> list[Put]:
     return puts
 
 
+def _mentioned(event: Event, user_id: str, message: Document) -> list[Put]:
+    """The user's list of what mentions them in the room has the message, for the first time or again."""
+    id = message["_id"]
+    entry = f"{user_id}/{id}"
+    first = {"_id": entry, "user_id": user_id, "rid": event.stream_id, "message_id": id, "ts": message["ts"]}
+    return [Put("mentions", entry, insert=first), Put("mentions", entry, unset=("removed",))]
+
+
+def _unmentioned(user_ids: Iterable[str], message_id: str) -> list[Put]:
+    return [Put("mentions", f"{user_id}/{message_id}", set={"removed": True}) for user_id in user_ids]
+
+
 def _follow(event: Event, user_id: str, thread_id: str, *, replied_at: int = 0, mentioned_at: int = 0) -> list[Put]:
     """The user follows the thread, for the first time or again; what they wrote, they have read until there."""
     record = f"{user_id}/{thread_id}"
@@ -242,8 +254,13 @@ def _message_changed(event: Event) -> list[Put]:
     for user_id in fact.followed:
         puts += _follow(event, user_id, fact.message_id, replied_at=event.at)
     puts += [Put("thread_reads", f"{u}/{fact.message_id}", set={"following": False}) for u in fact.unfollowed]
+    for user_id in fact.mentioned:
+        puts += _mentioned(event, user_id, message)
+    puts += _unmentioned(fact.unmentioned, fact.message_id)
     if fact.is_last:
         puts.append(Put("rooms", event.stream_id, set={"lastMessage": message, "_updatedAt": date(event.at)}))
+    if fact.HasField("notice"):
+        puts += _sent(event, fact.notice)
     return puts
 
 
@@ -251,6 +268,7 @@ def _message_deleted(event: Event) -> list[Put]:
     fact = event.message_deleted
     gone = {"_hidden": True, "deleted_at": date(event.at), "msg": "", "_updatedAt": date(event.at)}
     puts = [Put("messages", fact.message_id, set=gone, unset=_CONTENT)]
+    puts += _unmentioned(fact.unmentioned, fact.message_id)
     if fact.upload_id:
         puts.append(Put("uploads", fact.upload_id, set={"deleted_at": date(event.at)}))
     if fact.thread_root:
@@ -302,6 +320,34 @@ def _invite_made(event: Event) -> list[Put]:
 def _invite_removed(event: Event) -> list[Put]:
     gone = {"removed_at": date(event.at), "_updatedAt": date(event.at)}
     return [Put("invites", event.invite_removed.invite_id, set=gone)]
+
+
+# -- reports: of messages in the room's stream, of users in that of who is reported ------------------------------------
+
+
+def _message_reported(event: Event) -> list[Put]:
+    return _reported(event.message_reported)
+
+
+def _user_reported(event: Event) -> list[Put]:
+    return _reported(event.user_reported)
+
+
+def _reported(fact: Reported) -> list[Put]:
+    return [Put("reports", fact.report_id, insert=_json(fact.report))]
+
+
+def _message_reports_closed(event: Event) -> list[Put]:
+    return _reports_closed(event, event.message_reports_closed)
+
+
+def _user_reports_closed(event: Event) -> list[Put]:
+    return _reports_closed(event, event.user_reports_closed)
+
+
+def _reports_closed(event: Event, fact: ReportsClosed) -> list[Put]:
+    closed = {"closed_at": date(event.at), "moderationInfo": _json(fact.moderation), "_updatedAt": date(event.at)}
+    return [Put("reports", report_id, set=closed) for report_id in fact.report_ids]
 
 
 # -- users ----------------------------------------------------------------------------------------------------------
@@ -366,6 +412,16 @@ def _subscription_preferred(event: Event) -> list[Put]:
     return [Put("subscriptions", fact.subscription_id, set=changes, unset=tuple(fact.unset))]
 
 
+def _message_starred(event: Event) -> list[Put]:
+    fact = event.message_starred
+    star = f"{event.stream_id}/{fact.message_id}"
+    first = {"_id": star, "user_id": event.stream_id, "rid": fact.room_id, "message_id": fact.message_id}
+    return [
+        Put("stars", star, insert={**first, "starred": fact.starred}),
+        Put("stars", star, set={"starred": fact.starred}),
+    ]
+
+
 # -- the workspace --------------------------------------------------------------------------------------------------
 
 
@@ -419,6 +475,8 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "messages_erased": _messages_erased,
     "invite_made": _invite_made,
     "invite_removed": _invite_removed,
+    "message_reported": _message_reported,
+    "message_reports_closed": _message_reports_closed,
     "user_created": _user_created,
     "user_changed": _user_changed,
     "user_deleted": _user_deleted,
@@ -426,6 +484,9 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "tokens_revoked": _tokens_revoked,
     "room_read": _room_read,
     "subscription_preferred": _subscription_preferred,
+    "message_starred": _message_starred,
+    "user_reported": _user_reported,
+    "user_reports_closed": _user_reports_closed,
     "setting_changed": _setting_changed,
     "permission_changed": _permission_changed,
     "role_saved": _role_saved,

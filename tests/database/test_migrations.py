@@ -187,6 +187,24 @@ async def test_a_database_of_the_first_version_learns_of_followers(tmp_path: Pat
     await database.close()
 
 
+async def test_columns_that_came_later_are_filled(tmp_path: Path) -> None:
+    path = tmp_path / "palaver.db"
+    database = SqliteDatabase(path)
+    await database.open()
+    pinned = {"_id": "m1", "rid": "r", "pinned": True, "ts": {"$date": 5}}
+    await commit(database, ROOM, 1, Put("messages", "m1", insert=pinned))
+    await commit(database, ROOM, 2, Put("messages", "m2", insert={"_id": "m2", "rid": "r", "ts": {"$date": 6}}))
+    await database.close()
+    connection = sqlite3.connect(path)
+    connection.execute('DROP INDEX "messages: rid, pinned, ts, _id"')
+    connection.execute("ALTER TABLE messages DROP COLUMN pinned")
+    connection.execute("PRAGMA user_version = 3")
+    connection.close()
+    await database.open()
+    assert await database.find("messages", {"rid": "r", "pinned": True}) == [pinned]
+    await database.close()
+
+
 async def test_half_of_a_migration_is_rolled_back(tmp_path: Path) -> None:
     path = tmp_path / "palaver.db"
     interrupted = True

@@ -22,6 +22,7 @@ from palaver.v1.messaging_pb2 import (
     FollowThreadRequest,
     GetRoomRequest,
     JoinRoomRequest,
+    ListMarkedMessagesRequest,
     ListMembersRequest,
     ListMessagesReply,
     ListMessagesRequest,
@@ -31,11 +32,13 @@ from palaver.v1.messaging_pb2 import (
     MembersRequest,
     MessageRequest,
     OpenDirectRoomRequest,
+    PinMessageRequest,
     ReactRequest,
     RoomRequest,
     SendMessageRequest,
     SetMemberRoleRequest,
     SetSubscriptionRequest,
+    StarMessageRequest,
     UpdateRoomRequest,
 )
 from tests.services import ADMIN_ID, RunningServices
@@ -175,6 +178,20 @@ class Chat:
 
     async def follow(self, actor: Actor, message_id: str, follow: bool = True) -> None:
         await self.messaging.follow_thread(FollowThreadRequest(actor=actor, message_id=message_id, follow=follow))
+
+    async def pin(self, actor: Actor, message_id: str, pin: bool = True) -> Document:
+        request = PinMessageRequest(actor=actor, message_id=message_id, pin=pin)
+        return loaded((await self.messaging.pin_message(request)).message)
+
+    async def star(self, actor: Actor, message_id: str, star: bool = True) -> None:
+        await self.messaging.star_message(StarMessageRequest(actor=actor, message_id=message_id, star=star))
+
+    async def marked(self, actor: Actor, room_id: str, mark: str, **fields: Any) -> tuple[list[str], int]:
+        """The texts of the room's messages that are PINNED, STARRED or MENTIONING, and how many there are."""
+        request = ListMarkedMessagesRequest(actor=actor, room_id=room_id, **fields)
+        request.mark = ListMarkedMessagesRequest.Mark.Value(mark)
+        reply = await self.messaging.list_marked_messages(request)
+        return [loaded(data)["msg"] for data in reply.documents], reply.total
 
     async def message(self, actor: Actor, message_id: str) -> Document:
         return loaded((await self.messaging.get_message(MessageRequest(actor=actor, message_id=message_id))).message)

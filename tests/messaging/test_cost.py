@@ -46,8 +46,8 @@ async def fill(chat: Chat, room_id: str, members: int) -> None:
     ("text", "thread", "expected"),
     [
         ("plain", False, 4),  # the event, the message, the sender's subscription, the room
-        ("for @bob", False, 5),  # and his subscription
-        ("for @bob and @eve", False, 6),
+        ("for @bob", False, 6),  # and his subscription, and his list of mentions
+        ("for @bob and @eve", False, 8),
         ("for @all", False, 4),
         ("a reply", True, 8),  # and the thread's first message, and its author's and the sender's records
         ("see #general and http://a.org", False, 4),

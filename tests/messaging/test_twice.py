@@ -21,6 +21,7 @@ from palaver.v1.messaging_pb2 import (
     MembersRequest,
     SendMessageRequest,
     SetSubscriptionRequest,
+    StarMessageRequest,
     UploadRequest,
 )
 from tests.messaging.helpers import Chat
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[[str], Any]] = {
     "add_upload": lambda room_id: UploadRequest(
         actor=ANN, room_id=room_id, upload_id="file", name="a.txt", type="text/plain", size=1, sha256="0" * 64
     ),
+    "star_message": lambda room_id: StarMessageRequest(actor=BOB, message_id="hers", star=True),
     "follow_thread": lambda room_id: FollowThreadRequest(actor=BOB, message_id="hers", follow=True),
 }
 

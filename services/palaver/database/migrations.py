@@ -104,10 +104,18 @@ async def _add_published_in_mongo(database: Any) -> None:
 
 
 def _add_last_login_in_sqlite(connection: sqlite3.Connection) -> None:
-    from palaver.database.sqlite_schema import create_everything, fill_columns
+    from palaver.database.sqlite_schema import create_everything, fill_column
 
     create_everything(connection)
-    fill_columns(connection, "users")
+    fill_column(connection, "users", "lastLogin")
+
+
+def _add_pins_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_schema import create_everything, fill_column
+
+    create_everything(connection)
+    fill_column(connection, "messages", "pinned")
+    fill_column(connection, "subscriptions", "ls")
 
 
 def _add_pictures_in_sqlite(connection: sqlite3.Connection) -> None:
@@ -140,4 +148,11 @@ MIGRATIONS: Sequence[Migration] = (
     Migration(7, "Pictures are found by whose they are", _add_pictures_in_sqlite, _create_in_mongo, 1),
     Migration(8, "The workspace has kinds of status of its own", _create_in_sqlite, _create_in_mongo, 1),
     Migration(9, "Invites have documents", _create_in_sqlite, _create_in_mongo, 1),
+    Migration(
+        10,
+        "Messages are found by pins, stars and mentions, their readers, and reports of them",
+        _add_pins_in_sqlite,
+        _create_in_mongo,
+        1,
+    ),
 )

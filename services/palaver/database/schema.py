@@ -70,12 +70,14 @@ COLLECTIONS: dict[str, Collection] = {
             "changed_at": "date",
             "read_changed_at": "date",
             "f": "boolean",
+            "ls": "date",
         },
         (
             Index(("u._id", "left_at", "rid")),
             Index(("rid", "left_at", "u.username")),
             Index(("rid", "u._id", "left_at")),
             Index(("ts",)),
+            Index(("rid", "left_at", "ls")),
         ),
     ),
     # `_hidden` marks a deleted message (its text is gone) or one that only the history of edits keeps.
@@ -93,6 +95,7 @@ COLLECTIONS: dict[str, Collection] = {
             "deleted_at": "date",
             "_updatedAt": "date",
             "drid": "text",
+            "pinned": "boolean",
         },
         (
             Index(("rid", "ts", "_id")),
@@ -102,6 +105,7 @@ COLLECTIONS: dict[str, Collection] = {
             Index(("rid", "deleted_at"), where="deleted_at"),
             Index(("u._id", "_id")),
             Index(("rid", "drid"), where="drid"),
+            Index(("rid", "pinned", "ts", "_id"), where="pinned"),
         ),
         text="msg",
     ),
@@ -113,7 +117,34 @@ COLLECTIONS: dict[str, Collection] = {
         (Index(("rid", "userId")), Index(("createdAt",))),
     ),
     # What a user has read of a thread: _id is "<user id>/<thread id>".
-    "thread_reads": Collection({"user_id": "text", "rid": "text", "thread_id": "text"}, (Index(("user_id", "rid")),)),
+    "thread_reads": Collection(
+        {"user_id": "text", "rid": "text", "thread_id": "text"}, (Index(("user_id", "rid")), Index(("thread_id",)))
+    ),
+    # What a user has starred, and what mentions a user directly: _id is "<user id>/<message id>".
+    # `removed`: the message was deleted, or mentions them no longer.
+    "stars": Collection(
+        {"user_id": "text", "rid": "text", "message_id": "text", "starred": "boolean"},
+        (Index(("user_id", "rid", "starred", "message_id")),),
+    ),
+    "mentions": Collection(
+        {"user_id": "text", "rid": "text", "ts": "date", "removed": "boolean"},
+        (Index(("user_id", "rid", "removed", "ts", "_id")),),
+    ),
+    # What moderators were told: `kind` is "message" (`user_id`: its author) or "user"; `closed_at`: they dealt with it.
+    "reports": Collection(
+        {
+            "kind": "text",
+            "user_id": "text",
+            "message_id": "text",
+            "ts": "date",
+            "closed_at": "date",
+        },
+        (
+            Index(("kind", "closed_at", "ts", "_id")),
+            Index(("user_id", "kind", "closed_at", "ts")),
+            Index(("message_id", "closed_at", "ts"), where="message_id"),
+        ),
+    ),
     "users": Collection(
         {
             "username": "text",

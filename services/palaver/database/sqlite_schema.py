@@ -16,8 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
-
 from palaver.database import STREAM_COLLECTIONS, Document, sqlite_records
 from palaver.database.schema import COLLECTIONS, Collection, FieldType, Index
 
@@ -167,6 +165,13 @@ def _contains(value: object, part: str) -> bool:
 
 _TYPES: dict[FieldType, str] = {"text": "TEXT", "number": "NUMERIC", "date": "INTEGER", "boolean": "INTEGER"}
 
+_JSON_TYPES: dict[FieldType, tuple[str, ...]] = {
+    "text": ("text",),
+    "number": ("integer", "real"),
+    "date": ("integer",),
+    "boolean": ("true", "false"),
+}
+
 _LOG = (
     "CREATE TABLE IF NOT EXISTS events (stream_kind TEXT NOT NULL, stream_id TEXT NOT NULL, seq INTEGER NOT NULL,"
     # `published`: when it was (epoch ms), or 0. `retold`: it was once, and is to be again.
@@ -181,7 +186,7 @@ _LOG = (
 
 
 def create_everything(connection: sqlite3.Connection) -> None:
-    """All tables, columns, indexes and triggers that are not there yet. New columns are empty: see `fill_columns`."""
+    """All tables, columns, indexes and triggers that are not there yet. New columns are empty: see `fill_column`."""
     for statement in _LOG:
         connection.execute(statement)
     for table in TABLES.values():
@@ -194,21 +199,21 @@ def create_everything(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
+def fill_column(connection: sqlite3.Connection, collection: str, name: str) -> None:
+    """Extracts a declared field of a collection's documents, where its column is empty: for one that was added."""
+    [column] = [column for column in get_table(collection).columns if column.name == name]
+    path = json_path(f"{name}.$date" if column.type == "date" else name)
+    kinds = ", ".join(f"'{kind}'" for kind in _JSON_TYPES[column.type])
+    connection.execute(
+        f"UPDATE {quote(collection)} SET {quote(name)} = json_extract(doc, {path})"
+        f" WHERE {quote(name)} IS NULL AND json_type(doc, {path}) IN ({kinds})"
+    )
+
+
 def fill_columns(connection: sqlite3.Connection, collection: str) -> None:
-    """Extracts every declared field of a collection's documents again: for columns that were added."""
-    table = get_table(collection)
-    changed = ", ".join(f"{quote(column.name)} = ?" for column in table.columns)
-    for place, text in connection.execute(f"SELECT place, doc FROM {quote(collection)}").fetchall():
-        document = orjson.loads(text)
-        values = [column.extract(document.get(column.name.split(".")[0])) for column in table.columns]
-        connection.execute(f"UPDATE {quote(collection)} SET {changed} WHERE place = ?", (*values, place))
-
-
-def fill_column(connection: sqlite3.Connection, collection: str, field: str) -> None:
-    """Extracts a declared text into its column, from every document."""
-    path = json_path(field)
-    value = f"CASE json_type(doc, {path}) WHEN 'text' THEN json_extract(doc, {path}) END"
-    connection.execute(f"UPDATE {quote(collection)} SET {quote(field)} = {value} WHERE {quote(field)} IS NOT {value}")
+    """The same of every declared field of the collection."""
+    for column in get_table(collection).columns:
+        fill_column(connection, collection, column.name)
 
 
 def create_table(table: Table) -> list[str]:

@@ -108,6 +108,14 @@ class Room(Feed):
         if self.messages:
             self._queue(self.messages, text_frame(self._prefix + message + CHANGED_SUFFIX))
 
+    def tell_message(self, session: Session, message: bytes) -> None:
+        """A message as only this user sees it, for those of their connections that hear the room's messages."""
+        connections = [connection for connection in session.connections if connection in self.messages]
+        if connections:
+            frame = text_frame(self._prefix + message + CHANGED_SUFFIX)
+            for connection in self._keep_back(connections, self.messages, frame):
+                connection.write(frame)
+
     def queue_event(self, name: str, arguments: bytes) -> None:
         """An event of stream-notify-room, in order with the messages."""
         if connections := self.events.get(name):

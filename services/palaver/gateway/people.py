@@ -25,7 +25,7 @@ from palaver.gateway.session import MY_MESSAGES, NEEDS_ROOMS, NOTIFY_USER_BITS, 
 from palaver.gateway.state import RoomStates
 from palaver.node import Node
 from palaver.v1.auth_pb2 import CheckLoginRequest, GetUserHeadsRequest, ListUserEventsRequest
-from palaver.v1.event_pb2 import Event
+from palaver.v1.event_pb2 import Event, MessageStarred
 from palaver.v1.messaging_pb2 import ListJoinsRequest, ListMembershipsRequest
 from palaver.v1.presence_pb2 import ONLINE
 
@@ -267,6 +267,12 @@ class People:
                 self._on_own_change(session, event.room_read.room_id)
             case "subscription_preferred":
                 self._on_own_change(session, event.subscription_preferred.room_id)
+            case "message_starred":
+                self._on_starred(session, event.message_starred)
+
+    def _on_starred(self, session: Session, fact: MessageStarred) -> None:
+        if (room := self._rooms.find(fact.room_id)) is not None:
+            room.tell_message(session, fact.message)
 
     def _on_user_changed(self, session: Session, event: Event) -> None:
         self._node.access.forget_user(session.user_id)

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from palaver.access import AVATAR_CHANGED, STATUS_CHANGED, USER_DELETED, USER_RENAMED
+from palaver.events import ROOM_READ
 from palaver.gateway import rest
 from palaver.gateway.admission import Admission
 from palaver.gateway.app import build_app
@@ -73,6 +74,7 @@ class Gateway:
         await self._node.live.subscribe(USER_DELETED, self._on_user_deleted)
         await self._node.live.subscribe(AVATAR_CHANGED, self._on_avatar_changed)
         await self._node.live.subscribe(STATUS_CHANGED, self._on_status_changed)
+        await self._node.live.subscribe(ROOM_READ, self._on_room_read)
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 
     async def drain(self) -> None:
@@ -89,6 +91,7 @@ class Gateway:
             case "message_changed":
                 room.queue_message(event.message_changed.message)
                 tell_my_messages(room, event.message_changed.message)
+                self._on_system_message(room, event.message_changed.notice)
             case "message_deleted":
                 room.queue_event("deleteMessage", orjson.dumps({"_id": event.message_deleted.message_id}))
                 if event.message_deleted.thread_root:
@@ -132,6 +135,13 @@ class Gateway:
     def _on_status_changed(self, message: bytes) -> None:
         event, argument = orjson.loads(message)
         self.streams.tell("stream-notify-logged", event, orjson.dumps(argument))
+
+    def _on_room_read(self, message: bytes) -> None:
+        """Everybody has read a room, or a thread of it."""
+        told = orjson.loads(message)
+        if (room := self.rooms.find(told.pop("rid"))) is not None:
+            told["until"] = {"$date": told["until"]}
+            room.queue_event("messagesRead", orjson.dumps(told))
 
     def _on_left(self, room: Room, user_id: str) -> None:
         """Who is no member may still hear a public room, if the permissions say so."""

@@ -249,7 +249,7 @@ def _changes_room(event: Event) -> bool:
     """Whether the room itself looks different after the event."""
     match event.WhichOneof("fact"):
         case "message_changed":
-            return event.message_changed.is_last
+            return event.message_changed.is_last or event.message_changed.HasField("notice")
         case "member_renamed":
             return bool(event.member_renamed.room)
     return True

@@ -14,7 +14,6 @@ import orjson
 from palaver.access import User
 from palaver.commit import Draft, now
 from palaver.database import Document
-from palaver.documents import public_message
 from palaver.errors import InvalidInput, NotAllowed, RoomNotFound
 from palaver.events import SYSTEM, room_stream, user_actor
 from palaver.ids import new_id
@@ -271,7 +270,7 @@ class Discussions:
             database,
             [where],
             ("ts", -1),
-            lambda message: orjson.dumps(public_message(message, view.user.id)),
+            lambda found: self._views.show_messages(found, view.user.id),
             count=min(request.count or _MAX_COUNT, _MAX_COUNT),
             offset=request.offset,
             start=request.start,

@@ -6,7 +6,6 @@ import orjson
 
 from palaver.database import Document, Filter
 from palaver.database.schema import COLLECTIONS, FieldType
-from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound
 from palaver.filters import read_filter, read_sort
 from palaver.messaging import rules
@@ -61,7 +60,7 @@ class History:
             self._store.database,
             where,
             order,
-            lambda message: _shown(message, user_id),
+            lambda found: self._views.show_messages(found, user_id),
             count=min(request.count or _MAX_COUNT, _MAX_COUNT),
             offset=request.offset,
             start=request.start,
@@ -75,7 +74,7 @@ class History:
         if not request.start:
             where: Filter = {"rid": request.room_id, "deleted_at": since}
             deleted = await read_page(
-                self._store.database, [where], ("deleted_at", 1), _shown_deleted, count=_MAX_DELETED
+                self._store.database, [where], ("deleted_at", 1), _show_deleted, count=_MAX_DELETED
             )
             if deleted.more:
                 raise InvalidInput("Too much has been deleted since then", code="error-too-much-changed")
@@ -96,13 +95,13 @@ class History:
                 self._store.database,
                 base,
                 ("ts", direction),
-                lambda message: _shown(message, user_id),
+                lambda found: self._views.show_messages(found, user_id),
                 count=half,
                 start=place(middle, "ts"),
             )
 
         before, after = await read(-1), await read(1)
-        messages = [*reversed(before.messages), _shown(middle, user_id), *after.messages]
+        messages = [*reversed(before.messages), *await self._views.show_messages([middle], user_id), *after.messages]
         if not request.ascending:
             messages.reverse()
         return ListMessagesReply(messages=messages, total=len(messages), more_before=before.more, more_after=after.more)
@@ -122,7 +121,7 @@ class History:
         database = self._store.database
         first = await database.find("messages", {"$and": unread}, sort=[("ts", 1), ("_id", 1)], limit=1)
         if first:
-            reply.first_unread = _shown(first[0], user_id)
+            [reply.first_unread] = await self._views.show_messages(first, user_id)
             reply.unread_not_loaded = await database.count("messages", {"$and": unread})
 
     async def _count(self, request: ListMessagesRequest, room: Document, where: list[Filter]) -> int:
@@ -166,9 +165,5 @@ def _order(request: ListMessagesRequest) -> Order:
     return chosen[0] if chosen else ("ts", 1 if request.ascending else -1)
 
 
-def _shown(message: Document, user_id: str) -> bytes:
-    return orjson.dumps(public_message(message, user_id))
-
-
-def _shown_deleted(message: Document) -> bytes:
-    return orjson.dumps({"_id": message["_id"], "_deletedAt": message["deleted_at"]})
+async def _show_deleted(messages: list[Document]) -> list[bytes]:
+    return [orjson.dumps({"_id": message["_id"], "_deletedAt": message["deleted_at"]}) for message in messages]

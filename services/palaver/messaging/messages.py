@@ -110,6 +110,8 @@ class Messages:
             assert subscription is not None
             at = rules.event_time(room, now())
             message = _compose(message_id, room_id, sender, text, at, extra, named)
+            if access.setting("Message_Read_Receipt_Enabled"):
+                message["unread"] = True
             event = Event()
             fact = event.message_sent
             if request.upload_id:
@@ -167,7 +169,8 @@ class Messages:
         message = await self.find_readable(request)
         if message is None:
             raise MessageNotFound()
-        return MessageReply(message=orjson.dumps(public_message(message, request.actor.id)))
+        [shown] = await self._views.show_messages([message], request.actor.id)
+        return MessageReply(message=shown)
 
     async def find_readable(self, request: MessageRequest) -> Document | None:
         """The stored message, or None for an unknown, deleted or forbidden one."""
@@ -231,7 +234,7 @@ class Messages:
             return None
         if found["rid"] != request.room_id or found["u"]["_id"] != sender.id or found.get("_hidden"):
             raise _taken()
-        return orjson.dumps(public_message(found, sender.id))
+        return orjson.dumps(public_message(found))
 
     async def _claim(self, message_id: str, room_id: str, sender: User) -> None:
         """Makes the id this room's, for a sender who may post there. Raises RoomNotFound, NotAllowed, InvalidInput."""

@@ -4,7 +4,7 @@ What a list has not brought begins at a place in the order, and not at a number:
 meanwhile move no other one out of it. Called by the use cases that list messages.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from palaver.database import Database, Document, Filter
@@ -14,6 +14,9 @@ from palaver.messaging.rules import milliseconds
 MAX_BYTES = 24 * 1024 * 1024
 """A hundred messages of the largest kind that members may send come in one answer."""
 _PART = 101  # messages in memory at a time
+
+Show = Callable[[list[Document]], Awaitable[list[bytes]]]
+"""Encodes messages for who reads them, one for one."""
 
 Order = tuple[str, int]
 """A date that every message of the list has, and 1 or -1. Ties are settled by `_id`, the same way round."""
@@ -33,7 +36,7 @@ async def read_page(
     database: Database,
     where: list[Filter],
     order: Order,
-    show: Callable[[Document], bytes],
+    show: Show,
     *,
     count: int,
     offset: int = 0,
@@ -50,8 +53,7 @@ async def read_page(
     while True:
         limit = min(_PART, count + 1 - len(page.messages))
         found = await database.find("messages", {"$and": [*where, *behind]}, sort=sort, skip=skip, limit=limit)
-        for message in found:
-            data = show(message)
+        for message, data in zip(found, await show(found), strict=True):
             size += len(data)
             if len(page.messages) == count or (page.messages and size > MAX_BYTES):
                 page.more = True

@@ -42,7 +42,7 @@ class Reactions:
             self._check(view, user)
             reactions = rules.react(message.get("reactions", {}), emoji, user.username, should_react)
             if reactions is None:
-                return orjson.dumps(public_message(message, user.id))
+                return orjson.dumps(public_message(message))
             if len(reactions) > _MAX_REACTIONS:
                 raise InvalidInput("This message has too many different reactions", code="error-not-allowed")
             at = rules.event_time(view.room, now())
@@ -57,7 +57,7 @@ class Reactions:
             fact.message = orjson.dumps(changed)
             fact.is_last = view.room.get("lastMessage", {}).get("_id") == request.message_id
             draft.append(event, actor=request.actor, at=at)
-            return orjson.dumps(public_message(changed, user.id))
+            return orjson.dumps(public_message(changed))
 
         with hiding_the_room():
             message = await self._node.commits.execute(room_stream(stored["rid"]), decide)

@@ -11,6 +11,7 @@ from palaver.database import Document
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, RoomNotFound
 from palaver.events import user_stream
 from palaver.messaging import rules
+from palaver.messaging.receipts import Receipts
 from palaver.messaging.rooms import parse_object
 from palaver.messaging.rules import NO_THREADS, milliseconds
 from palaver.messaging.store import Store
@@ -51,10 +52,11 @@ _PREFERENCES: dict[str, type | tuple[type, ...]] = {
 class Reads:
     """The use cases of one's own subscriptions."""
 
-    def __init__(self, node: Node, store: Store, views: Views) -> None:
+    def __init__(self, node: Node, store: Store, views: Views, receipts: Receipts) -> None:
         self._node = node
         self._store = store
         self._views = views
+        self._receipts = receipts
 
     async def get_subscription(self, request: RoomRequest) -> SubscriptionReply:
         """The actor's subscription of a room; empty when they are no member. Raises RoomNotFound."""
@@ -69,8 +71,10 @@ class Reads:
     async def mark_read(self, request: MarkReadRequest) -> Empty:
         """The actor has read the room up to now, or one thread. Raises RoomNotFound."""
         user = await self._views.get_actor(request.actor)
+        previous: int | None = None  # until when it was read before, if that changes
 
         async def decide(draft: Draft) -> None:
+            nonlocal previous
             room, subscription = await self._get_membership(user, request.room_id)
             at = rules.preference_time(subscription, room, now())
             event = Event()
@@ -89,6 +93,7 @@ class Reads:
                     return
                 fact.read_at = max(fact.read_at, last)
                 fact.thread_id = request.thread_id
+                previous = max(milliseconds(record.get("read_at")), milliseconds(record.get("replied_at")))
             else:
                 threads = (await self._store.find_unread_threads(user.id, room["_id"])).get(room["_id"], NO_THREADS)
                 mark = rules.read_mark(room, subscription)
@@ -101,10 +106,13 @@ class Reads:
                     fact.read_at = max(fact.read_at, threads.changed_at)
                 if _is_read(room, subscription) and not fact.threads:
                     return
+                previous = milliseconds(subscription.get("ls"))
             draft.append(event, actor=request.actor, at=at)
 
         await self._node.commits.execute(user_stream(user.id), decide)
         READ.labels("thread" if request.thread_id else "room").inc()
+        if previous is not None:
+            await self._receipts.on_read(request.room_id, previous, request.thread_id)
         return Empty()
 
     async def mark_unread(self, request: MarkUnreadRequest) -> Empty:

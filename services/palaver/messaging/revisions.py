@@ -63,7 +63,7 @@ class Revisions:
             self._check_edit(view, message)
             self._messages.check_extra(extra, view)
             if message["msg"] == text and not extra:
-                return orjson.dumps(public_message(message, user.id))
+                return orjson.dumps(public_message(message))
             if is_empty(text, {**message, **extra}):
                 raise InvalidInput("The message is empty", code="error-invalid-message")
             at = rules.event_time(view.room, now())
@@ -83,8 +83,11 @@ class Revisions:
             fact.change = MessageChanged.EDITED
             fact.message = orjson.dumps(changed)
             fact.is_last = _is_last(view.room, request.message_id)
+            before, after = _mentioned_ids(message), _mentioned_ids(changed)
+            fact.mentioned.extend(id for id in after if id not in before)
+            fact.unmentioned.extend(id for id in before if id not in after)
             draft.append(event, actor=request.actor, at=at)
-            return orjson.dumps(public_message(changed, user.id))
+            return orjson.dumps(public_message(changed))
 
         with hiding_the_room():
             message = await self._node.commits.execute(room_stream(room_id), decide)
@@ -105,6 +108,7 @@ class Revisions:
             fact.message_id = request.message_id
             fact.sent_at = milliseconds(message["ts"])
             fact.parent_id = view.room.get("prid", "")
+            fact.unmentioned.extend(_mentioned_ids(message))
             if (upload := await find_attached(draft, message)) is not None:
                 fact.upload_id = upload["_id"]
             if thread_id := message.get("tmid"):
@@ -118,7 +122,7 @@ class Revisions:
                 last = await find_last_message(self._node.database, draft, view.room, rest)
                 fact.room_last_message = orjson.dumps(last)
             draft.append(event, actor=request.actor, at=at)
-            return orjson.dumps(public_message(message, user.id))
+            return orjson.dumps(public_message(message))
 
         for _ in range(_MAX_ATTEMPTS):
             try:
@@ -206,6 +210,11 @@ async def _get_message(draft: Draft, room: Document, message_id: str) -> Documen
     if message is None or message["rid"] != draft.stream.id or rules.is_gone(room, message):
         raise MessageNotFound()
     return message
+
+
+def _mentioned_ids(message: Document) -> list[str]:
+    """Whom the message mentions directly."""
+    return [entry["_id"] for entry in message.get("mentions", ()) if entry.get("type") == "user"]
 
 
 def _is_last(room: Document, message_id: str) -> bool:

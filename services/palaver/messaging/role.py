@@ -18,13 +18,16 @@ from palaver.messaging.history import History
 from palaver.messaging.invites import Invites
 from palaver.messaging.listing import Listing
 from palaver.messaging.lists import Lists
+from palaver.messaging.marks import Marks
 from palaver.messaging.members import Members
 from palaver.messaging.messages import Messages
 from palaver.messaging.names import Names
 from palaver.messaging.notices import ROCKET_CAT, Notices
 from palaver.messaging.reactions import Reactions
 from palaver.messaging.reads import Reads
+from palaver.messaging.receipts import Receipts
 from palaver.messaging.renames import Renames
+from palaver.messaging.reports import Reports
 from palaver.messaging.revisions import Revisions
 from palaver.messaging.rooms import Rooms
 from palaver.messaging.search import Search
@@ -68,10 +71,15 @@ class MessagingService:
         self._reads = Reads(node, store, views)
         self._direct = DirectRooms(node, views, self._rooms, self._reads)
         self._messages = Messages(node, store, views)
+        self._receipts = Receipts(node, store, self._messages)
+        self._reads = Reads(node, store, views, self._receipts)
+        self._direct = DirectRooms(node, views, self._rooms, self._reads)
         self._uploads = Uploads(node, store, views, self._messages)
         self._discussions = Discussions(node, store, views, self._rooms, self._messages, notices)
         self._revisions = Revisions(node, views, self._messages)
+        self._reports = Reports(node, store, views, self._messages, self._revisions)
         self._reactions = Reactions(node, views)
+        self._marks = Marks(node, store, views, self._messages, notices)
         self._threads = Threads(node, store, views)
         self._history = History(store, views)
         self._lists = Lists(node, store, views)
@@ -228,6 +236,33 @@ class MessagingService:
 
     async def list_discussions(self, request: api.ListDiscussionsRequest) -> auth.DocumentsReply:
         return await self._answer("list_discussions", request, self._discussions.list_messages)
+
+    async def pin_message(self, request: api.PinMessageRequest) -> api.MessageReply:
+        return await self._answer("pin_message", request, self._marks.pin)
+
+    async def star_message(self, request: api.StarMessageRequest) -> auth.Empty:
+        return await self._answer("star_message", request, self._marks.star)
+
+    async def list_marked_messages(self, request: api.ListMarkedMessagesRequest) -> auth.DocumentsReply:
+        return await self._answer("list_marked_messages", request, self._marks.list_marked)
+
+    async def list_read_receipts(self, request: api.MessageRequest) -> auth.DocumentsReply:
+        return await self._answer("list_read_receipts", request, self._receipts.list_receipts)
+
+    async def report(self, request: api.ReportRequest) -> auth.Empty:
+        return await self._answer("report", request, self._reports.report)
+
+    async def get_report(self, request: api.GetReportRequest) -> api.ReportReply:
+        return await self._answer("get_report", request, self._reports.get)
+
+    async def list_reports(self, request: api.ListReportsRequest) -> auth.DocumentsReply:
+        return await self._answer("list_reports", request, self._reports.list_reports)
+
+    async def list_reported(self, request: api.ListReportedRequest) -> auth.DocumentsReply:
+        return await self._answer("list_reported", request, self._reports.list_reported)
+
+    async def close_reports(self, request: api.CloseReportsRequest) -> auth.Empty:
+        return await self._answer("close_reports", request, self._reports.close)
 
     async def search_messages(self, request: api.SearchMessagesRequest) -> auth.DocumentsReply:
         return await self._answer("search_messages", request, self._search.search_messages)

@@ -6,7 +6,6 @@ import orjson
 
 from palaver.access import User
 from palaver.database import Document
-from palaver.documents import public_message
 from palaver.messaging.paging import read_page
 from palaver.messaging.store import Store
 from palaver.messaging.views import SYSTEM_USER, Views
@@ -43,7 +42,7 @@ class Search:
             database,
             [where],
             ("ts", -1),
-            lambda message: orjson.dumps(public_message(message, view.user.id)),
+            lambda found: self._views.show_messages(found, view.user.id),
             count=count,
             offset=request.offset,
         )

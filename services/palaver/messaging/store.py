@@ -94,6 +94,17 @@ class Store:
         where = {"_id": {"$in": list(room_ids)}, "deleted_at": {"$exists": True}}
         return await self.database.find("rooms", where) if room_ids else []
 
+    async def find_starred(self, user_id: str, message_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these messages that the user has starred."""
+        stars = await self.database.get_many("stars", [f"{user_id}/{message_id}" for message_id in message_ids])
+        return frozenset(star["message_id"] for star in stars.values() if star["starred"])
+
+    async def find_read_until(self, room_id: str) -> int:
+        """Until when every member has read the room (epoch milliseconds); 0 while somebody has never read it."""
+        where = {"rid": room_id, "left_at": None}
+        found = await self.database.find("subscriptions", where, sort=[("ls", 1)], limit=1)
+        return rules.milliseconds(found[0].get("ls")) if found else 0
+
     async def find_unread_threads(self, user_id: str, room_id: str = "") -> dict[str, UnreadThreads]:
         """Unread threads that the user follows, by room; of all rooms, or of one."""
         where = {"user_id": user_id, "rid": room_id} if room_id else {"user_id": user_id}

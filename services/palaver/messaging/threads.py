@@ -5,7 +5,6 @@ from typing import Any
 import orjson
 
 from palaver.commit import Draft, now
-from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed
 from palaver.events import room_stream
 from palaver.messaging import rules
@@ -57,7 +56,7 @@ class Threads:
             database,
             [where],
             ("tlm", -1),
-            lambda message: orjson.dumps(public_message(message, view.user.id)),
+            lambda found: self._views.show_messages(found, view.user.id),
             count=count,
             offset=request.offset,
             start=request.start,

@@ -3,18 +3,23 @@
 A room that the actor may not see raises the very error of an unknown one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+import orjson
 
 from palaver.access import User
 from palaver.commit import Draft
 from palaver.database import Document
+from palaver.documents import public_message
 from palaver.errors import MessageNotFound, NotAllowed, RoomNotFound
-from palaver.messaging.rules import UnreadSettings
+from palaver.messaging.rules import UnreadSettings, milliseconds
 from palaver.messaging.store import Store
 from palaver.node import Node
 from palaver.v1.event_pb2 import Actor
+
+_FOR_EVER = 2**63
 
 SYSTEM_USER = User(id="", username="system", name="", roles=(), active=True, type="bot", utc_offset=0, language="")
 """Stands for the system as an actor: it may everything, and is a member of nothing."""
@@ -123,6 +128,23 @@ class Views:
         if not self.may_read(view):
             raise NotAllowed()
         return view
+
+    async def show_messages(self, messages: Sequence[Document], user_id: str) -> list[bytes]:
+        """Messages encoded as this user sees them: with their own stars (without a user nobody's), and where receipts
+        are on, whether everybody has read them."""
+        receipts = self._node.access.setting("Message_Read_Receipt_Enabled")
+        starred: frozenset[str] = frozenset()
+        if user_id and messages:
+            starred = await self._store.find_starred(user_id, [message["_id"] for message in messages])
+        unread_rooms = {message["rid"] for message in messages if "unread" in message} if receipts else set()
+        read_until = {room_id: await self._store.find_read_until(room_id) for room_id in unread_rooms}
+        shown = []
+        for message in messages:
+            document = public_message(message, user_id if message["_id"] in starred else "")
+            if "unread" in document and milliseconds(message["ts"]) <= read_until.get(message["rid"], _FOR_EVER):
+                del document["unread"]
+            shown.append(orjson.dumps(document))
+        return shown
 
     async def _view(self, user: User, room: Document, subscription: Document | None) -> View:
         parent = None if subscription is not None else await self._find_parent(user, room)

@@ -102,6 +102,8 @@ class Event(_message.Message):
     MESSAGES_ERASED_FIELD_NUMBER: _builtins.int
     INVITE_MADE_FIELD_NUMBER: _builtins.int
     INVITE_REMOVED_FIELD_NUMBER: _builtins.int
+    MESSAGE_REPORTED_FIELD_NUMBER: _builtins.int
+    MESSAGE_REPORTS_CLOSED_FIELD_NUMBER: _builtins.int
     USER_CREATED_FIELD_NUMBER: _builtins.int
     USER_CHANGED_FIELD_NUMBER: _builtins.int
     USER_DELETED_FIELD_NUMBER: _builtins.int
@@ -109,6 +111,9 @@ class Event(_message.Message):
     TOKENS_REVOKED_FIELD_NUMBER: _builtins.int
     ROOM_READ_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_PREFERRED_FIELD_NUMBER: _builtins.int
+    MESSAGE_STARRED_FIELD_NUMBER: _builtins.int
+    USER_REPORTED_FIELD_NUMBER: _builtins.int
+    USER_REPORTS_CLOSED_FIELD_NUMBER: _builtins.int
     SETTING_CHANGED_FIELD_NUMBER: _builtins.int
     PERMISSION_CHANGED_FIELD_NUMBER: _builtins.int
     ROLE_SAVED_FIELD_NUMBER: _builtins.int
@@ -173,6 +178,10 @@ class Event(_message.Message):
     @_builtins.property
     def invite_removed(self) -> Global___InviteRemoved: ...
     @_builtins.property
+    def message_reported(self) -> Global___Reported: ...
+    @_builtins.property
+    def message_reports_closed(self) -> Global___ReportsClosed: ...
+    @_builtins.property
     def user_created(self) -> Global___UserCreated:
         """user streams"""
 
@@ -188,6 +197,14 @@ class Event(_message.Message):
     def room_read(self) -> Global___RoomRead: ...
     @_builtins.property
     def subscription_preferred(self) -> Global___SubscriptionPreferred: ...
+    @_builtins.property
+    def message_starred(self) -> Global___MessageStarred: ...
+    @_builtins.property
+    def user_reported(self) -> Global___Reported:
+        """in the stream of who was reported"""
+
+    @_builtins.property
+    def user_reports_closed(self) -> Global___ReportsClosed: ...
     @_builtins.property
     def setting_changed(self) -> Global___SettingChanged:
         """the workspace stream"""
@@ -229,6 +246,8 @@ class Event(_message.Message):
         messages_erased: Global___MessagesErased | None = ...,
         invite_made: Global___InviteMade | None = ...,
         invite_removed: Global___InviteRemoved | None = ...,
+        message_reported: Global___Reported | None = ...,
+        message_reports_closed: Global___ReportsClosed | None = ...,
         user_created: Global___UserCreated | None = ...,
         user_changed: Global___UserChanged | None = ...,
         user_deleted: Global___UserDeleted | None = ...,
@@ -236,6 +255,9 @@ class Event(_message.Message):
         tokens_revoked: Global___TokensRevoked | None = ...,
         room_read: Global___RoomRead | None = ...,
         subscription_preferred: Global___SubscriptionPreferred | None = ...,
+        message_starred: Global___MessageStarred | None = ...,
+        user_reported: Global___Reported | None = ...,
+        user_reports_closed: Global___ReportsClosed | None = ...,
         setting_changed: Global___SettingChanged | None = ...,
         permission_changed: Global___PermissionChanged | None = ...,
         role_saved: Global___RoleSaved | None = ...,
@@ -243,11 +265,11 @@ class Event(_message.Message):
         custom_status_saved: Global___CustomStatusSaved | None = ...,
         custom_status_deleted: Global___CustomStatusDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_sent", b"message_sent", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "message_reported", "message_reports_closed", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "message_starred", "user_reported", "user_reports_closed", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -673,6 +695,9 @@ class MessageChanged(_message.Message):
     IS_LAST_FIELD_NUMBER: _builtins.int
     FOLLOWED_FIELD_NUMBER: _builtins.int
     UNFOLLOWED_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    MENTIONED_FIELD_NUMBER: _builtins.int
+    UNMENTIONED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     change: Global___MessageChanged.Change.ValueType
     message: _builtins.bytes
@@ -685,6 +710,18 @@ class MessageChanged(_message.Message):
 
     @_builtins.property
     def unfollowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def notice(self) -> Global___MessageSent:
+        """"message_pinned", if the room shows it"""
+
+    @_builtins.property
+    def mentioned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """users whom the message mentions directly from now on"""
+
+    @_builtins.property
+    def unmentioned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """and no longer"""
+
     def __init__(
         self,
         *,
@@ -694,10 +731,13 @@ class MessageChanged(_message.Message):
         is_last: _builtins.bool = ...,
         followed: _abc.Iterable[_builtins.str] | None = ...,
         unfollowed: _abc.Iterable[_builtins.str] | None = ...,
+        notice: Global___MessageSent | None = ...,
+        mentioned: _abc.Iterable[_builtins.str] | None = ...,
+        unmentioned: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notice", b"notice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "followed", b"followed", "is_last", b"is_last", "message", b"message", "message_id", b"message_id", "unfollowed", b"unfollowed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "followed", b"followed", "is_last", b"is_last", "mentioned", b"mentioned", "message", b"message", "message_id", b"message_id", "notice", b"notice", "unfollowed", b"unfollowed", "unmentioned", b"unmentioned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,6 +753,7 @@ class MessageDeleted(_message.Message):
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
+    UNMENTIONED_FIELD_NUMBER: _builtins.int
     ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     sent_at: _builtins.int
@@ -726,6 +767,10 @@ class MessageDeleted(_message.Message):
     """the room that this one is a discussion of, or "" """
     room_last_message: _builtins.bytes
     """the room's new `lastMessage` when the deleted one was it: a document or "null"; else empty"""
+    @_builtins.property
+    def unmentioned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """users whom the message mentioned directly"""
+
     def __init__(
         self,
         *,
@@ -735,11 +780,12 @@ class MessageDeleted(_message.Message):
         thread_root: _builtins.bytes = ...,
         upload_id: _builtins.str = ...,
         parent_id: _builtins.str = ...,
+        unmentioned: _abc.Iterable[_builtins.str] | None = ...,
         room_last_message: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "parent_id", b"parent_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "thread_id", b"thread_id", "thread_root", b"thread_root", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "parent_id", b"parent_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "thread_id", b"thread_id", "thread_root", b"thread_root", "unmentioned", b"unmentioned", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1019,6 +1065,88 @@ class SubscriptionPreferred(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubscriptionPreferred: _TypeAlias = SubscriptionPreferred  # noqa: Y015
+
+@_typing.final
+class MessageStarred(_message.Message):
+    """A star is its user's own: nobody else sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    STARRED_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    room_id: _builtins.str
+    message_id: _builtins.str
+    starred: _builtins.bool
+    """or not any more"""
+    message: _builtins.bytes
+    """the public document, as this user sees it now"""
+    def __init__(
+        self,
+        *,
+        room_id: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        starred: _builtins.bool = ...,
+        message: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "message_id", b"message_id", "room_id", b"room_id", "starred", b"starred"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageStarred: _TypeAlias = MessageStarred  # noqa: Y015
+
+@_typing.final
+class Reported(_message.Message):
+    """Somebody has told the moderators of a message or a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.str
+    report: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.str = ...,
+        report: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "report_id", b"report_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reported: _TypeAlias = Reported  # noqa: Y015
+
+@_typing.final
+class ReportsClosed(_message.Message):
+    """The moderators have dealt with these."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_IDS_FIELD_NUMBER: _builtins.int
+    MODERATION_FIELD_NUMBER: _builtins.int
+    moderation: _builtins.bytes
+    """who, when, what and why: JSON object"""
+    @_builtins.property
+    def report_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        report_ids: _abc.Iterable[_builtins.str] | None = ...,
+        moderation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moderation", b"moderation", "report_ids", b"report_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportsClosed: _TypeAlias = ReportsClosed  # noqa: Y015
 
 @_typing.final
 class SettingChanged(_message.Message):

@@ -22,8 +22,10 @@ from palaver.v1.messaging_pb2 import (
     EditMessageRequest,
     FollowThreadRequest,
     MessageRequest,
+    PinMessageRequest,
     ReactRequest,
     SendMessageRequest,
+    StarMessageRequest,
 )
 
 Document = dict[str, Any]
@@ -190,3 +192,14 @@ async def follow(call: Call, message_id: str, *, follow: bool) -> None:
     await call.services.messaging.follow_thread(
         FollowThreadRequest(actor=call.actor, message_id=message_id, follow=follow)
     )
+
+
+async def pin(call: Call, message_id: str, *, pin: bool) -> Fragment:
+    """Pins a message for everybody, or takes the pin away; returns the system message that tells of it, if any."""
+    request = PinMessageRequest(actor=call.actor, message_id=message_id, pin=pin)
+    return Fragment((await call.services.messaging.pin_message(request)).message)
+
+
+async def star(call: Call, message_id: str, *, star: bool) -> None:
+    """Stars a message for the caller, or takes the star away."""
+    await call.services.messaging.star_message(StarMessageRequest(actor=call.actor, message_id=message_id, star=star))

@@ -16,9 +16,11 @@ from palaver.gateway.operations.messages import get_message, get_room_of
 from palaver.gateway.operations.subscriptions import mark_read
 from palaver.v1.auth_pb2 import DocumentsReply
 from palaver.v1.messaging_pb2 import (
+    ListMarkedMessagesRequest,
     ListMessagesReply,
     ListMessagesRequest,
     ListThreadsRequest,
+    MessageRequest,
     SearchMessagesRequest,
 )
 
@@ -231,6 +233,37 @@ async def _read_threads(call: Call, request: ListThreadsRequest) -> DocumentsRep
         return await call.services.messaging.list_threads(request)
     except RoomNotFound as error:
         raise NotAllowed("Not Allowed") from error
+
+
+async def list_marked(
+    call: Call,
+    room_id: str,
+    mark: ListMarkedMessagesRequest.Mark.ValueType,
+    *,
+    ascending: bool = False,
+    offset: int = 0,
+    count: int = 0,
+) -> tuple[list[Fragment], int]:
+    """A page of a room's messages that are pinned, starred by the caller or mention them, and how many there are.
+
+    Raises NotAllowed.
+    """
+    request = ListMarkedMessagesRequest(
+        actor=call.actor, room_id=room_id, mark=mark, ascending=ascending, offset=offset, count=count
+    )
+    try:
+        reply = await call.services.messaging.list_marked_messages(request)
+    except RoomNotFound as error:
+        raise NotAllowed("Not allowed") from error
+    return fragments(reply.documents), reply.total
+
+
+async def list_read_receipts(call: Call, message_id: str) -> list[Fragment]:
+    """Who has read a message. Raises MessageNotFound, InvalidInput."""
+    if not message_id:
+        raise InvalidInput("The required 'messageId' param is missing.", code="error-invalid-message")
+    request = MessageRequest(actor=call.actor, message_id=message_id)
+    return fragments((await call.services.messaging.list_read_receipts(request)).documents)
 
 
 async def search(call: Call, room_id: str, text: str, *, offset: int = 0, count: int = 0) -> tuple[list[Fragment], int]:

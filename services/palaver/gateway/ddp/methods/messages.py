@@ -1,5 +1,7 @@
 """Methods of messages and threads. Their REST twins are in `rest/chat.py`, `rest/threads.py` and the faces of rooms."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -8,7 +10,7 @@ from palaver.errors import MessageNotFound, NotAllowed, RoomNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Count, Date, method
 from palaver.gateway.ejson import Fragment, fragments
-from palaver.gateway.operations import messages, reading
+from palaver.gateway.operations import messages, moderation, reading
 from palaver.gateway.operations.messages import SentMessage
 
 Document = dict[str, Any]
@@ -33,6 +35,15 @@ class EditedMessage(msgspec.Struct, kw_only=True, rename="camel"):
 class MessageId(msgspec.Struct):
     id: str = msgspec.field(name="_id")
     rid: str | None = None
+
+
+class StarredMessage(msgspec.Struct):
+    id: str = msgspec.field(name="_id")
+    starred: bool = False
+
+
+class ReadMessage(msgspec.Struct, rename="camel"):
+    message_id: str = ""
 
 
 class ThreadMessage(msgspec.Struct):
@@ -115,6 +126,27 @@ async def set_reaction(call: Call, emoji: str, message_id: str, should_react: bo
     return True
 
 
+@method("pinMessage", MessageId)
+async def pin_message(call: Call, message: MessageId) -> Fragment:
+    """The answer is the message that tells the room of it."""
+    with _invalid_message():
+        return await messages.pin(call, message.id, pin=True)
+
+
+@method("unpinMessage", MessageId)
+async def unpin_message(call: Call, message: MessageId) -> bool:
+    with _invalid_message():
+        await messages.pin(call, message.id, pin=False)
+    return True
+
+
+@method("starMessage", StarredMessage)
+async def star_message(call: Call, message: StarredMessage) -> bool:
+    """Sets the star or takes it away, as `starred` says."""
+    await messages.star(call, message.id, star=message.starred)
+    return True
+
+
 @method("followMessage", ThreadMessage)
 async def follow_message(call: Call, message: ThreadMessage) -> None:
     await messages.follow(call, message.mid, follow=True)
@@ -123,6 +155,21 @@ async def follow_message(call: Call, message: ThreadMessage) -> None:
 @method("unfollowMessage", ThreadMessage)
 async def unfollow_message(call: Call, message: ThreadMessage) -> None:
     await messages.follow(call, message.mid, follow=False)
+
+
+@method("reportMessage", str, str)
+async def report_message(call: Call, message_id: str, description: str) -> bool:
+    await moderation.report_message(call, message_id, description)
+    return True
+
+
+@contextmanager
+def _invalid_message() -> Iterator[None]:
+    """Clients know an unknown message by another code in these methods."""
+    try:
+        yield
+    except MessageNotFound as error:
+        raise MessageNotFound("Invalid message", code="error-invalid-message") from error
 
 
 # -- read --------------------------------------------------------------------------------------------------------------
@@ -221,6 +268,11 @@ async def sync_messages(call: Call, room_id: str, wanted: Sync) -> Document:
         inclusive=bool(wanted.inclusive),
         count=_SHOWN if wanted.count is None else wanted.count,
     )
+
+
+@method("getReadReceipts", ReadMessage)
+async def get_read_receipts(call: Call, message: ReadMessage) -> list[Fragment]:
+    return await reading.list_read_receipts(call, message.message_id)
 
 
 # -- threads and search ------------------------------------------------------------------------------------------------
