@@ -68,8 +68,6 @@ class MessagingService:
         self._changes = Changes(node, views, self._rooms, names, notices)
         self._members = Members(node, views, self._rooms, notices)
         self._invites = Invites(node, store, views, self._rooms, self._members)
-        self._reads = Reads(node, store, views)
-        self._direct = DirectRooms(node, views, self._rooms, self._reads)
         self._messages = Messages(node, store, views)
         self._receipts = Receipts(node, store, self._messages)
         self._reads = Reads(node, store, views, self._receipts)
