@@ -205,6 +205,25 @@ async def test_columns_that_came_later_are_filled(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_logins_of_an_older_version_are_found_by_what_was_added(tmp_path: Path) -> None:
+    path = tmp_path / "palaver.db"
+    database = SqliteDatabase(path)
+    await database.open()
+    token = {"_id": "hash", "user_id": "u", "name": "robot", "issued_at": {"$date": 5}}
+    await commit(database, ROOM, 1, Put("tokens", "hash", insert=token))
+    await database.close()
+    connection = sqlite3.connect(path)
+    connection.execute('DROP INDEX "tokens: session_id"')
+    connection.execute('DROP INDEX "tokens: revoked_at, issued_at"')
+    for column in ("issued_at", "session_id", "name"):
+        connection.execute(f"ALTER TABLE tokens DROP COLUMN {column}")
+    connection.execute("PRAGMA user_version = 3")  # of the migrations that are left, earlier ones meet it, too
+    connection.close()
+    await database.open()
+    assert await database.find("tokens", {"name": "robot"}, sort=[("issued_at", 1)]) == [token]
+    await database.close()
+
+
 async def test_half_of_a_migration_is_rolled_back(tmp_path: Path) -> None:
     path = tmp_path / "palaver.db"
     interrupted = True

@@ -126,6 +126,13 @@ def _add_pictures_in_sqlite(connection: sqlite3.Connection) -> None:
         fill_columns(connection, collection)
 
 
+def _name_tokens_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_schema import create_everything, fill_columns
+
+    create_everything(connection)
+    fill_columns(connection, "tokens")
+
+
 MIGRATIONS: Sequence[Migration] = (
     Migration(1, "Collections, events and claims with their indexes", _create_in_sqlite, _create_in_mongo, 1),
     Migration(2, "Subscriptions are found by when they began", _create_in_sqlite, _create_in_mongo, 1),
@@ -155,4 +162,5 @@ MIGRATIONS: Sequence[Migration] = (
         _create_in_mongo,
         1,
     ),
+    Migration(11, "Logins are found by their ids and by when they began", _name_tokens_in_sqlite, _create_in_mongo, 1),
 )

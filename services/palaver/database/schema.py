@@ -169,9 +169,22 @@ COLLECTIONS: dict[str, Collection] = {
             Index(("deleted_at",), where="deleted_at"),
         ),
     ),
-    # Login tokens: _id is base64(sha256(token)). `revoked_at` marks one that no longer works.
+    # Login tokens: _id is base64(sha256(token)). `revoked_at` marks one that no longer works. What others may know a
+    # login by is its `session_id`; a personal access token has a `name` instead.
     "tokens": Collection(
-        {"user_id": "text", "revoked_at": "date", "expires_at": "date"}, (Index(("user_id", "revoked_at")),)
+        {
+            "user_id": "text",
+            "revoked_at": "date",
+            "expires_at": "date",
+            "issued_at": "date",
+            "session_id": "text",
+            "name": "text",
+        },
+        (
+            Index(("user_id", "revoked_at")),
+            Index(("session_id",), where="session_id"),
+            Index(("revoked_at", "issued_at")),
+        ),
     ),
     "settings": Collection({"public": "boolean"}),
     "permissions": Collection({}),
