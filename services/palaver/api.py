@@ -9,9 +9,13 @@ from typing import Protocol
 from palaver.v1.auth_pb2 import (
     AuthenticateReply,
     AuthenticateRequest,
+    AuthenticatorRequest,
+    BackupCodesReply,
+    BeginAuthenticatorReply,
     CheckLoginReply,
     CheckLoginRequest,
     CheckSecondFactorRequest,
+    CreateTokenRequest,
     CreateUserRequest,
     CustomStatusReply,
     CustomStatusRequest,
@@ -19,6 +23,7 @@ from palaver.v1.auth_pb2 import (
     DeactivateIdleRequest,
     DeleteRoleRequest,
     DeleteUserRequest,
+    DisableAuthenticatorReply,
     DocumentsReply,
     Empty,
     GetPolicyReply,
@@ -28,6 +33,8 @@ from palaver.v1.auth_pb2 import (
     GetUserRequest,
     GetUsersRequest,
     ListCustomStatusesRequest,
+    IssuePersonalTokenRequest,
+    ListPersonalTokensRequest,
     ListUserEventsReply,
     ListUserEventsRequest,
     ListUsersRequest,
@@ -37,11 +44,13 @@ from palaver.v1.auth_pb2 import (
     PicturesReply,
     PicturesRequest,
     RegisterUserRequest,
+    RemovePersonalTokenRequest,
     RoleReply,
     SaveCustomStatusRequest,
     SaveRoleRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
+    TokenReply,
     UpdatePermissionsRequest,
     UpdateSettingRequest,
     UpdateUserRequest,
@@ -131,6 +140,16 @@ class Auth(Protocol):
     async def logout(self, request: LogoutRequest) -> Empty: ...
     async def check_login(self, request: CheckLoginRequest) -> CheckLoginReply: ...
     async def check_second_factor(self, request: CheckSecondFactorRequest) -> Empty: ...
+    async def begin_authenticator(self, request: AuthenticatorRequest) -> BeginAuthenticatorReply: ...
+    async def enable_authenticator(self, request: AuthenticatorRequest) -> BackupCodesReply: ...
+    async def disable_authenticator(self, request: AuthenticatorRequest) -> DisableAuthenticatorReply: ...
+    async def renew_backup_codes(self, request: AuthenticatorRequest) -> BackupCodesReply: ...
+    async def count_backup_codes(self, request: AuthenticatorRequest) -> BackupCodesReply: ...
+    async def reset_authenticator(self, request: AuthenticatorRequest) -> Empty: ...
+    async def issue_personal_token(self, request: IssuePersonalTokenRequest) -> TokenReply: ...
+    async def remove_personal_token(self, request: RemovePersonalTokenRequest) -> Empty: ...
+    async def list_personal_tokens(self, request: ListPersonalTokensRequest) -> DocumentsReply: ...
+    async def create_token(self, request: CreateTokenRequest) -> TokenReply: ...
     async def register_user(self, request: RegisterUserRequest) -> UserReply: ...
     async def create_user(self, request: CreateUserRequest) -> UserReply: ...
     async def update_user(self, request: UpdateUserRequest) -> UserReply: ...

@@ -244,3 +244,15 @@ def public_invite(invite: dict[str, Any]) -> dict[str, Any]:
 def public_user(user: dict[str, Any]) -> dict[str, Any]:
     """Everything but secrets; who may see which of it is auth's to say."""
     return {name: value for name, value in user.items() if name not in _INSIDE_USER}
+
+
+def own_user(user: dict[str, Any]) -> dict[str, Any]:
+    """The same for themself, and for who may see everything: with what there is to log in with, without what it is."""
+    services = user.get("services", {})
+    shown: dict[str, Any] = {}
+    if services.get("password"):
+        shown["password"] = {"exists": True}
+    for name in ("totp", "email2fa"):
+        if name in services:
+            shown[name] = {"enabled": bool(services[name].get("enabled"))}
+    return {**public_user(user), "services": shown} if shown else public_user(user)

@@ -1,15 +1,17 @@
 """What a login alone is not enough for: the password is asked for again."""
 
 import dataclasses
+import time
 
 import pytest
 
 from palaver.auth.rules import digest_of
 from palaver.auth.tokens import hash_token
+from palaver.auth.totp import STEP_SECONDS, code_at
 from palaver.errors import SecondFactorRequired
 from palaver.events import user_actor
 from palaver.v1.auth_pb2 import UpdateSettingRequest, UpdateUserRequest
-from tests.gateway.rest import Client, as_admin, new_user
+from tests.gateway.rest import PASSWORD, Client, as_admin, new_user
 from tests.services import ADMIN_PASSWORD
 
 ASKED = {"method": "password", "availableMethods": [], "emailOrUsername": "boss"}
@@ -113,3 +115,49 @@ async def test_methods(strict: Client) -> None:
     factor["twoFactorCode"] = digest_of(ADMIN_PASSWORD)
     assert "error" not in await strict.call("saveSetting", "Site_Name", "Changed", factor)
     assert strict.node.access.setting("Site_Name") == "Changed"
+
+
+async def test_an_authenticator_app(strict: Client, anybody: Client) -> None:
+    factor = {"twoFactorCode": ADMIN_PASSWORD, "twoFactorMethod": "password"}
+    assert (await strict.call("2fa:enable"))["error"]["error"] == "totp-required"
+    begun = (await strict.call("2fa:enable", factor))["result"]
+    assert begun["url"].startswith("otpauth://totp/")
+    assert (await strict.call("2fa:validateTempToken", "0"))["error"]["error"] == "invalid-totp"
+    step = int(time.time()) // STEP_SECONDS
+    codes = (await strict.call("2fa:validateTempToken", code_at(begun["secret"], step)))["result"]["codes"]
+    assert (await strict.call("2fa:checkCodesRemaining"))["result"] == {"remaining": len(codes)}
+    assert (await strict.get("me"))["services"]["totp"] == {"enabled": True}
+
+    form = {"user": "boss", "password": ADMIN_PASSWORD}
+    asked = await anybody.post("login", 401, **form)
+    assert (asked["status"], asked["error"], asked["message"]) == ("error", "totp-required", "TOTP Required")
+    assert asked["details"]["method"] == "totp"
+    wrong = await anybody.post("login", 401, **form, code="000000")
+    assert wrong["error"] == "totp-invalid"
+    assert (await anybody.post("login", **form, code=codes[0]))["status"] == "success"
+    by_header = await anybody.request("POST", "login", json=form, headers=password(codes[1], "totp"))
+    assert by_header.status_code == 200
+    wrapped = {"totp": {"login": {"user": {"username": "boss"}, "password": ADMIN_PASSWORD}, "code": codes[2]}}
+    assert "token" in (await anybody.call("login", wrapped, anonymous=True))["result"]
+    inner = {"user": {"username": "boss"}, "password": ADMIN_PASSWORD}
+    error = (await anybody.call("login", inner, anonymous=True))["error"]
+    assert (error["error"], error["details"]["method"]) == ("totp-required", "totp")
+
+    assert (await strict.call("2fa:regenerateCodes", codes[3]))["result"]["codes"] != codes
+    assert (await strict.call("2fa:disable", "000000"))["result"] is False
+
+
+async def test_an_app_that_is_lost(strict: Client) -> None:
+    await strict.post("users.create", **new_user("alice"))
+    alice = await strict.login("alice")
+    shown = await alice.request("POST", "users.resetTOTP", json={}, headers=password(PASSWORD))
+    assert shown.json()["success"] is True
+    await alice.get("me", 401)
+    alice = await strict.login("alice")
+    other = await alice.request("POST", "users.resetTOTP", json={"username": "boss"}, headers=password(PASSWORD))
+    assert (other.status_code, other.json()["errorType"]) == (400, "error-not-allowed")
+    done = await strict.request(
+        "POST", "users.resetTOTP", json={"userId": alice.user_id}, headers=password(ADMIN_PASSWORD)
+    )
+    assert done.status_code == 200
+    await alice.get("me", 401)

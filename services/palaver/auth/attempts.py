@@ -26,8 +26,12 @@ class _Count:
 class Attempts:
     """Failed logins since the last success, within the time after which a block ends."""
 
-    def __init__(self, access: Callable[[], Access], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, access: Callable[[], Access], clock: Callable[[], float] = time.monotonic, *, always: bool = False
+    ) -> None:
+        """`always`: users are blocked whatever the settings let happen to passwords."""
         self._access = access
+        self._always = always
         self._clock = clock
         self._counts: OrderedDict[str, _Count] = OrderedDict()
 
@@ -69,7 +73,8 @@ class Attempts:
     def _limits(self, kind: str, name: str) -> tuple[int, float]:
         """How many failures block, and for how many seconds; 0 failures: never."""
         setting = self._access().setting
-        if not name or not setting(_PREFIX + "Enabled") or not setting(f"{_PREFIX}By_{kind}"):
+        wanted = self._always or (setting(_PREFIX + "Enabled") and setting(f"{_PREFIX}By_{kind}"))
+        if not name or not wanted:
             return 0, 0.0
         if kind == "Ip":
             trusted = [part.strip() for part in setting(_PREFIX + "Ip_Whitelist").split(",")]

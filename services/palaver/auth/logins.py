@@ -6,23 +6,27 @@ from prometheus_client import Counter
 from palaver.auth import rules
 from palaver.auth.attempts import Attempts
 from palaver.auth.passwords import Passwords, stored_hash
+from palaver.auth.second_factor import SecondFactor
 from palaver.auth.store import Store
-from palaver.auth.tokens import EXPIRED, LOGGED_OUT, Tokens
-from palaver.commit import now
+from palaver.auth.tokens import EXPIRED, LOGGED_OUT, Tokens, is_personal
+from palaver.commit import Draft, now
 from palaver.database import Document
-from palaver.documents import public_user
+from palaver.documents import own_user
 from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, PalaverError, UserNotFound
 from palaver.events import user_actor
+from palaver.ids import new_id
 from palaver.node import Node
 from palaver.v1.auth_pb2 import (
     AuthenticateReply,
     AuthenticateRequest,
     CheckLoginReply,
     CheckLoginRequest,
+    CreateTokenRequest,
     Empty,
     LoginReply,
     LoginRequest,
     LogoutRequest,
+    TokenReply,
 )
 
 LOGINS = Counter("palaver_logins_attempted_total", "Attempts to log in", ["type", "outcome"])
@@ -35,15 +39,18 @@ _MAX_ABOUT = 500
 class Logins:
     """Logs users in and out."""
 
-    def __init__(self, node: Node, store: Store, passwords: Passwords, tokens: Tokens) -> None:
+    def __init__(
+        self, node: Node, store: Store, passwords: Passwords, tokens: Tokens, second_factor: SecondFactor
+    ) -> None:
         self._node = node
         self._store = store
         self._passwords = passwords
         self._tokens = tokens
+        self._second_factor = second_factor
         self._attempts = Attempts(lambda: node.access)
 
     async def login(self, request: LoginRequest) -> LoginReply:
-        """A password or a token to a login. Raises LoginFailed."""
+        """A password or a token to a login. Raises LoginFailed, SecondFactorRequired."""
         type = request.WhichOneof("credential") or "none"
         try:
             match type:
@@ -89,7 +96,10 @@ class Logins:
         return CheckLoginReply(applied_seq=user.get("applied_seq", 0))
 
     async def logout(self, request: LogoutRequest) -> Empty:
-        """Ends one login, or several, of the actor; or with logout-other-user all of somebody else's."""
+        """Ends one login, or several, of the actor; or with logout-other-user all of somebody else's.
+
+        Personal access tokens are none of the others: whoever leaves their devices does not mean their programs.
+        """
         access = self._node.access
         actor = await access.get_actor(request.actor)
         by = user_actor(actor.id)
@@ -102,12 +112,34 @@ class Logins:
         elif request.all or (request.user_id and not request.hashed_token):
             await self._tokens.revoke(actor.id, by)
         elif request.others:
-            await self._tokens.revoke(actor.id, by, keep=request.hashed_token)
+            kept = request.hashed_token
+            await self._tokens.revoke(actor.id, by, lambda token: token["_id"] != kept and not is_personal(token))
         elif request.hashed_token:
-            await self._tokens.revoke(actor.id, by, only=request.hashed_token)
+            ended = request.hashed_token
+            await self._tokens.revoke(actor.id, by, lambda token: token["_id"] == ended)
         else:
             raise InvalidInput("Nothing says which login should end")
         return Empty()
+
+    async def create_token(self, request: CreateTokenRequest) -> TokenReply:
+        """A login of a user's, for somebody who may act as anybody. Raises NotAllowed, UserNotFound, LoginFailed."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        if not access.may(actor, "user-generate-access-token"):
+            raise NotAllowed("Not authorized", code="error-not-authorized")
+
+        async def check(draft: Draft, current: Document) -> None:
+            self._check_may_login(current)
+
+        token, _, _ = await self._tokens.issue(
+            request.user_id,
+            user_actor(actor.id),
+            type="created",
+            days=self._days(),
+            about=_about(request),
+            check=check,
+        )
+        return TokenReply(user_id=request.user_id, token=token)
 
     async def _login_by_password(self, request: LoginRequest) -> LoginReply:
         given = request.password
@@ -124,16 +156,26 @@ class Logins:
         assert user is not None
         self._attempts.succeeded(name)
         verified = stored_hash(user)
+        self._check_may_login(user)
+        has_shown = await self._second_factor.check_login(
+            user, request.second_factor_code, request.second_factor_method
+        )
 
-        async def check(current: Document) -> None:
+        async def check(draft: Draft, current: Document) -> None:
             self._check_may_login(current)
             if stored_hash(current) != verified:  # changed while this login was under way
                 raise LoginFailed(details={"kind": "wrong-password"})
 
-        about = {"address": request.address[:_MAX_ABOUT], "user_agent": request.user_agent[:_MAX_ABOUT]}
         token, hashed, expires_at = await self._tokens.issue(
-            user["_id"], type="password", days=self._days(), about=about, check=check
+            user["_id"],
+            user_actor(user["_id"]),
+            type="password",
+            days=self._days(),
+            about=_about(request),
+            check=check,
         )
+        if has_shown:
+            await self._second_factor.remember_login(user["_id"], hashed)
         return LoginReply(
             user_id=user["_id"],
             token=token,
@@ -154,9 +196,9 @@ class Logins:
             user_id=known.user_id,
             token=token,
             hashed_token=known.hashed_token,
-            expires_at=known.expires_at,
+            expires_at=known.expires_at or now() + _MAX_DAYS * 86_400_000,  # clients want to hear of an end
             type="resume",
-            user=orjson.dumps(public_user(user)),
+            user=orjson.dumps(own_user(user)),
         )
 
     async def _find(self, given: LoginRequest.Password) -> Document | None:
@@ -177,7 +219,7 @@ class Logins:
         user = await self._store.find_user(user_id)
         if user is None:
             raise LoginFailed(LOGGED_OUT)
-        return orjson.dumps(public_user(user))
+        return orjson.dumps(own_user(user))
 
     def _check_may_login(self, user: Document) -> None:
         """Raises LoginFailed for somebody whose password is right and who may not come in all the same."""
@@ -194,6 +236,15 @@ class Logins:
     def _days(self) -> int:
         days = int(self._node.access.setting("Accounts_LoginExpiration"))
         return min(days, _MAX_DAYS) if days > 0 else _DEFAULT_DAYS
+
+
+def _about(request: LoginRequest | CreateTokenRequest) -> Document:
+    """What is kept of where a login came from, and the id by which others may know it."""
+    return {
+        "session_id": new_id(),
+        "address": request.address[:_MAX_ABOUT],
+        "user_agent": request.user_agent[:_MAX_ABOUT],
+    }
 
 
 def _not_activated() -> LoginFailed:

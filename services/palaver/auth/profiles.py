@@ -1,6 +1,7 @@
 """Use cases: changing users and their status. Called by role.py."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from palaver.auth.passwords import Passwords, stored_hash
 from palaver.auth.preferences import check_preferences
 from palaver.auth.second_factor import SecondFactor
 from palaver.auth.store import Store
-from palaver.auth.tokens import Tokens
+from palaver.auth.tokens import Tokens, is_personal
 from palaver.auth.users import Users
 from palaver.database import Document
 from palaver.documents import public_user
@@ -143,7 +144,9 @@ class Profiles:
         else:
             user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email, tell=False)
         if password is not None:
-            await self._tokens.revoke(user_id, by, keep=request.hashed_token if user_id == actor.id else None)
+            await self._tokens.revoke(
+                user_id, by, _ended_by_password(request.hashed_token if user_id == actor.id else None)
+            )
         else:
             await self._accounts.tell(user_id)
         return UserReply(user=orjson.dumps(public_user(user)))
@@ -282,6 +285,13 @@ class Profiles:
 
         user = await self._accounts.change(user_id, user_actor(actor.id), decide)
         return UserReply(user=orjson.dumps(public_user(user)))
+
+
+def _ended_by_password(own_login: str | None) -> Callable[[Document], bool]:
+    """Which tokens a new password ends: all, or if the user chose it themself the logins of their other devices."""
+    if own_login is None:
+        return lambda token: True
+    return lambda token: token["_id"] != own_login and not is_personal(token)
 
 
 def _decoded(data: bytes) -> Changes:

@@ -6,12 +6,14 @@ process plays the role.
 
 from palaver.access import USERS_CHANGED
 from palaver.auth.accounts import Accounts
+from palaver.auth.authenticators import Authenticators
 from palaver.auth.bootstrap import Bootstrap
 from palaver.auth.defaults import Defaults
 from palaver.auth.departures import Departures
 from palaver.auth.feeds import Feeds
 from palaver.auth.logins import Logins
 from palaver.auth.passwords import Passwords
+from palaver.auth.personal_tokens import PersonalTokens
 from palaver.auth.policy import Policies
 from palaver.auth.profiles import Profiles
 from palaver.auth.roles import Roles
@@ -25,9 +27,13 @@ from palaver.node import Node
 from palaver.v1.auth_pb2 import (
     AuthenticateReply,
     AuthenticateRequest,
+    AuthenticatorRequest,
+    BackupCodesReply,
+    BeginAuthenticatorReply,
     CheckLoginReply,
     CheckLoginRequest,
     CheckSecondFactorRequest,
+    CreateTokenRequest,
     CreateUserRequest,
     CustomStatusReply,
     CustomStatusRequest,
@@ -35,6 +41,7 @@ from palaver.v1.auth_pb2 import (
     DeactivateIdleRequest,
     DeleteRoleRequest,
     DeleteUserRequest,
+    DisableAuthenticatorReply,
     DocumentsReply,
     Empty,
     GetPolicyReply,
@@ -44,6 +51,8 @@ from palaver.v1.auth_pb2 import (
     GetUserRequest,
     GetUsersRequest,
     ListCustomStatusesRequest,
+    IssuePersonalTokenRequest,
+    ListPersonalTokensRequest,
     ListUserEventsReply,
     ListUserEventsRequest,
     ListUsersRequest,
@@ -53,11 +62,13 @@ from palaver.v1.auth_pb2 import (
     PicturesReply,
     PicturesRequest,
     RegisterUserRequest,
+    RemovePersonalTokenRequest,
     RoleReply,
     SaveCustomStatusRequest,
     SaveRoleRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
+    TokenReply,
     UpdatePermissionsRequest,
     UpdateSettingRequest,
     UpdateUserRequest,
@@ -73,7 +84,7 @@ def build(node: Node) -> "AuthService":
     passwords = Passwords()
     tokens = Tokens(node, store, accounts)
     defaults = Defaults(node.config)
-    second_factor = SecondFactor(node, store, passwords)
+    second_factor = SecondFactor(node, store, accounts, passwords)
     policies = Policies(node, store, defaults, second_factor)
     bootstrap = Bootstrap(node, accounts, passwords, policies, defaults)
     users = Users(node, store, accounts, passwords, bootstrap)
@@ -85,8 +96,10 @@ def build(node: Node) -> "AuthService":
         users=users,
         profiles=Profiles(node, store, accounts, passwords, tokens, users, second_factor),
         departures=Departures(node, store, accounts, passwords, tokens),
-        logins=Logins(node, store, passwords, tokens),
+        logins=Logins(node, store, passwords, tokens, second_factor),
+        personal_tokens=PersonalTokens(node, store, tokens, second_factor),
         second_factor=second_factor,
+        authenticators=Authenticators(node, store, accounts, tokens, second_factor),
         policies=policies,
         settings_file=SettingsFile(node, policies, defaults),
         roles=Roles(node, store, accounts, policies),
@@ -109,7 +122,9 @@ class AuthService:
         profiles: Profiles,
         departures: Departures,
         logins: Logins,
+        personal_tokens: PersonalTokens,
         second_factor: SecondFactor,
+        authenticators: Authenticators,
         policies: Policies,
         settings_file: SettingsFile,
         roles: Roles,
@@ -124,7 +139,9 @@ class AuthService:
         self._profiles = profiles
         self._departures = departures
         self._logins = logins
+        self._personal_tokens = personal_tokens
         self._second_factor = second_factor
+        self._authenticators = authenticators
         self._policies = policies
         self._settings_file = settings_file
         self._roles = roles
@@ -159,6 +176,36 @@ class AuthService:
 
     async def check_second_factor(self, request: CheckSecondFactorRequest) -> Empty:
         return await self._second_factor.check(request)
+
+    async def begin_authenticator(self, request: AuthenticatorRequest) -> BeginAuthenticatorReply:
+        return await self._authenticators.begin(request)
+
+    async def enable_authenticator(self, request: AuthenticatorRequest) -> BackupCodesReply:
+        return await self._authenticators.enable(request)
+
+    async def disable_authenticator(self, request: AuthenticatorRequest) -> DisableAuthenticatorReply:
+        return await self._authenticators.disable(request)
+
+    async def renew_backup_codes(self, request: AuthenticatorRequest) -> BackupCodesReply:
+        return await self._authenticators.renew_codes(request)
+
+    async def count_backup_codes(self, request: AuthenticatorRequest) -> BackupCodesReply:
+        return await self._authenticators.count_codes(request)
+
+    async def reset_authenticator(self, request: AuthenticatorRequest) -> Empty:
+        return await self._authenticators.reset(request)
+
+    async def issue_personal_token(self, request: IssuePersonalTokenRequest) -> TokenReply:
+        return await self._personal_tokens.issue(request)
+
+    async def remove_personal_token(self, request: RemovePersonalTokenRequest) -> Empty:
+        return await self._personal_tokens.remove(request)
+
+    async def list_personal_tokens(self, request: ListPersonalTokensRequest) -> DocumentsReply:
+        return await self._personal_tokens.list_own(request)
+
+    async def create_token(self, request: CreateTokenRequest) -> TokenReply:
+        return await self._logins.create_token(request)
 
     async def register_user(self, request: RegisterUserRequest) -> UserReply:
         return await self._users.register(request)

@@ -1,30 +1,40 @@
-"""Use case: asking once more who it is, before what a stolen login must not be enough for.
+"""Use case: asking once more who it is: at a login by password, and before what a stolen login must not be enough for.
 
-The one factor besides the login is, so far, the password itself. Called by role.py.
+One policy for every way in. Which factors a user has: a code of their authenticator app (`authenticators.py`), and
+where they have none the password again, which is never asked for at the login itself. Called by role.py, and by the use
+cases that need it.
 """
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from palaver.access import User
+from palaver.auth import totp
+from palaver.auth.accounts import Accounts, Change
 from palaver.auth.attempts import Attempts
 from palaver.auth.passwords import Passwords, stored_hash
 from palaver.auth.store import Store
 from palaver.database import Document
-from palaver.errors import LoginFailed, NotAllowed, SecondFactorRequired, UserNotFound
-from palaver.ids import encode_subject_token
+from palaver.errors import LoginFailed, SecondFactorRequired, UserNotFound
+from palaver.events import user_actor
+from palaver.ids import encode_subject_token, new_id
 from palaver.node import Node
 from palaver.v1.auth_pb2 import CheckSecondFactorRequest, Empty
 
-_SETTING = "Accounts_TwoFactorAuthentication_"
+SETTINGS = "Accounts_TwoFactorAuthentication_"
+
 _CALL_SECONDS = 10  # from showing it to what it is for, at most
+_MAX_DELTA = 10
+_MAX_CODE = 1024
 
 
-class SecondFactorInvalid(NotAllowed):
+class SecondFactorInvalid(SecondFactorRequired):
     code = "totp-invalid"
     reason = "TOTP Invalid"
 
 
-class TooManySecondFactors(NotAllowed):
+class TooManySecondFactors(SecondFactorRequired):
     code = "totp-max-attempts"
     reason = "TOTP Maximum Failed Attempts Reached"
 
@@ -32,61 +42,191 @@ class TooManySecondFactors(NotAllowed):
 class SecondFactor:
     """Checks it, and remembers for which logins that went well."""
 
-    def __init__(self, node: Node, store: Store, passwords: Passwords) -> None:
+    def __init__(
+        self,
+        node: Node,
+        store: Store,
+        accounts: Accounts,
+        passwords: Passwords,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._node = node
         self._store = store
+        self._accounts = accounts
         self._passwords = passwords
-        self._attempts = Attempts(lambda: node.access)
+        self._clock = clock
+        self._attempts = Attempts(lambda: node.access, always=True)
 
     async def check(self, request: CheckSecondFactorRequest) -> Empty:
-        """Raises SecondFactorRequired or NotAllowed, unless the settings ask for none."""
+        """Raises SecondFactorRequired, unless it is shown or was lately, or the settings ask for none."""
         access = self._node.access
         actor = await access.get_actor(request.actor)
-        user = await self._find_asked(actor)
-        if user is None:
+        user = await self._get(actor.id)
+        methods = self._list_methods(user) or self._list_fallbacks(user)
+        if not methods or await self._bypasses(actor.id, request.hashed_token):
             return Empty()
-        seconds = int(access.setting(_SETTING + "RememberFor"))
-        remembered = _remembered(actor, request.hashed_token)
-        if request.hashed_token and seconds > 0 and await self._node.live.get(remembered) is not None:
+        lasts = int(access.setting(SETTINGS + "RememberFor")) > 0
+        if lasts and await self._is_remembered(actor.id, request.hashed_token):
             return Empty()
-        details = _details(actor)
-        if not request.code or request.method not in ("", "password"):
-            raise SecondFactorRequired(details=details)
-        try:
-            self._attempts.check(actor.id, "")
-        except LoginFailed:
-            raise TooManySecondFactors(details=details) from None
-        if not await self._passwords.verify_given(user, request.code):
-            self._attempts.failed(actor.id, "")
-            raise SecondFactorInvalid(details=details)
-        self._attempts.succeeded(actor.id)
-        if request.hashed_token:
-            await self._node.live.put(remembered, b"1", max(seconds, _CALL_SECONDS))
+        await self._check_shown_now(user, methods, request.code, request.method)
+        await self._remember(actor.id, request.hashed_token)
         return Empty()
+
+    async def check_login(self, user: Document, code: str, method: str) -> bool:
+        """Whether somebody who has logged in by password has shown one; False: they have none to show.
+
+        Raises SecondFactorRequired.
+        """
+        methods = self._list_methods(user)
+        if methods:
+            await self._check_shown_now(user, methods, code, method)
+        return bool(methods)
+
+    async def remember_login(self, user_id: str, hashed_token: str) -> None:
+        """The login that was just made has shown it."""
+        await self._remember(user_id, hashed_token)
 
     async def check_shown(self, actor: User, hashed_token: str) -> None:
         """Raises SecondFactorRequired, unless `check` went well for this login, or the settings ask for none."""
-        if await self._find_asked(actor) is not None and (
-            not hashed_token or await self._node.live.get(_remembered(actor, hashed_token)) is None
-        ):
-            raise SecondFactorRequired(details=_details(actor))
+        user = await self._get(actor.id)
+        methods = self._list_methods(user) or self._list_fallbacks(user)
+        if not methods or await self._bypasses(actor.id, hashed_token):
+            return
+        if not await self._is_remembered(actor.id, hashed_token):
+            raise SecondFactorRequired(details=_details(user, methods))
 
-    async def _find_asked(self, actor: User) -> Document | None:
-        """The actor's document, if they have a second factor and the settings ask for it. Raises UserNotFound."""
+    # -- what there is -------------------------------------------------------------------------------------------------
+
+    def _list_methods(self, user: Document) -> list[str]:
+        """The factors that the user has set up and the settings let count, in the order in which they are asked for."""
         setting = self._node.access.setting
-        fallback = setting(_SETTING + "Enabled") and setting(_SETTING + "Enforce_Password_Fallback")
-        if self._node.config.test_mode or not fallback:
-            return None
-        user = await self._store.find_user(actor.id)
+        if self._node.config.test_mode or not setting(SETTINGS + "Enabled"):
+            return []
+        found = []
+        if setting(SETTINGS + "By_TOTP_Enabled") and has_authenticator(user):
+            found.append("totp")
+        return found
+
+    def _list_fallbacks(self, user: Document) -> list[str]:
+        """The password, for who has set up nothing, if the settings ask for it."""
+        setting = self._node.access.setting
+        wanted = setting(SETTINGS + "Enabled") and setting(SETTINGS + "Enforce_Password_Fallback")
+        if self._node.config.test_mode or not wanted or stored_hash(user) is None:
+            return []
+        return ["password"]
+
+    # -- checking ------------------------------------------------------------------------------------------------------
+
+    async def _check_shown_now(self, user: Document, methods: list[str], code: str, method: str) -> None:
+        details = _details(user, methods)
+        method = method or methods[0]
+        if not code or method not in methods:
+            raise SecondFactorRequired(details=details)
+        self._check_attempts(user["_id"], details)
+        if method == "totp":
+            right = await self._match_authenticator(user, code)
+        else:
+            right = await self._passwords.verify_given(user, code)
+        self._count(user["_id"], right)
+        if not right:
+            raise SecondFactorInvalid(details=details)
+
+    async def check_authenticator(self, user: Document, code: str) -> bool:
+        """Whether it is a code of the user's app, or a backup code, which is used up. Raises TooManySecondFactors."""
+        self._check_attempts(user["_id"], {})
+        right = await self._match_authenticator(user, code)
+        self._count(user["_id"], right)
+        return right
+
+    async def check_code(self, user_id: str, secret: str, code: str) -> bool:
+        """Whether it is the code that this secret gives now, for the first time. Raises TooManySecondFactors."""
+        self._check_attempts(user_id, {})
+        right = await self._match_code(user_id, secret, code)
+        self._count(user_id, right)
+        return right
+
+    async def _match_authenticator(self, user: Document, code: str) -> bool:
+        code = code.strip()
+        stored = user.get("services", {}).get("totp", {})
+        if not 0 < len(code) <= _MAX_CODE:
+            return False
+        if await self._match_code(user["_id"], stored["secret"], code):
+            return True
+        hashed = totp.hash_backup_code(code)
+        return hashed in stored.get("hashedBackup", ()) and await self._use_up(user["_id"], hashed)
+
+    async def _match_code(self, user_id: str, secret: str, code: str) -> bool:
+        delta = max(0, min(int(self._node.access.setting(SETTINGS + "MaxDelta")), _MAX_DELTA))
+        step = totp.find_step(secret, code.strip(), self._clock(), delta)
+        if step is None:
+            return False
+        # A lease that nobody else can take, as long as the code might count: who has looked over a shoulder is late.
+        used = encode_subject_token(f"{user_id} {step}")
+        seconds = (2 * delta + 2) * totp.STEP_SECONDS
+        return await self._node.live.acquire(f"second-factor-used.{used}", new_id(), seconds)
+
+    async def _use_up(self, user_id: str, hashed: str) -> bool:
+        """Takes a backup code away; False when somebody else was faster."""
+        used = False
+
+        async def decide(current: Document) -> Change:
+            nonlocal used
+            services = current.get("services", {})
+            stored = services.get("totp", {})
+            left = [other for other in stored.get("hashedBackup", ()) if other != hashed]
+            used = len(left) < len(stored.get("hashedBackup", ()))
+            return Change({"services": {**services, "totp": {**stored, "hashedBackup": left}}}) if used else Change()
+
+        await self._accounts.change(user_id, user_actor(user_id), decide)
+        return used
+
+    def _check_attempts(self, user_id: str, details: dict[str, Any]) -> None:
+        try:
+            self._attempts.check(user_id, "")
+        except LoginFailed:
+            raise TooManySecondFactors(details=details) from None
+
+    def _count(self, user_id: str, right: bool) -> None:
+        if right:
+            self._attempts.succeeded(user_id)
+        else:
+            self._attempts.failed(user_id, "")
+
+    # -- remembering ---------------------------------------------------------------------------------------------------
+
+    async def _remember(self, user_id: str, hashed_token: str) -> None:
+        if hashed_token:
+            seconds = max(int(self._node.access.setting(SETTINGS + "RememberFor")), _CALL_SECONDS)
+            await self._node.live.put(_remembered(user_id, hashed_token), b"1", seconds)
+
+    async def _is_remembered(self, user_id: str, hashed_token: str) -> bool:
+        """Whether this login has shown it lately."""
+        return bool(hashed_token) and await self._node.live.get(_remembered(user_id, hashed_token)) is not None
+
+    async def _bypasses(self, user_id: str, hashed_token: str) -> bool:
+        """Whether it is a personal access token that was made to need no second factor."""
+        token = await self._store.find_token(hashed_token) if hashed_token else None
+        return token is not None and token["user_id"] == user_id and bool(token.get("bypass_second_factor"))
+
+    async def _get(self, user_id: str) -> Document:
+        user = await self._store.find_user(user_id)
         if user is None:
             raise UserNotFound()
-        return None if stored_hash(user) is None else user
+        return user
 
 
-def _remembered(actor: User, hashed_token: str) -> str:
+def has_authenticator(user: Document) -> bool:
+    """Whether the user has set up an authenticator app."""
+    stored = user.get("services", {}).get("totp", {})
+    return bool(stored.get("enabled")) and isinstance(stored.get("secret"), str)
+
+
+def _remembered(user_id: str, hashed_token: str) -> str:
     """The live key of a login that has shown it."""
-    return f"second-factor.{encode_subject_token(f'{actor.id} {hashed_token}')}"
+    return f"second-factor.{encode_subject_token(f'{user_id} {hashed_token}')}"
 
 
-def _details(actor: User) -> dict[str, Any]:
-    return {"method": "password", "availableMethods": [], "emailOrUsername": actor.username}
+def _details(user: Document, methods: list[str]) -> dict[str, Any]:
+    """What tells a client how to ask. Clients know the password as what there is when nothing else is available."""
+    available = [method for method in methods if method != "password"]
+    return {"method": methods[0], "availableMethods": available, "emailOrUsername": user.get("username", "")}

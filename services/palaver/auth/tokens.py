@@ -18,7 +18,7 @@ from palaver.clock import elapsed
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.errors import LoginFailed, UserNotFound
-from palaver.events import user_actor, user_stream
+from palaver.events import user_stream
 from palaver.ids import new_token
 from palaver.node import Node
 from palaver.v1.event_pb2 import Actor, Event, TokenIssued, TokensRevoked
@@ -28,6 +28,9 @@ REVOKED = Counter("palaver_tokens_revoked_total", "Login tokens revoked")
 
 LOGGED_OUT = "You've been logged out by the server. Please log in again."
 EXPIRED = "Your session has expired. Please log in again."
+
+PERSONAL = "personal"
+"""The type of personal access tokens (`personal_tokens.py`)."""
 
 _TRUST_SECONDS = 3.0
 _MAX_KNOWN = 100_000
@@ -44,6 +47,11 @@ class Recognized:
         self.user_id = user_id
         self.expires_at = expires_at
         self.trusted_until = trusted_until
+
+
+def is_personal(token: Document) -> bool:
+    """Whether it is a personal access token: no device's login, and meant to outlive those."""
+    return token.get("type") == PERSONAL
 
 
 def hash_token(token: str) -> str:
@@ -76,31 +84,43 @@ class Tokens:
         return known
 
     async def issue(
-        self, user_id: str, *, type: str, days: int, about: Document, check: Callable[[Document], Awaitable[None]]
+        self,
+        user_id: str,
+        actor: Actor,
+        *,
+        type: str,
+        days: int,
+        about: Document,
+        check: Callable[[Draft, Document], Awaitable[None]],
+        token: str = "",
     ) -> tuple[str, str, int]:
-        """A new token, its hash and when it expires. `check` may refuse, on the user as they stand at that moment."""
-        token = new_token()
+        """A new token, its hash and when it expires; 0 days: never. `check` may refuse, as all stands at that moment.
+
+        `token`: one that the caller has just made by `ids.new_token`.
+        """
+        token = token or new_token()
         hashed = hash_token(token)
-        expires_at = now() + days * 86_400_000
+        expires_at = now() + days * 86_400_000 if days else 0
 
         async def decide(draft: Draft) -> None:
             user = await draft.get_own()
             if user is None or "deleted_at" in user:
                 raise UserNotFound()
-            await check(user)
+            await check(draft, user)
             fact = TokenIssued(hashed_token=hashed, expires_at=expires_at, token=orjson.dumps({"type": type, **about}))
-            draft.append(Event(token_issued=fact), actor=user_actor(user_id))
+            draft.append(Event(token_issued=fact), actor=actor)
 
         await self._node.commits.execute(user_stream(user_id), decide)
         ISSUED.labels(type).inc()
         return token, hashed, expires_at
 
-    async def revoke(self, user_id: str, actor: Actor, *, only: str | None = None, keep: str | None = None) -> int:
-        """Revokes one token of the user, all but one, or all of them, and tells of it; returns how many."""
+    async def revoke(
+        self, user_id: str, actor: Actor, chosen_by: Callable[[Document], bool] = lambda token: True
+    ) -> int:
+        """Revokes those of the user's tokens for which `chosen_by` holds, and tells of it; returns how many."""
 
         async def decide(draft: Draft) -> int:
-            hashed_tokens = [token["_id"] for token in await self._store.list_tokens(user_id)]
-            chosen = [hashed for hashed in hashed_tokens if only in (None, hashed) and hashed != keep]
+            chosen = [token["_id"] for token in await self._store.list_tokens(user_id) if chosen_by(token)]
             if chosen:
                 draft.append(Event(tokens_revoked=TokensRevoked(hashed_tokens=chosen)), actor=actor)
             return len(chosen)

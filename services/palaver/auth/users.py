@@ -13,7 +13,7 @@ from palaver.auth.passwords import Passwords
 from palaver.auth.store import Store
 from palaver.database import Document, Filter
 from palaver.database.schema import FieldType
-from palaver.documents import public_user
+from palaver.documents import own_user, public_user
 from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import user_actor
 from palaver.filters import Translate, read_filter, read_sort, with_id
@@ -258,7 +258,8 @@ class Users:
         actor = await self._node.access.get_actor(request.actor)
         if user is None:
             raise UserNotFound()
-        return UserReply(user=orjson.dumps(self._visible(user, actor)))
+        shown = own_user(user) if self._sees_all(actor, user) else self._visible(user, actor)
+        return UserReply(user=orjson.dumps(shown))
 
     async def get_many(self, request: GetUsersRequest) -> DocumentsReply:
         """For another service: users by id and by name; unknown ones are left out."""
@@ -298,10 +299,13 @@ class Users:
         )
         return DocumentsReply(documents=[orjson.dumps(self._visible(user, actor)) for user in users], total=total)
 
+    def _sees_all(self, actor: User, user: Document) -> bool:
+        return user["_id"] == actor.id or self._node.access.may(actor, "view-full-other-user-info")
+
     def _visible(self, user: Document, actor: User) -> Document:
         """What the actor may see of the user."""
         shown = public_user(user)
-        if user["_id"] == actor.id or self._node.access.may(actor, "view-full-other-user-info"):
+        if self._sees_all(actor, user):
             return shown
         shown = {name: value for name, value in shown.items() if name in _SMALL}
         if "customFields" in shown:

@@ -118,12 +118,15 @@ class LoginRequest(_message.Message):
     SECOND_FACTOR_CODE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     USER_AGENT_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_METHOD_FIELD_NUMBER: _builtins.int
     resume: _builtins.str
     """a login token or a personal access token"""
     second_factor_code: _builtins.str
     address: _builtins.str
     """the client's, for brute-force counting and the session list"""
     user_agent: _builtins.str
+    second_factor_method: _builtins.str
+    """totp | email; empty: whichever is asked for"""
     @_builtins.property
     def password(self) -> Global___LoginRequest.Password: ...
     def __init__(
@@ -134,10 +137,11 @@ class LoginRequest(_message.Message):
         second_factor_code: _builtins.str = ...,
         address: _builtins.str = ...,
         user_agent: _builtins.str = ...,
+        second_factor_method: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "password", b"password", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "credential", b"credential", "password", b"password", "resume", b"resume", "second_factor_code", b"second_factor_code", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "credential", b"credential", "password", b"password", "resume", b"resume", "second_factor_code", b"second_factor_code", "second_factor_method", b"second_factor_method", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_credential: _TypeAlias = _typing.Literal["password", "resume"]  # noqa: Y015
     _WhichOneofArgType_credential: _TypeAlias = _typing.Literal["credential", b"credential"]  # noqa: Y015
@@ -231,6 +235,240 @@ class AuthenticateReply(_message.Message):
 Global___AuthenticateReply: _TypeAlias = AuthenticateReply  # noqa: Y015
 
 @_typing.final
+class AuthenticatorRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    HASHED_TOKEN_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """of the app, or a backup code"""
+    hashed_token: _builtins.str
+    """the actor's login, which has shown its second factor where the settings ask for one"""
+    user_id: _builtins.str
+    """whose is reset; empty: the actor's"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        code: _builtins.str = ...,
+        hashed_token: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "code", b"code", "hashed_token", b"hashed_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthenticatorRequest: _TypeAlias = AuthenticatorRequest  # noqa: Y015
+
+@_typing.final
+class BeginAuthenticatorReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """base32"""
+    url: _builtins.str
+    """otpauth://…"""
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginAuthenticatorReply: _TypeAlias = BeginAuthenticatorReply  # noqa: Y015
+
+@_typing.final
+class BackupCodesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODES_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    remaining: _builtins.int
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """where they were just made"""
+
+    def __init__(
+        self,
+        *,
+        codes: _abc.Iterable[_builtins.str] | None = ...,
+        remaining: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes", "remaining", b"remaining"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupCodesReply: _TypeAlias = BackupCodesReply  # noqa: Y015
+
+@_typing.final
+class DisableAuthenticatorReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISABLED_FIELD_NUMBER: _builtins.int
+    disabled: _builtins.bool
+    """false: that was no code"""
+    def __init__(
+        self,
+        *,
+        disabled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disabled", b"disabled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableAuthenticatorReply: _TypeAlias = DisableAuthenticatorReply  # noqa: Y015
+
+@_typing.final
+class IssuePersonalTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BYPASS_SECOND_FACTOR_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    HASHED_TOKEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    bypass_second_factor: _builtins.bool
+    replace: _builtins.bool
+    """there is one of this name, which ends: the new one is as it was"""
+    hashed_token: _builtins.str
+    """the actor's login, which has shown its second factor where the settings ask for one"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        name: _builtins.str = ...,
+        bypass_second_factor: _builtins.bool = ...,
+        replace: _builtins.bool = ...,
+        hashed_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "bypass_second_factor", b"bypass_second_factor", "hashed_token", b"hashed_token", "name", b"name", "replace", b"replace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuePersonalTokenRequest: _TypeAlias = IssuePersonalTokenRequest  # noqa: Y015
+
+@_typing.final
+class RemovePersonalTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    HASHED_TOKEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    hashed_token: _builtins.str
+    """likewise"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        name: _builtins.str = ...,
+        hashed_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "hashed_token", b"hashed_token", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemovePersonalTokenRequest: _TypeAlias = RemovePersonalTokenRequest  # noqa: Y015
+
+@_typing.final
+class ListPersonalTokensRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPersonalTokensRequest: _TypeAlias = ListPersonalTokensRequest  # noqa: Y015
+
+@_typing.final
+class CreateTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    USER_AGENT_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    address: _builtins.str
+    """the actor's"""
+    user_agent: _builtins.str
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        user_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        user_agent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "address", b"address", "user_agent", b"user_agent", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateTokenRequest: _TypeAlias = CreateTokenRequest  # noqa: Y015
+
+@_typing.final
+class TokenReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    token: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenReply: _TypeAlias = TokenReply  # noqa: Y015
+
+@_typing.final
 class CheckLoginRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -319,7 +557,7 @@ class CheckSecondFactorRequest(_message.Message):
     code: _builtins.str
     """method password: plain or sha-256 hexadecimal"""
     method: _builtins.str
-    """password; empty: whichever is asked for"""
+    """totp | email | password; empty: whichever is asked for"""
     hashed_token: _builtins.str
     """the login for which a success is remembered"""
     @_builtins.property

@@ -22,6 +22,7 @@ async def login(call: Call, credentials: dict[str, Any]) -> LoginReply:
     request = login_request(credentials)
     call.admission.check_login()
     request.second_factor_code = request.second_factor_code or call.second_factor_code
+    request.second_factor_method = call.second_factor_method
     request.address = call.address
     request.user_agent = call.user_agent
     return await call.services.auth.login(request)
@@ -54,8 +55,6 @@ async def describe_me(call: Call, user: dict[str, Any]) -> dict[str, Any]:
     preferences = {**default_preferences(call), **(settings.get("preferences") or {})}
     me["settings"] = {"profile": {}, **settings, "preferences": preferences}
     me["avatarUrl"] = avatar_url(call, me.get("username", ""))
-    # Clients offer to change what exists; there is no other way to log in than a password.
-    me["services"] = {"password": {"exists": True}}
     return me
 
 

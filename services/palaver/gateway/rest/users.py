@@ -126,9 +126,6 @@ async def info(call: Call, query: InfoQuery) -> Answer:
         )
     except UserNotFound as error:
         raise Failure("User not found.") from error
-    if user.get("type") == "user" and (user["_id"] == call.me.id or call.may("view-full-other-user-info")):
-        # As in `me`; bots have no password.
-        user["services"] = {"password": {"exists": True}}
     with_rooms = fields.pop("userRooms", False)
     shown = select(user, fields)
     if with_rooms and (user["_id"] == call.me.id or call.may("view-other-user-channels")):
