@@ -117,14 +117,14 @@ async def test_info(admin: Client) -> None:
     for which in ({"userId": alice.user_id}, {"username": "alice"}):
         user = (await admin.get("users.info", **which))["user"]
         assert (user["_id"], user["emails"][0]["address"]) == (alice.user_id, "alice@example.org")
-        assert user["services"] == {"password": {"exists": True}}
+        assert user["services"] == {"password": {"exists": True}, "email2fa": {"enabled": True}}
         shown = (await bob.get("users.info", **which))["user"]
         assert "services" not in shown
         assert shown["username"] == "alice"
         assert "emails" not in shown
     own = (await alice.get("users.info", userId=alice.user_id))["user"]
     assert own["emails"][0]["address"] == "alice@example.org"
-    assert own["services"] == {"password": {"exists": True}}
+    assert own["services"] == {"password": {"exists": True}, "email2fa": {"enabled": True}}
     assert "services" not in (await admin.get("users.info", username="rocket.cat"))["user"]
 
 

@@ -1,5 +1,7 @@
 """Use cases: logging in and out, and recognizing a token. One way in for every surface. Called by role.py."""
 
+from collections.abc import Awaitable, Callable
+
 import orjson
 from prometheus_client import Counter
 
@@ -136,7 +138,7 @@ class Logins:
             user_actor(actor.id),
             type="created",
             days=self._days(),
-            about=_about(request),
+            about=_about(request.address, request.user_agent),
             check=check,
         )
         return TokenReply(user_id=request.user_id, token=token)
@@ -166,23 +168,38 @@ class Logins:
             if stored_hash(current) != verified:  # changed while this login was under way
                 raise LoginFailed(details={"kind": "wrong-password"})
 
-        token, hashed, expires_at = await self._tokens.issue(
-            user["_id"],
-            user_actor(user["_id"]),
-            type="password",
-            days=self._days(),
-            about=_about(request),
-            check=check,
-        )
+        reply = await self._begin(user["_id"], "password", _about(request.address, request.user_agent), check)
         if has_shown:
-            await self._second_factor.remember_login(user["_id"], hashed)
+            await self._second_factor.remember_login(user["_id"], reply.hashed_token)
+        return reply
+
+    async def log_in_by_link(self, user_id: str, address: str, user_agent: str) -> LoginReply:
+        """For `links.py`: a login of who has used a link of ours, and has no second factor to show besides."""
+        user = await self._store.find_user(user_id)
+        if user is None:
+            raise LoginFailed(LOGGED_OUT)
+        self._check_may_login(user)
+        await self._second_factor.check_login(user, "", "")
+
+        async def check(draft: Draft, current: Document) -> None:
+            self._check_may_login(current)
+
+        return await self._begin(user_id, "link", _about(address, user_agent), check)
+
+    async def _begin(
+        self, user_id: str, type: str, about: Document, check: Callable[[Draft, Document], Awaitable[None]]
+    ) -> LoginReply:
+        """A new login of a user's own."""
+        token, hashed, expires_at = await self._tokens.issue(
+            user_id, user_actor(user_id), type=type, days=self._days(), about=about, check=check
+        )
         return LoginReply(
-            user_id=user["_id"],
+            user_id=user_id,
             token=token,
             hashed_token=hashed,
             expires_at=expires_at,
-            type="password",
-            user=await self._own_document(user["_id"]),
+            type=type,
+            user=await self._own_document(user_id),
         )
 
     async def _login_by_token(self, token: str) -> LoginReply:
@@ -238,12 +255,12 @@ class Logins:
         return min(days, _MAX_DAYS) if days > 0 else _DEFAULT_DAYS
 
 
-def _about(request: LoginRequest | CreateTokenRequest) -> Document:
+def _about(address: str, user_agent: str) -> Document:
     """What is kept of where a login came from, and the id by which others may know it."""
     return {
         "session_id": new_id(),
-        "address": request.address[:_MAX_ABOUT],
-        "user_agent": request.user_agent[:_MAX_ABOUT],
+        "address": address[:_MAX_ABOUT],
+        "user_agent": user_agent[:_MAX_ABOUT],
     }
 
 

@@ -14,7 +14,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 from prometheus_client import Gauge, Histogram
 
-from palaver.auth.rules import MAX_PASSWORD, digest_of, normal_digest
+from palaver.access import Access
+from palaver.auth import rules
 from palaver.database import Document
 from palaver.errors import Unavailable
 from palaver.ids import new_token
@@ -31,6 +32,7 @@ ROUNDS = 2
 MEMORY_KIB = 19 * 1024
 
 _MAX_WAITING = 300
+_POLICY = "Accounts_Password_Policy_"
 T = TypeVar("T")
 
 
@@ -56,12 +58,12 @@ class Passwords:
 
     async def verify_given(self, user: Document, given: str) -> bool:
         """The same for what a client sends: the password, or its SHA-256 in hexadecimal."""
-        if not 0 < len(given) <= MAX_PASSWORD:
+        if not 0 < len(given) <= rules.MAX_PASSWORD:
             return False
-        digest = normal_digest(given)
+        digest = rules.normal_digest(given)
         if digest is not None and await self.verify(user, digest):
             return True
-        return await self.verify(user, digest_of(given))
+        return await self.verify(user, rules.digest_of(given))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -84,6 +86,13 @@ class Passwords:
             self._waiting -= 1
             WAITING.set(self._waiting)
             HASH_SECONDS.observe(time.perf_counter() - started)
+
+
+def check_password(access: Access, password: str) -> None:
+    """Raises InvalidInput unless the settings let this password be one."""
+    settings = access.policy.settings
+    policy = {id[len(_POLICY) :]: settings[id]["value"] for id in settings if id.startswith(_POLICY)}
+    rules.check_password(password, policy)
 
 
 def stored_hash(user: Document) -> str | None:

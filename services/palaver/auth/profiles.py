@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from palaver.access import User
 from palaver.auth import rules
 from palaver.auth.accounts import Accounts, Change, check_known_roles
-from palaver.auth.passwords import Passwords, stored_hash
+from palaver.auth.passwords import Passwords, check_password, stored_hash
 from palaver.auth.preferences import check_preferences
 from palaver.auth.second_factor import SecondFactor
 from palaver.auth.store import Store
@@ -125,7 +125,7 @@ class Profiles:
             await self._check_current_password(target, request.current_password)
         password = None
         if changes.password is not UNSET:
-            self._users.check_password(changes.password)
+            check_password(self._node.access, changes.password)
             password = await self._passwords.make(rules.digest_of(changes.password))
         self._check_fields(changes, target)
 

@@ -11,6 +11,8 @@ from palaver.auth.bootstrap import Bootstrap
 from palaver.auth.defaults import Defaults
 from palaver.auth.departures import Departures
 from palaver.auth.feeds import Feeds
+from palaver.auth.letters import Letters
+from palaver.auth.links import Links
 from palaver.auth.logins import Logins
 from palaver.auth.passwords import Passwords
 from palaver.auth.personal_tokens import PersonalTokens
@@ -23,6 +25,7 @@ from palaver.auth.statuses import Statuses
 from palaver.auth.store import Store
 from palaver.auth.tokens import Tokens
 from palaver.auth.users import Users
+from palaver.mail import Mail
 from palaver.node import Node
 from palaver.v1.auth_pb2 import (
     AuthenticateReply,
@@ -63,9 +66,13 @@ from palaver.v1.auth_pb2 import (
     PicturesRequest,
     RegisterUserRequest,
     RemovePersonalTokenRequest,
+    ResetPasswordRequest,
     RoleReply,
     SaveCustomStatusRequest,
     SaveRoleRequest,
+    SendLetterRequest,
+    SendTestLetterReply,
+    SetEmailSecondFactorRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
     TokenReply,
@@ -74,6 +81,7 @@ from palaver.v1.auth_pb2 import (
     UpdateUserRequest,
     UserReply,
     UserRoleRequest,
+    VerifyEmailRequest,
 )
 
 
@@ -84,10 +92,14 @@ def build(node: Node) -> "AuthService":
     passwords = Passwords()
     tokens = Tokens(node, store, accounts)
     defaults = Defaults(node.config)
-    second_factor = SecondFactor(node, store, accounts, passwords)
+    mail = Mail(lambda setting_id: node.access.setting(setting_id))
+    letters = Letters(node, mail)
+    second_factor = SecondFactor(node, store, accounts, passwords, letters)
     policies = Policies(node, store, defaults, second_factor)
     bootstrap = Bootstrap(node, accounts, passwords, policies, defaults)
-    users = Users(node, store, accounts, passwords, bootstrap)
+    logins = Logins(node, store, passwords, tokens, second_factor)
+    links = Links(node, store, accounts, passwords, tokens, logins, letters)
+    users = Users(node, store, accounts, passwords, bootstrap, links)
     return AuthService(
         node,
         passwords=passwords,
@@ -96,7 +108,9 @@ def build(node: Node) -> "AuthService":
         users=users,
         profiles=Profiles(node, store, accounts, passwords, tokens, users, second_factor),
         departures=Departures(node, store, accounts, passwords, tokens),
-        logins=Logins(node, store, passwords, tokens, second_factor),
+        logins=logins,
+        links=links,
+        mail=mail,
         personal_tokens=PersonalTokens(node, store, tokens, second_factor),
         second_factor=second_factor,
         authenticators=Authenticators(node, store, accounts, tokens, second_factor),
@@ -122,6 +136,8 @@ class AuthService:
         profiles: Profiles,
         departures: Departures,
         logins: Logins,
+        links: Links,
+        mail: Mail,
         personal_tokens: PersonalTokens,
         second_factor: SecondFactor,
         authenticators: Authenticators,
@@ -139,6 +155,8 @@ class AuthService:
         self._profiles = profiles
         self._departures = departures
         self._logins = logins
+        self._links = links
+        self._mail = mail
         self._personal_tokens = personal_tokens
         self._second_factor = second_factor
         self._authenticators = authenticators
@@ -161,6 +179,7 @@ class AuthService:
     async def close(self) -> None:
         await self._settings_file.close()
         self._passwords.close()
+        self._mail.close()
 
     async def login(self, request: LoginRequest) -> LoginReply:
         return await self._logins.login(request)
@@ -194,6 +213,30 @@ class AuthService:
 
     async def reset_authenticator(self, request: AuthenticatorRequest) -> Empty:
         return await self._authenticators.reset(request)
+
+    async def set_email_second_factor(self, request: SetEmailSecondFactorRequest) -> Empty:
+        return await self._second_factor.set_email(request)
+
+    async def send_second_factor_code(self, request: SendLetterRequest) -> Empty:
+        return await self._second_factor.send_code(request)
+
+    async def send_password_link(self, request: SendLetterRequest) -> Empty:
+        return await self._links.send_password_link(request)
+
+    async def reset_password(self, request: ResetPasswordRequest) -> LoginReply:
+        return await self._links.reset_password(request)
+
+    async def send_confirmation(self, request: SendLetterRequest) -> Empty:
+        return await self._links.send_confirmation(request)
+
+    async def verify_email(self, request: VerifyEmailRequest) -> LoginReply:
+        return await self._links.verify(request)
+
+    async def send_welcome(self, request: SendLetterRequest) -> Empty:
+        return await self._links.send_welcome(request)
+
+    async def send_test_letter(self, request: SendLetterRequest) -> SendTestLetterReply:
+        return await self._links.send_test(request)
 
     async def issue_personal_token(self, request: IssuePersonalTokenRequest) -> TokenReply:
         return await self._personal_tokens.issue(request)

@@ -1,8 +1,9 @@
-"""Use case: asking once more who it is: at a login by password, and before what a stolen login must not be enough for.
+"""Use case: asking once more who it is: at a login by password, and before what a stolen login must not be enough
+for.
 
-One policy for every way in. Which factors a user has: a code of their authenticator app (`authenticators.py`), and
-where they have none the password again, which is never asked for at the login itself. Called by role.py, and by the use
-cases that need it.
+One policy for every way in. Which factors a user has: a code of their authenticator app (`authenticators.py`), a code
+by e-mail (`email_codes.py`), and where they have none of them the password again, which is never asked for at the
+login itself. Called by role.py, and by the use cases that need it.
 """
 
 import time
@@ -13,14 +14,16 @@ from palaver.access import User
 from palaver.auth import totp
 from palaver.auth.accounts import Accounts, Change
 from palaver.auth.attempts import Attempts
+from palaver.auth.email_codes import EmailCodes, verified_address
+from palaver.auth.letters import Letters
 from palaver.auth.passwords import Passwords, stored_hash
 from palaver.auth.store import Store
 from palaver.database import Document
-from palaver.errors import LoginFailed, SecondFactorRequired, UserNotFound
+from palaver.errors import InvalidInput, LoginFailed, NotAllowed, SecondFactorRequired, UserNotFound
 from palaver.events import user_actor
 from palaver.ids import encode_subject_token, new_id
 from palaver.node import Node
-from palaver.v1.auth_pb2 import CheckSecondFactorRequest, Empty
+from palaver.v1.auth_pb2 import CheckSecondFactorRequest, Empty, SendLetterRequest, SetEmailSecondFactorRequest
 
 SETTINGS = "Accounts_TwoFactorAuthentication_"
 
@@ -48,12 +51,15 @@ class SecondFactor:
         store: Store,
         accounts: Accounts,
         passwords: Passwords,
+        letters: Letters,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._node = node
         self._store = store
         self._accounts = accounts
         self._passwords = passwords
+        self._letters = letters
+        self._email_codes = EmailCodes(node, letters)
         self._clock = clock
         self._attempts = Attempts(lambda: node.access, always=True)
 
@@ -95,6 +101,37 @@ class SecondFactor:
         if not await self._is_remembered(actor.id, hashed_token):
             raise SecondFactorRequired(details=_details(user, methods))
 
+    # -- codes by e-mail -----------------------------------------------------------------------------------------------
+
+    async def set_email(self, request: SetEmailSecondFactorRequest) -> Empty:
+        """Whether the actor is sent codes. Raises NotAllowed, MailNotConfigured; SecondFactorRequired to end it."""
+        actor = await self._node.access.get_actor(request.actor)
+        user = await self._get(actor.id)
+        if request.enabled:
+            setting = self._node.access.setting
+            if not setting(SETTINGS + "Enabled") or not setting(SETTINGS + "By_Email_Enabled"):
+                raise NotAllowed("Two factor authentication is not enabled", code="error-two-factor-not-enabled")
+            self._letters.check_configured()
+            if verified_address(user) is None:
+                raise InvalidInput("You have no verified e-mail address", code="error-no-verified-email")
+        else:
+            await self.check_shown(actor, request.hashed_token)
+
+        async def decide(current: Document) -> Change:
+            return Change({"services": {**current.get("services", {}), "email2fa": {"enabled": request.enabled}}})
+
+        await self._accounts.change(actor.id, user_actor(actor.id), decide)
+        return Empty()
+
+    async def send_code(self, request: SendLetterRequest) -> Empty:
+        """A code for whoever is logging in with this name or address, if they can use one. Raises MailNotConfigured."""
+        self._letters.check_configured()
+        who = request.email.strip()
+        user = await self._store.find_user_by_email(who) if "@" in who else await self._store.find_user_by_name(who)
+        if user is not None and user.get("active") and "email" in self._list_methods(user):
+            await self._email_codes.send_another(user)
+        return Empty()
+
     # -- what there is -------------------------------------------------------------------------------------------------
 
     def _list_methods(self, user: Document) -> list[str]:
@@ -105,6 +142,8 @@ class SecondFactor:
         found = []
         if setting(SETTINGS + "By_TOTP_Enabled") and has_authenticator(user):
             found.append("totp")
+        if setting(SETTINGS + "By_Email_Enabled") and self._email_codes.counts_for(user):
+            found.append("email")
         return found
 
     def _list_fallbacks(self, user: Document) -> list[str]:
@@ -121,10 +160,14 @@ class SecondFactor:
         details = _details(user, methods)
         method = method or methods[0]
         if not code or method not in methods:
+            if "email" in (method, details["method"]) and "email" in methods:
+                details |= {"method": "email", **await self._email_codes.ensure(user)}
             raise SecondFactorRequired(details=details)
         self._check_attempts(user["_id"], details)
         if method == "totp":
             right = await self._match_authenticator(user, code)
+        elif method == "email":
+            right = await self._email_codes.match(user, code)
         else:
             right = await self._passwords.verify_given(user, code)
         self._count(user["_id"], right)

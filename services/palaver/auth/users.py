@@ -9,7 +9,8 @@ from palaver.access import User
 from palaver.auth import rules
 from palaver.auth.accounts import Accounts, AdminExists, check_known_roles, email_fields, name_taken, new_user
 from palaver.auth.bootstrap import Bootstrap
-from palaver.auth.passwords import Passwords
+from palaver.auth.links import Links
+from palaver.auth.passwords import Passwords, check_password
 from palaver.auth.store import Store
 from palaver.database import Document, Filter
 from palaver.database.schema import FieldType
@@ -66,20 +67,26 @@ _FILTERED: dict[str, FieldType] = {
 }
 _BY_EMAIL: dict[str, Translate] = {"emails.address": lambda address: {"emails_lower": rules.fold(address)}}
 _TYPES = ("user", "bot", "app")
-_POLICY = "Accounts_Password_Policy_"
 
 
 class Users:
     """Creates users and finds them."""
 
     def __init__(
-        self, node: Node, store: Store, accounts: Accounts, passwords: Passwords, bootstrap: Bootstrap
+        self,
+        node: Node,
+        store: Store,
+        accounts: Accounts,
+        passwords: Passwords,
+        bootstrap: Bootstrap,
+        links: Links,
     ) -> None:
         self._node = node
         self._store = store
         self._accounts = accounts
         self._passwords = passwords
         self._bootstrap = bootstrap
+        self._links = links
 
     # -- creating ----------------------------------------------------------------------------------------------------
 
@@ -166,6 +173,7 @@ class Users:
 
     async def _register(self, user: Document, *, first_admin: bool) -> UserReply:
         created = await self._accounts.create(user, user_actor(user["_id"]), first_admin=first_admin)
+        await self._links.confirm_new(created)
         return UserReply(user=orjson.dumps(public_user(created)))
 
     async def _checked_user(
@@ -198,8 +206,10 @@ class Users:
         if await self._store.find_user_by_name(username) is not None:
             raise name_taken(username)
         if password:
-            self.check_password(password)
+            check_password(self._node.access, password)
             user["services"] = {"password": await self._passwords.make(rules.digest_of(password))}
+        if email and setting("Accounts_TwoFactorAuthentication_By_Email_Auto_Opt_In"):
+            user["services"] = {**user.get("services", {}), "email2fa": {"enabled": True}}
         return user
 
     def check_not_blocked(self, username: str) -> None:
@@ -217,12 +227,6 @@ class Users:
             allowed_domains=setting("Accounts_AllowedDomainsList"),
             blocked_domains=setting("Accounts_BlockedDomainsList"),
         )
-
-    def check_password(self, password: str) -> None:
-        """Raises InvalidInput unless the settings let this password be one."""
-        settings = self._node.access.policy.settings
-        policy = {key[len(_POLICY) :]: settings[key]["value"] for key in settings if key.startswith(_POLICY)}
-        rules.check_password(password, policy)
 
     def _default_roles(self) -> list[str]:
         access = self._node.access

@@ -15,7 +15,9 @@ class _Who(msgspec.Struct):
     id: str | None = None
 
 
-class _Digest(msgspec.Struct):
+class Digest(msgspec.Struct):
+    """A password as its SHA-256 in hexadecimal."""
+
     digest: str
     algorithm: str = "sha-256"
 
@@ -23,7 +25,7 @@ class _Digest(msgspec.Struct):
 class _Credentials(msgspec.Struct):
     resume: str | None = None
     user: _Who | str | None = None
-    password: _Digest | str | None = None
+    password: Digest | str | None = None
     code: str | None = None
 
 

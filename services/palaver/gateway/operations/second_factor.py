@@ -1,7 +1,12 @@
 """The caller's second factor. Shared by both modules `second_factor.py`."""
 
 from palaver.gateway.call import Call
-from palaver.v1.auth_pb2 import AuthenticatorRequest, BeginAuthenticatorReply
+from palaver.v1.auth_pb2 import (
+    AuthenticatorRequest,
+    BeginAuthenticatorReply,
+    SendLetterRequest,
+    SetEmailSecondFactorRequest,
+)
 
 
 async def begin_authenticator(call: Call) -> BeginAuthenticatorReply:
@@ -32,6 +37,18 @@ async def reset_authenticator(call: Call, user_id: str) -> None:
     request = _request(call)
     request.user_id = user_id
     await call.services.auth.reset_authenticator(request)
+
+
+async def set_email(call: Call, enabled: bool) -> None:
+    """Whether the caller is sent codes."""
+    await call.services.auth.set_email_second_factor(
+        SetEmailSecondFactorRequest(actor=call.actor, enabled=enabled, hashed_token=call.hashed_token)
+    )
+
+
+async def send_code(call: Call, name_or_email: str) -> None:
+    """To whoever is logging in with it; nobody learns whether there is such a user."""
+    await call.services.auth.send_second_factor_code(SendLetterRequest(email=name_or_email))
 
 
 def _request(call: Call, code: str = "") -> AuthenticatorRequest:

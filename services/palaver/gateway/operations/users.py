@@ -12,7 +12,7 @@ from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import user_actor
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
-from palaver.gateway.operations import invites
+from palaver.gateway.operations import invites, letters
 from palaver.gateway.operations.presence import join_status, set_status
 from palaver.ids import new_token
 from palaver.v1.auth_pb2 import (
@@ -116,10 +116,16 @@ class NewUser(msgspec.Struct, kw_only=True, rename="camel"):
     set_random_password: bool = False
     verified: bool = False
     custom_fields: Document | None = None
+    send_welcome_email: bool = False
 
 
 async def create_user(call: Call, new: NewUser) -> Document:
-    """Makes a user, who enters the default rooms unless it is said otherwise."""
+    """Makes a user, who enters the default rooms unless it is said otherwise.
+
+    Raises MailNotConfigured, before anything is made, where they are to be sent a letter and can't be.
+    """
+    if new.send_welcome_email:
+        letters.check_mail_configured(call)
     reply = await call.services.auth.create_user(
         CreateUserRequest(
             actor=call.actor,
@@ -141,6 +147,8 @@ async def create_user(call: Call, new: NewUser) -> Document:
     user: Document = orjson.loads(reply.user)
     if new.join_default_channels and user.get("active", True):
         await _add_to_default_rooms(call, user["_id"])
+    if new.send_welcome_email and new.email:
+        await letters.send_welcome(call, new.email)
     await join_status(call, [user])
     return user
 

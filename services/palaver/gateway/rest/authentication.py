@@ -7,7 +7,7 @@ import orjson
 
 from palaver.gateway.call import Call
 from palaver.gateway.operations import authentication
-from palaver.gateway.rest.endpoint import Answer, LooseParams, endpoint
+from palaver.gateway.rest.endpoint import Answer, LooseParams, Params, endpoint
 from palaver.gateway.rest.errors import Failure
 from palaver.gateway.rest.query import parse_fields, select
 
@@ -34,6 +34,10 @@ class LoginBody(LooseParams, omit_defaults=True):
     code: str | None = None
     resume: str | None = None
     totp: dict[str, Any] | None = None
+
+
+class TokenQuery(Params):
+    token: str
 
 
 class MeQuery(LooseParams):
@@ -63,6 +67,12 @@ async def me(call: Call, query: MeQuery) -> Answer:
 
 @endpoint("GET", "pw.getPolicy", login="none")
 async def get_password_policy(call: Call) -> Answer:
+    return authentication.password_policy(call)
+
+
+@endpoint("GET", "pw.getPolicyReset", query=TokenQuery, login="none")
+async def get_password_policy_by_link(call: Call, query: TokenQuery) -> Answer:
+    """For who has a link to choose a new password by. The rules are no secret: anybody is told them without one."""
     return authentication.password_policy(call)
 
 

@@ -19,7 +19,6 @@ _AUTOCOMPLETE_COUNT = 10
 
 
 class CreateBody(users.NewUser, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    send_welcome_email: bool = False
     fields: str = ""
 
 

@@ -5,6 +5,7 @@ from types import ModuleType
 from palaver.gateway.ddp.methods import (
     avatars,
     commands,
+    letters,
     license,
     messages,
     permissions,
@@ -21,6 +22,7 @@ from palaver.gateway.ddp.methods import (
 METHOD_MODULES: tuple[ModuleType, ...] = (
     avatars,
     commands,
+    letters,
     license,
     messages,
     permissions,
