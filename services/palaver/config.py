@@ -39,6 +39,11 @@ class Config:
         "PALAVER_HEALTH_PORT", 0, "port of its own for health and metrics; 0: they are answered on PALAVER_PORT"
     )
     data_dir: Path = _option("PALAVER_DATA_DIR", Path("data"), "folder of the embedded database and its uploads")
+    trusted_proxies: int = _option(
+        "PALAVER_TRUSTED_PROXIES",
+        0,
+        "proxies on every way to this server: a client's address is that many places from the end of X-Forwarded-For",
+    )
     site_url: str = _option(
         "PALAVER_SITE_URL", "", "address at which users reach this server; http://host:port when empty"
     )
@@ -133,6 +138,8 @@ class Config:
                 raise ConfigError(f"{name} is not a setting of Palaver; `palaver config` lists them")
             values[known[name].name] = _parse(name, text, known[name].default)
         config = cls(**values)  # type: ignore[arg-type]
+        if config.trusted_proxies < 0:
+            raise ConfigError(f"PALAVER_TRUSTED_PROXIES={config.trusted_proxies}: a number of proxies is wanted")
         config._check_servers()
         config._check_s3()
         config._check_certificates()

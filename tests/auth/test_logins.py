@@ -19,6 +19,7 @@ from tests.auth.helpers import (
     PASSWORD,
     authenticate,
     create_user,
+    eventually,
     grant,
     loaded,
     login,
@@ -373,3 +374,24 @@ async def test_a_crowd_has_an_end(auth: Auth, monkeypatch: pytest.MonkeyPatch) -
     failed = [result for result in results if isinstance(result, BaseException)]
     assert 0 < len(failed) < 10
     assert all(isinstance(error, PalaverError) and error.error_code == "error-unavailable" for error in failed)
+
+
+async def test_failures_elsewhere_count(auth: Auth, running: RunningServices) -> None:
+    """A password is guessed against all processes at once."""
+    await create_user(auth, "alice")
+    await set_setting(auth, "Block_Multiple_Failed_Logins_Attempts_Until_Block_by_User", 4)
+    async with running.another("auth", "auth-2") as node:
+        elsewhere = node.services.auth
+        for _ in range(2):
+            for one in (auth, elsewhere):
+                with pytest.raises(LoginFailed, match="403"):
+                    await login(one, "alice", "wrong")
+        logins = node.roles["auth"]._logins, running.nodes["auth"].roles["auth"]._logins  # type: ignore[attr-defined]
+        await eventually(lambda: all(one._attempts._counts["User:alice"].failures == 4 for one in logins))
+        for one in (auth, elsewhere):
+            with pytest.raises(LoginFailed) as raised:
+                await login(one, "alice")
+            assert raised.value.error_code == "error-login-blocked-for-user"
+        await set_setting(auth, "Block_Multiple_Failed_Logins_Attempts_Until_Block_by_User", 5)
+        await login(auth, "alice")
+        await eventually(lambda: not any(one._attempts._counts for one in logins))

@@ -1,6 +1,8 @@
 """Letters as clients ask for them: forgotten passwords, proven addresses, codes."""
 
+import base64
 import dataclasses
+import hashlib
 import re
 from collections.abc import AsyncIterator
 
@@ -101,3 +103,15 @@ async def test_codes(admin: Client, anybody: Client, alice: Client, mailbox: Mai
     headers = {"X-2fa-Code": await found_in(mailbox, r"^(\d{6})$"), "X-2fa-Method": "email"}
     assert (await alice.request("POST", "users.2fa.disableEmail", json={}, headers=headers)).status_code == 200
     await anybody.login("alice")
+
+
+async def test_where_links_lead(anybody: Client) -> None:
+    """To a page whose own script alone may run; no token stands in it."""
+    for page in ("reset-password", "verify-email"):
+        answer = await anybody.http.get(f"http://chat.example.org/{page}/user.<script>token")
+        assert answer.status_code == 200
+        assert "<script>token" not in answer.text
+        script = answer.text.partition("<script>")[2].partition("</script>")[0]
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["Referrer-Policy"] == "no-referrer"

@@ -1,17 +1,25 @@
-"""Counts failed logins, by user and by address, and blocks those with too many. Called by logins.py only.
+"""Counts failed logins, by user and by address, and blocks those with too many.
 
-Each process counts for itself: what it protects is the time that guessing takes, and a handful of processes only
-divides that by a handful.
+Called by logins.py, second_factor.py. Each process tells the others of what it counts, by a live subject: failures are
+few, and a count that is a moment late is as good. One that has just started knows of none; who is blocked elsewhere is
+blocked there.
 """
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from palaver.access import Access
-from palaver.errors import LoginFailed
+import msgspec
+
+from palaver.errors import LoginFailed, Unavailable
+from palaver.node import Node
+
+logger = logging.getLogger(__name__)
 
 _MAX_COUNTED = 50_000
+_MAX_NAME = 200
+_LEAST_ATTEMPTS = 10
 _PREFIX = "Block_Multiple_Failed_Logins_"
 
 
@@ -23,39 +31,62 @@ class _Count:
         self.failures = 0
 
 
+class _Told(msgspec.Struct):
+    """What one process tells the others."""
+
+    node_id: str
+    name: str
+    address: str
+    failed: bool
+
+
 class Attempts:
     """Failed logins since the last success, within the time after which a block ends."""
 
     def __init__(
-        self, access: Callable[[], Access], clock: Callable[[], float] = time.monotonic, *, always: bool = False
+        self, node: Node, what: str, clock: Callable[[], float] = time.monotonic, *, always: bool = False
     ) -> None:
-        """`always`: users are blocked whatever the settings let happen to passwords."""
-        self._access = access
+        """`what` is counted: a word. `always`: users are blocked whatever the settings let happen to passwords."""
+        self._node = node
+        self._subject = f"attempts.{what}"
         self._always = always
         self._clock = clock
         self._counts: OrderedDict[str, _Count] = OrderedDict()
 
-    def check(self, username: str, address: str) -> None:
+    async def open(self) -> None:
+        """Begins to hear of what other processes count."""
+        await self._node.live.subscribe(self._subject, self._on_told)
+
+    def check(self, name: str, address: str) -> None:
         """Raises LoginFailed while this user or this address is blocked."""
-        for kind, name, code in (
-            ("User", username, "error-login-blocked-for-user"),
+        for kind, who, code in (
+            ("User", name, "error-login-blocked-for-user"),
             ("Ip", address, "error-login-blocked-for-ip"),
         ):
-            limit, seconds = self._limits(kind, name)
-            count = self._counts.get(f"{kind}:{name}")
+            limit, seconds = self._limits(kind, who)
+            count = self._counts.get(_key(kind, who))
             if not limit or count is None or count.failures < limit:
                 continue
             if self._clock() - count.since < seconds:
                 raise LoginFailed("Login has been temporarily blocked", code=code)
-            del self._counts[f"{kind}:{name}"]
+            del self._counts[_key(kind, who)]
 
-    def failed(self, username: str, address: str) -> None:
-        """Counts a failure."""
-        for kind, name in (("User", username), ("Ip", address)):
-            limit, seconds = self._limits(kind, name)
+    async def failed(self, name: str, address: str) -> None:
+        """Counts a failure, here and elsewhere."""
+        self._count(name, address)
+        await self._tell(name, address, failed=True)
+
+    async def succeeded(self, name: str) -> None:
+        """Forgets the user's failures; those of an address may have been meant for others."""
+        if self._counts.pop(_key("User", name), None) is not None:
+            await self._tell(name, "", failed=False)
+
+    def _count(self, name: str, address: str) -> None:
+        for kind, who in (("User", name), ("Ip", address)):
+            limit, seconds = self._limits(kind, who)
             if not limit:
                 continue
-            key = f"{kind}:{name}"
+            key = _key(kind, who)
             count = self._counts.get(key)
             if count is None or self._clock() - count.since >= seconds:
                 count = self._counts[key] = _Count(self._clock())
@@ -66,19 +97,41 @@ class Attempts:
             while len(self._counts) > _MAX_COUNTED:
                 self._counts.popitem(last=False)
 
-    def succeeded(self, username: str) -> None:
-        """Forgets the user's failures; those of an address may have been meant for others."""
-        self._counts.pop(f"User:{username}", None)
+    async def _tell(self, name: str, address: str, *, failed: bool) -> None:
+        told = _Told(self._node.config.node_id, name[:_MAX_NAME], address[:_MAX_NAME], failed)
+        try:
+            await self._node.live.publish(self._subject, msgspec.json.encode(told))
+        except Unavailable as error:
+            logger.warning("a failed login could not be told of: %s", error)
 
-    def _limits(self, kind: str, name: str) -> tuple[int, float]:
+    def _on_told(self, message: bytes) -> None:
+        try:
+            told = msgspec.json.decode(message, type=_Told)
+        except msgspec.MsgspecError:
+            return
+        if told.node_id == self._node.config.node_id:
+            return
+        if told.failed:
+            self._count(told.name, told.address)
+        else:
+            self._counts.pop(_key("User", told.name), None)
+
+    def _limits(self, kind: str, who: str) -> tuple[int, float]:
         """How many failures block, and for how many seconds; 0 failures: never."""
-        setting = self._access().setting
+        setting = self._node.access.setting
         wanted = self._always or (setting(_PREFIX + "Enabled") and setting(f"{_PREFIX}By_{kind}"))
-        if not name or not wanted:
+        if not who or not wanted:
             return 0, 0.0
         if kind == "Ip":
             trusted = [part.strip() for part in setting(_PREFIX + "Ip_Whitelist").split(",")]
-            if name in trusted:
+            if who in trusted:
                 return 0, 0.0
         limit = setting(f"{_PREFIX}Attempts_Until_Block_{'by' if kind == 'User' else 'By'}_{kind}")
-        return limit, setting(f"{_PREFIX}Time_To_Unblock_By_{kind}_In_Minutes") * 60.0
+        minutes = setting(f"{_PREFIX}Time_To_Unblock_By_{kind}_In_Minutes")
+        if self._always:
+            return limit if limit > 0 else _LEAST_ATTEMPTS, max(1, minutes) * 60.0
+        return limit, minutes * 60.0
+
+
+def _key(kind: str, who: str) -> str:
+    return f"{kind}:{who[:_MAX_NAME]}"

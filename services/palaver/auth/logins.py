@@ -49,7 +49,11 @@ class Logins:
         self._passwords = passwords
         self._tokens = tokens
         self._second_factor = second_factor
-        self._attempts = Attempts(lambda: node.access)
+        self._attempts = Attempts(node, "logins")
+
+    async def open(self) -> None:
+        """Begins to hear of what fails in other processes."""
+        await self._attempts.open()
 
     async def login(self, request: LoginRequest) -> LoginReply:
         """A password or a token to a login. Raises LoginFailed, SecondFactorRequired."""
@@ -152,11 +156,11 @@ class Logins:
         # What can't be a password is verified all the same: a refusal takes the same time, whatever it is for.
         right = await self._passwords.verify(user, digest or "")
         if not right or digest is None:
-            self._attempts.failed(name, request.address)
+            await self._attempts.failed(name, request.address)
             kind = "unknown-user" if user is None else "wrong-password"
             raise LoginFailed(details={"kind": kind})
         assert user is not None
-        self._attempts.succeeded(name)
+        await self._attempts.succeeded(name)
         verified = stored_hash(user)
         self._check_may_login(user)
         has_shown = await self._second_factor.check_login(

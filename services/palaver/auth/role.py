@@ -170,6 +170,8 @@ class AuthService:
         """Makes what a new workspace lacks, and begins to hear of changed users."""
         await self._node.live.subscribe(USERS_CHANGED, self._tokens.on_user_changed)
         self._node.log.on_gap(self._tokens.forget_all)
+        await self._logins.open()
+        await self._second_factor.open()
         await self._settings_file.open()
         await self._bootstrap.run()
 

@@ -61,7 +61,11 @@ class SecondFactor:
         self._letters = letters
         self._email_codes = EmailCodes(node, letters)
         self._clock = clock
-        self._attempts = Attempts(lambda: node.access, always=True)
+        self._attempts = Attempts(node, "second-factors", always=True)
+
+    async def open(self) -> None:
+        """Begins to hear of what fails in other processes."""
+        await self._attempts.open()
 
     async def check(self, request: CheckSecondFactorRequest) -> Empty:
         """Raises SecondFactorRequired, unless it is shown or was lately, or the settings ask for none."""
@@ -170,7 +174,7 @@ class SecondFactor:
             right = await self._email_codes.match(user, code)
         else:
             right = await self._passwords.verify_given(user, code)
-        self._count(user["_id"], right)
+        await self._count(user["_id"], right)
         if not right:
             raise SecondFactorInvalid(details=details)
 
@@ -178,14 +182,14 @@ class SecondFactor:
         """Whether it is a code of the user's app, or a backup code, which is used up. Raises TooManySecondFactors."""
         self._check_attempts(user["_id"], {})
         right = await self._match_authenticator(user, code)
-        self._count(user["_id"], right)
+        await self._count(user["_id"], right)
         return right
 
     async def check_code(self, user_id: str, secret: str, code: str) -> bool:
         """Whether it is the code that this secret gives now, for the first time. Raises TooManySecondFactors."""
         self._check_attempts(user_id, {})
         right = await self._match_code(user_id, secret, code)
-        self._count(user_id, right)
+        await self._count(user_id, right)
         return right
 
     async def _match_authenticator(self, user: Document, code: str) -> bool:
@@ -229,11 +233,11 @@ class SecondFactor:
         except LoginFailed:
             raise TooManySecondFactors(details=details) from None
 
-    def _count(self, user_id: str, right: bool) -> None:
+    async def _count(self, user_id: str, right: bool) -> None:
         if right:
-            self._attempts.succeeded(user_id)
+            await self._attempts.succeeded(user_id)
         else:
-            self._attempts.failed(user_id, "")
+            await self._attempts.failed(user_id, "")
 
     # -- remembering ---------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Every URL of the gateway on one page."""
 
+import base64
+import hashlib
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any
@@ -10,6 +12,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from palaver import __version__
+from palaver.gateway.addresses import with_client_address
 from palaver.gateway.avatars import Avatars
 from palaver.gateway.ddp.server import DdpServer
 from palaver.gateway.pictures import Pictures
@@ -31,12 +34,28 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer, pictures: Pictures)
         shown = page.replace("{{site_url}}", node.config.site_url).replace("{{version}}", __version__)
         return HTMLResponse(shown, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
 
+    link_page = files("palaver.gateway").joinpath("web/link.html").read_text(encoding="utf-8")
+    script = link_page.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    link_headers = {
+        "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}';"
+        " connect-src 'self'; form-action 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+
+    async def link(request: Request) -> Response:
+        """Where the links of letters lead. The page itself calls the method that the link is for."""
+        return HTMLResponse(link_page, headers=link_headers)
+
     async def not_upgraded(request: Request) -> Response:
         return PlainTextResponse('Can "Upgrade" only to "WebSocket".', 400)
 
     web = Starlette(
         routes=[
             Route("/", welcome),
+            Route("/reset-password/{token}", link),
+            Route("/verify-email/{token}", link),
             Route("/api/v1/{path:path}", rest),
             Route("/api/{path:path}", rest),
             Route("/websocket", not_upgraded),
@@ -50,6 +69,8 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer, pictures: Pictures)
     )
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] in ("http", "websocket"):
+            scope = with_client_address(scope, node.config.trusted_proxies)
         if scope["type"] == "websocket":
             if scope["path"] == "/websocket":
                 await ddp.serve(scope, receive, send)
