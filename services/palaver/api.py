@@ -24,10 +24,13 @@ from palaver.v1.auth_pb2 import (
     DeleteRoleRequest,
     DeleteUserRequest,
     DisableAuthenticatorReply,
+    DocumentReply,
     DocumentsReply,
     Empty,
+    EndSessionRequest,
     GetPolicyReply,
     GetPolicyRequest,
+    GetSessionRequest,
     GetUserHeadsReply,
     GetUserHeadsRequest,
     GetUserRequest,
@@ -35,6 +38,7 @@ from palaver.v1.auth_pb2 import (
     ListCustomStatusesRequest,
     IssuePersonalTokenRequest,
     ListPersonalTokensRequest,
+    ListSessionsRequest,
     ListUserEventsReply,
     ListUserEventsRequest,
     ListUsersRequest,
@@ -51,6 +55,7 @@ from palaver.v1.auth_pb2 import (
     SaveRoleRequest,
     SendLetterRequest,
     SendTestLetterReply,
+    SessionReply,
     SetEmailSecondFactorRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
@@ -159,6 +164,9 @@ class Auth(Protocol):
     async def verify_email(self, request: VerifyEmailRequest) -> LoginReply: ...
     async def send_welcome(self, request: SendLetterRequest) -> Empty: ...
     async def send_test_letter(self, request: SendLetterRequest) -> SendTestLetterReply: ...
+    async def list_sessions(self, request: ListSessionsRequest) -> DocumentsReply: ...
+    async def get_session(self, request: GetSessionRequest) -> DocumentReply: ...
+    async def end_session(self, request: EndSessionRequest) -> SessionReply: ...
     async def issue_personal_token(self, request: IssuePersonalTokenRequest) -> TokenReply: ...
     async def remove_personal_token(self, request: RemovePersonalTokenRequest) -> Empty: ...
     async def list_personal_tokens(self, request: ListPersonalTokensRequest) -> DocumentsReply: ...

@@ -103,7 +103,7 @@ class Links:
         by = user_actor(user["_id"])
         await self._accounts.change(user["_id"], by, decide, tell=False)
         await self._tokens.revoke(user["_id"], by)
-        return await self._logins.log_in_by_link(user["_id"], request.address, request.user_agent)
+        return await self._logins.log_in_by_link(user["_id"], request)
 
     # -- a proven address ----------------------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Links:
             return change
 
         await self._accounts.change(user["_id"], user_actor(user["_id"]), decide)
-        return await self._logins.log_in_by_link(user["_id"], request.address, request.user_agent)
+        return await self._logins.log_in_by_link(user["_id"], request)
 
     # -- letters without a link ----------------------------------------------------------------------------------------
 

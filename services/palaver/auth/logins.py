@@ -28,7 +28,9 @@ from palaver.v1.auth_pb2 import (
     LoginReply,
     LoginRequest,
     LogoutRequest,
+    ResetPasswordRequest,
     TokenReply,
+    VerifyEmailRequest,
 )
 
 LOGINS = Counter("palaver_logins_attempted_total", "Attempts to log in", ["type", "outcome"])
@@ -142,7 +144,7 @@ class Logins:
             user_actor(actor.id),
             type="created",
             days=self._days(),
-            about=_about(request.address, request.user_agent),
+            about=_about(request),
             check=check,
         )
         return TokenReply(user_id=request.user_id, token=token)
@@ -172,12 +174,12 @@ class Logins:
             if stored_hash(current) != verified:  # changed while this login was under way
                 raise LoginFailed(details={"kind": "wrong-password"})
 
-        reply = await self._begin(user["_id"], "password", _about(request.address, request.user_agent), check)
+        reply = await self._begin(user["_id"], "password", _about(request), check)
         if has_shown:
             await self._second_factor.remember_login(user["_id"], reply.hashed_token)
         return reply
 
-    async def log_in_by_link(self, user_id: str, address: str, user_agent: str) -> LoginReply:
+    async def log_in_by_link(self, user_id: str, request: ResetPasswordRequest | VerifyEmailRequest) -> LoginReply:
         """For `links.py`: a login of who has used a link of ours, and has no second factor to show besides."""
         user = await self._store.find_user(user_id)
         if user is None:
@@ -188,7 +190,7 @@ class Logins:
         async def check(draft: Draft, current: Document) -> None:
             self._check_may_login(current)
 
-        return await self._begin(user_id, "link", _about(address, user_agent), check)
+        return await self._begin(user_id, "link", _about(request), check)
 
     async def _begin(
         self, user_id: str, type: str, about: Document, check: Callable[[Draft, Document], Awaitable[None]]
@@ -259,12 +261,13 @@ class Logins:
         return min(days, _MAX_DAYS) if days > 0 else _DEFAULT_DAYS
 
 
-def _about(address: str, user_agent: str) -> Document:
+def _about(request: LoginRequest | CreateTokenRequest | ResetPasswordRequest | VerifyEmailRequest) -> Document:
     """What is kept of where a login came from, and the id by which others may know it."""
     return {
         "session_id": new_id(),
-        "address": address[:_MAX_ABOUT],
-        "user_agent": user_agent[:_MAX_ABOUT],
+        "address": request.address[:_MAX_ABOUT],
+        "user_agent": request.user_agent[:_MAX_ABOUT],
+        "instance_id": request.instance_id[:_MAX_ABOUT],
     }
 
 

@@ -20,6 +20,7 @@ from palaver.auth.policy import Policies
 from palaver.auth.profiles import Profiles
 from palaver.auth.roles import Roles
 from palaver.auth.second_factor import SecondFactor
+from palaver.auth.sessions import Sessions
 from palaver.auth.settings_file import SettingsFile
 from palaver.auth.statuses import Statuses
 from palaver.auth.store import Store
@@ -45,10 +46,13 @@ from palaver.v1.auth_pb2 import (
     DeleteRoleRequest,
     DeleteUserRequest,
     DisableAuthenticatorReply,
+    DocumentReply,
     DocumentsReply,
     Empty,
+    EndSessionRequest,
     GetPolicyReply,
     GetPolicyRequest,
+    GetSessionRequest,
     GetUserHeadsReply,
     GetUserHeadsRequest,
     GetUserRequest,
@@ -56,6 +60,7 @@ from palaver.v1.auth_pb2 import (
     ListCustomStatusesRequest,
     IssuePersonalTokenRequest,
     ListPersonalTokensRequest,
+    ListSessionsRequest,
     ListUserEventsReply,
     ListUserEventsRequest,
     ListUsersRequest,
@@ -72,6 +77,7 @@ from palaver.v1.auth_pb2 import (
     SaveRoleRequest,
     SendLetterRequest,
     SendTestLetterReply,
+    SessionReply,
     SetEmailSecondFactorRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
@@ -112,6 +118,7 @@ def build(node: Node) -> "AuthService":
         links=links,
         mail=mail,
         personal_tokens=PersonalTokens(node, store, tokens, second_factor),
+        sessions=Sessions(node, store, tokens, second_factor),
         second_factor=second_factor,
         authenticators=Authenticators(node, store, accounts, tokens, second_factor),
         policies=policies,
@@ -139,6 +146,7 @@ class AuthService:
         links: Links,
         mail: Mail,
         personal_tokens: PersonalTokens,
+        sessions: Sessions,
         second_factor: SecondFactor,
         authenticators: Authenticators,
         policies: Policies,
@@ -158,6 +166,7 @@ class AuthService:
         self._links = links
         self._mail = mail
         self._personal_tokens = personal_tokens
+        self._sessions = sessions
         self._second_factor = second_factor
         self._authenticators = authenticators
         self._policies = policies
@@ -239,6 +248,15 @@ class AuthService:
 
     async def send_test_letter(self, request: SendLetterRequest) -> SendTestLetterReply:
         return await self._links.send_test(request)
+
+    async def list_sessions(self, request: ListSessionsRequest) -> DocumentsReply:
+        return await self._sessions.list_some(request)
+
+    async def get_session(self, request: GetSessionRequest) -> DocumentReply:
+        return await self._sessions.get(request)
+
+    async def end_session(self, request: EndSessionRequest) -> SessionReply:
+        return await self._sessions.end(request)
 
     async def issue_personal_token(self, request: IssuePersonalTokenRequest) -> TokenReply:
         return await self._personal_tokens.issue(request)

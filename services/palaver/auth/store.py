@@ -85,6 +85,17 @@ class Store:
         """The user's tokens that are not revoked."""
         return await self._database.find("tokens", {"user_id": user_id, "revoked_at": None})
 
+    async def find_session(self, session_id: str) -> Document | None:
+        """The token of a login by the id that others may know, ended ones too."""
+        return await self._database.find_one("tokens", {"session_id": session_id})
+
+    async def find_tokens(self, where: Filter, sort: Sort, skip: int, limit: int) -> tuple[list[Document], int]:
+        """One page of the tokens that match, and how many match."""
+        return (
+            await self._database.find("tokens", where, sort=sort, skip=skip, limit=limit),
+            await self._database.count("tokens", where),
+        )
+
     async def list_stored(self, collection: str) -> dict[str, Document]:
         """What is stored of the permissions, roles or settings: only what differs from the defaults."""
         return {document["_id"]: document for document in await self._database.find(collection, {})}

@@ -255,6 +255,7 @@ class DdpServer:
         self._admission.check_login()
         request.address = connection.address
         request.user_agent = connection.user_agent
+        request.instance_id = self._node.config.node_id
         try:
             reply: LoginReply = await self._node.services.auth.login(request)
         except LoginFailed as error:

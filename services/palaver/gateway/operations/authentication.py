@@ -25,6 +25,7 @@ async def login(call: Call, credentials: dict[str, Any]) -> LoginReply:
     request.second_factor_method = call.second_factor_method
     request.address = call.address
     request.user_agent = call.user_agent
+    request.instance_id = call.config.node_id
     return await call.services.auth.login(request)
 
 

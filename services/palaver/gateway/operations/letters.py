@@ -14,7 +14,9 @@ async def send_password_link(call: Call, email: str) -> None:
 async def reset_password(call: Call, token: str, password: str | Digest) -> LoginReply:
     """By the link's token. Raises LoginFailed for one that doesn't count any more."""
     call.admission.check_login()
-    request = ResetPasswordRequest(token=token, address=call.address, user_agent=call.user_agent)
+    request = ResetPasswordRequest(
+        token=token, address=call.address, user_agent=call.user_agent, instance_id=call.config.node_id
+    )
     if isinstance(password, str):
         request.plain = password
     else:
@@ -30,7 +32,9 @@ async def verify_email(call: Call, token: str) -> LoginReply:
     """By the link's token. Raises LoginFailed for one that doesn't count any more."""
     call.admission.check_login()
     return await call.services.auth.verify_email(
-        VerifyEmailRequest(token=token, address=call.address, user_agent=call.user_agent)
+        VerifyEmailRequest(
+            token=token, address=call.address, user_agent=call.user_agent, instance_id=call.config.node_id
+        )
     )
 
 

@@ -39,6 +39,12 @@ async def list_tokens(call: Call) -> list[dict[str, Any]]:
 async def create_token(call: Call, user_id: str) -> dict[str, str]:
     """A login of this user's, for a caller who may act as anybody."""
     reply = await call.services.auth.create_token(
-        CreateTokenRequest(actor=call.actor, user_id=user_id, address=call.address, user_agent=call.user_agent)
+        CreateTokenRequest(
+            actor=call.actor,
+            user_id=user_id,
+            address=call.address,
+            user_agent=call.user_agent,
+            instance_id=call.config.node_id,
+        )
     )
     return {"userId": reply.user_id, "authToken": reply.token}
