@@ -23,9 +23,9 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from palaver.v1 import auth_pb2, event_pb2, messaging_pb2, presence_pb2
+from palaver.v1 import auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2
 
-_MODULES = (event_pb2, auth_pb2, presence_pb2, messaging_pb2)  # each after those that it imports
+_MODULES = (event_pb2, auth_pb2, presence_pb2, integration_pb2, messaging_pb2)  # each after those that it imports
 _RELEASED = Path(__file__).parents[1] / "proto" / "released"
 
 

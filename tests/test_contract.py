@@ -19,7 +19,7 @@ from palaver.node import Services
 from palaver.roles import ROLES
 from palaver.rpc import method_name
 from palaver.rpc.client import find_affinity, is_idempotent
-from palaver.v1 import auth_pb2, event_pb2, messaging_pb2, presence_pb2
+from palaver.v1 import auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2
 
 SERVICES: dict[str, tuple[type, ServiceDescriptor]] = {
     "auth": (api.Auth, auth_pb2.DESCRIPTOR.services_by_name["Auth"]),
@@ -59,7 +59,7 @@ def test_a_method_takes_and_gives_what_the_contract_says(service: str, method: s
 
 
 def test_no_service_is_left_out() -> None:
-    files = (auth_pb2, event_pb2, messaging_pb2, presence_pb2)
+    files = (auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2)
     declared = {service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()}
     assert declared == {descriptor.full_name for _, descriptor in SERVICES.values()}
     assert {name: role.service for name, role in ROLES.items() if role.service is not None} == {
@@ -102,18 +102,23 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "FollowThread",
         "GetMessage",
         "GetRoomHeads",
+        "GetIntegration",
         "GetUpload",
         "JoinDefaultRooms",
         "ListHearing",
         "ListInvites",
+        "ListIntegrations",
         "ListJoins",
         "ListMemberships",
         "ListRooms",
         "ListSubscriptions",
         "OpenDirectRoom",
+        "PostByWebhook",
         "React",
         "RemoveInvite",
         "UseInvite",
+        "RemoveIntegration",
+        "SaveIntegration",
     }
     named_otherwise = {
         field.full_name
@@ -172,9 +177,12 @@ def test_what_may_be_called_twice() -> None:
             "DeleteRoom",
             "LeaveRoom",
             "OpenDirectRoom",
+            "PostByWebhook",
             "React",
             "RemoveInvite",
+            "RemoveIntegration",
             "RemoveMember",
+            "SaveIntegration",
             "SetMemberRole",
             "UpdateRoom",
         },

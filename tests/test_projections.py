@@ -14,6 +14,8 @@ from palaver.v1.event_pb2 import (
     CustomStatusDeleted,
     CustomStatusSaved,
     Event,
+    IntegrationRemoved,
+    IntegrationSaved,
     MemberChanged,
     MemberJoined,
     MemberLeft,
@@ -152,6 +154,10 @@ SAMPLES: dict[str, Any] = {
     ),
     "custom_status_deleted": CustomStatusDeleted(status_id="st1"),
     "role_deleted": RoleDeleted(role_id="boss"),
+    "integration_saved": IntegrationSaved(
+        integration_id="i1", integration=data({"_id": "i1", "name": "CI", "token": "t", "enabled": True})
+    ),
+    "integration_removed": IntegrationRemoved(integration_id="i1"),
 }
 BEFORE: dict[tuple[str, str], Document] = {
     ("rooms", "r1"): {"_id": "r1", "name": "general", "announcement": "old", "lastMessage": {"_id": "m1"}},
@@ -164,6 +170,7 @@ BEFORE: dict[tuple[str, str], Document] = {
     ("tokens", "h1"): {"_id": "h1", "user_id": "u1"},
     ("settings", "Site_Name"): {"_id": "Site_Name", "value": "old"},
     ("roles", "boss"): {"_id": "boss", "name": "Old"},
+    ("integrations", "i1"): {"_id": "i1", "name": "Old", "token": "t", "enabled": False},
 }
 
 
@@ -477,3 +484,11 @@ def test_reports_are_made_and_closed() -> None:
         documents = apply({("reports", report_id): report}, make_event(closed))
         assert documents["reports", report_id]["moderationInfo"] == {"moderatedBy": "u1"}
         assert documents["reports", report_id]["closed_at"]
+
+
+def test_a_removed_integration_keeps_no_token() -> None:
+    saved = after("integration_saved")[("integrations", "i1")]
+    assert (saved["name"], saved["token"], saved["enabled"]) == ("CI", "t", True)
+    gone = after("integration_removed")[("integrations", "i1")]
+    assert "token" not in gone
+    assert (gone["deleted_at"], gone["enabled"]) == (date(AT), False)

@@ -72,4 +72,6 @@ STREAM_OF_FACT: dict[str, str] = {
     "role_deleted": "workspace",
     "custom_status_saved": "workspace",
     "custom_status_deleted": "workspace",
+    "integration_saved": "workspace",
+    "integration_removed": "workspace",
 }

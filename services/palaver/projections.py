@@ -460,6 +460,15 @@ def _custom_status_deleted(event: Event) -> list[Put]:
     return [Put("custom_statuses", status_id, set={"deleted_at": date(event.at)}, unset=("name",))]
 
 
+def _integration_saved(event: Event) -> list[Put]:
+    return _saved("integrations", event.integration_saved.integration_id, event.integration_saved.integration)
+
+
+def _integration_removed(event: Event) -> list[Put]:
+    gone = {"deleted_at": date(event.at), "enabled": False, "_updatedAt": date(event.at)}
+    return [Put("integrations", event.integration_removed.integration_id, set=gone, unset=("token",))]
+
+
 _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "room_created": _room_created,
     "room_changed": _room_changed,
@@ -493,4 +502,6 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "role_deleted": _role_deleted,
     "custom_status_saved": _custom_status_saved,
     "custom_status_deleted": _custom_status_deleted,
+    "integration_saved": _integration_saved,
+    "integration_removed": _integration_removed,
 }

@@ -163,4 +163,5 @@ MIGRATIONS: Sequence[Migration] = (
         1,
     ),
     Migration(11, "Logins are found by their ids and by when they began", _name_tokens_in_sqlite, _create_in_mongo, 1),
+    Migration(12, "Integrations have documents", _create_in_sqlite, _create_in_mongo, 1),
 )

@@ -190,5 +190,22 @@ COLLECTIONS: dict[str, Collection] = {
     "permissions": Collection({}),
     "roles": Collection({"scope": "text"}),
     "custom_statuses": Collection({"name": "text", "deleted_at": "date"}, (Index(("name",), where="name"),)),
+    # Webhooks. `deleted_at` marks one that is no more.
+    "integrations": Collection(
+        {
+            "type": "text",
+            "name": "text",
+            "enabled": "boolean",
+            "event": "text",
+            "username": "text",
+            "userId": "text",
+            "channel": "list",
+            "urls": "list",
+            "_createdBy._id": "text",
+            "_createdAt": "date",
+            "deleted_at": "date",
+        },
+        (Index(("type", "deleted_at", "_createdAt")), Index(("_createdBy._id", "deleted_at"))),
+    ),
     "workspace": Collection({}),
 }

@@ -15,6 +15,7 @@ from palaver import __version__
 from palaver.gateway.addresses import with_client_address
 from palaver.gateway.avatars import Avatars
 from palaver.gateway.ddp.server import DdpServer
+from palaver.gateway.hooks import METHODS, Hooks
 from palaver.gateway.pictures import Pictures
 from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.uploads import Downloads
@@ -28,6 +29,7 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer, pictures: Pictures)
     """The ASGI application: websockets go straight to DDP, the rest is routed."""
     downloads = Downloads(node)
     avatars = Avatars(node, pictures)
+    hooks = Hooks(node)
     page = files("palaver.gateway").joinpath("web/welcome.html").read_text(encoding="utf-8")
 
     async def welcome(request: Request) -> Response:
@@ -64,6 +66,8 @@ def build_app(node: Node, rest: RestSurface, ddp: DdpServer, pictures: Pictures)
             Route("/avatar/room/{room_id}", avatars.of_room),
             Route("/avatar/uid/{user_id}", avatars.of_user_id),
             Route("/avatar/{username}", avatars.of_user),
+            Route("/hooks/{id}/{token}", hooks.receive, methods=METHODS),
+            Route("/hooks/{id}/{user_id}/{token}", hooks.receive, methods=METHODS),
             *health_routes(node, metrics=not node.config.health_port),
         ]
     )

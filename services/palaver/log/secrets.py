@@ -1,4 +1,5 @@
-"""What of an event stays between the database and the services that project it: hashes of passwords and of tokens.
+"""What of an event stays between the database and the services that project it: hashes of passwords and of tokens, and
+the tokens of webhooks.
 
 Projections read the database's own events. Whatever leaves, by the log or by a call, goes through here. Called by the
 log's adapter and by `auth/feeds.py`.
@@ -8,7 +9,7 @@ import orjson
 
 from palaver.v1.event_pb2 import Event
 
-_SECRET = "services"
+_SECRETS = ("services", "token")
 
 
 def without_secrets(event: Event) -> Event:
@@ -27,6 +28,11 @@ def without_secrets(event: Event) -> Event:
         case "token_issued":
             event = _copy(event)
             event.token_issued.ClearField("hashed_token")
+        case "integration_saved":
+            integration = _without(event.integration_saved.integration)
+            if integration is not None:
+                event = _copy(event)
+                event.integration_saved.integration = integration
     return event
 
 
@@ -36,10 +42,8 @@ def _without(data: bytes) -> bytes | None:
         document = orjson.loads(data or b"{}")
     except orjson.JSONDecodeError:
         return b"{}"
-    if _SECRET not in document:
-        return None
-    del document[_SECRET]
-    return orjson.dumps(document)
+    kept = {name: value for name, value in document.items() if name not in _SECRETS}
+    return None if len(kept) == len(document) else orjson.dumps(kept)
 
 
 def _copy(event: Event) -> Event:

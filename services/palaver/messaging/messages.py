@@ -68,8 +68,10 @@ class Messages:
         self._under_way = _UnderWay()
         self._sent = {kind: SENT.labels(kind) for kind in ("c", "p", "d", "l", "v")}
 
-    async def send(self, request: SendMessageRequest) -> MessageReply:
+    async def send(self, request: SendMessageRequest, *, impersonating: bool = False) -> MessageReply:
         """Sends a message; the same one when the sender repeats it.
+
+        `impersonating`: an integration's, which may look like anybody's whatever its user may.
 
         An id is of one message in one room. Each room has a stream of its own, so that the check against the stored
         messages misses one that is being sent to another room at this instant. `_UnderWay` sees it in this process. In
@@ -105,7 +107,7 @@ class Messages:
             view = await self._views.get_drafted(draft, sender)
             self.check_post(view)
             if extra is not None:
-                self.check_extra(extra, view)
+                self.check_extra(extra, view, impersonating=impersonating)
             room, subscription = view.room, view.subscription
             assert subscription is not None
             at = rules.event_time(room, now())
@@ -210,10 +212,12 @@ class Messages:
         if not editing and is_empty(text, extra or {}):
             raise InvalidInput("The message is empty", code="error-invalid-message")
 
-    def check_extra(self, extra: dict[str, Any], view: View) -> None:
+    def check_extra(self, extra: dict[str, Any], view: View, *, impersonating: bool = False) -> None:
         """Raises NotAllowed, InvalidInput for what this user may not add to a message."""
-        if any(name in extra for name in _IMPERSONATING) and not self._views.may(
-            view.user, "message-impersonate", view.roles
+        if (
+            not impersonating
+            and any(name in extra for name in _IMPERSONATING)
+            and not self._views.may(view.user, "message-impersonate", view.roles)
         ):
             raise NotAllowed("Not enough permission")
         if "customFields" in extra and not self._node.access.setting("Message_CustomFields_Enabled"):

@@ -15,6 +15,8 @@ from palaver.messaging.direct import DirectRooms
 from palaver.messaging.discussions import Discussions
 from palaver.messaging.erasure import Erasure
 from palaver.messaging.history import History
+from palaver.messaging.integrations.catalogue import Catalogue
+from palaver.messaging.integrations.incoming import Incoming, Posting
 from palaver.messaging.invites import Invites
 from palaver.messaging.listing import Listing
 from palaver.messaging.lists import Lists
@@ -37,6 +39,7 @@ from palaver.messaging.uploads import Uploads
 from palaver.messaging.views import Views
 from palaver.node import Node
 from palaver.v1 import auth_pb2 as auth
+from palaver.v1 import integration_pb2 as integration
 from palaver.v1 import messaging_pb2 as api
 from palaver.v1.event_pb2 import Actor
 
@@ -83,6 +86,9 @@ class MessagingService:
         self._lists = Lists(node, store, views)
         self._listing = Listing(node, views)
         self._search = Search(node, store, views)
+        self._catalogue = Catalogue(node, store)
+        posting = Posting(store, self._messages, self._members, self._direct)
+        self._incoming = Incoming(node, posting)
         self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
         self._followers = {
             "follower of names": Renames(node, store).make_follower(),
@@ -267,6 +273,21 @@ class MessagingService:
 
     async def spotlight(self, request: api.SpotlightRequest) -> api.SpotlightReply:
         return await self._answer("spotlight", request, self._search.spotlight)
+
+    async def save_integration(self, request: integration.SaveIntegrationRequest) -> integration.IntegrationReply:
+        return await self._answer("save_integration", request, self._catalogue.save)
+
+    async def get_integration(self, request: integration.IntegrationRequest) -> integration.IntegrationReply:
+        return await self._answer("get_integration", request, self._catalogue.get)
+
+    async def list_integrations(self, request: integration.ListIntegrationsRequest) -> auth.DocumentsReply:
+        return await self._answer("list_integrations", request, self._catalogue.list_integrations)
+
+    async def remove_integration(self, request: integration.IntegrationRequest) -> integration.IntegrationReply:
+        return await self._answer("remove_integration", request, self._catalogue.remove)
+
+    async def post_by_webhook(self, request: integration.PostByWebhookRequest) -> auth.Empty:
+        return await self._answer("post_by_webhook", request, self._incoming.post)
 
     async def check_access(self, request: api.CheckAccessRequest) -> api.CheckAccessReply:
         return await self._answer("check_access", request, self._lists.check_access)

@@ -120,6 +120,8 @@ class Event(_message.Message):
     ROLE_DELETED_FIELD_NUMBER: _builtins.int
     CUSTOM_STATUS_SAVED_FIELD_NUMBER: _builtins.int
     CUSTOM_STATUS_DELETED_FIELD_NUMBER: _builtins.int
+    INTEGRATION_SAVED_FIELD_NUMBER: _builtins.int
+    INTEGRATION_REMOVED_FIELD_NUMBER: _builtins.int
     stream_kind: _builtins.str
     """room | user | workspace"""
     stream_id: _builtins.str
@@ -219,6 +221,10 @@ class Event(_message.Message):
     def custom_status_saved(self) -> Global___CustomStatusSaved: ...
     @_builtins.property
     def custom_status_deleted(self) -> Global___CustomStatusDeleted: ...
+    @_builtins.property
+    def integration_saved(self) -> Global___IntegrationSaved: ...
+    @_builtins.property
+    def integration_removed(self) -> Global___IntegrationRemoved: ...
     def __init__(
         self,
         *,
@@ -264,12 +270,14 @@ class Event(_message.Message):
         role_deleted: Global___RoleDeleted | None = ...,
         custom_status_saved: Global___CustomStatusSaved | None = ...,
         custom_status_deleted: Global___CustomStatusDeleted | None = ...,
+        integration_saved: Global___IntegrationSaved | None = ...,
+        integration_removed: Global___IntegrationRemoved | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "message_reported", "message_reports_closed", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "message_starred", "user_reported", "user_reports_closed", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "message_reported", "message_reports_closed", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "message_starred", "user_reported", "user_reports_closed", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted", "integration_saved", "integration_removed"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -1277,3 +1285,46 @@ class CustomStatusDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CustomStatusDeleted: _TypeAlias = CustomStatusDeleted  # noqa: Y015
+
+@_typing.final
+class IntegrationSaved(_message.Message):
+    """The whole document. Its token is only in the database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTEGRATION_ID_FIELD_NUMBER: _builtins.int
+    INTEGRATION_FIELD_NUMBER: _builtins.int
+    integration_id: _builtins.str
+    integration: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        integration_id: _builtins.str = ...,
+        integration: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "integration_id", b"integration_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntegrationSaved: _TypeAlias = IntegrationSaved  # noqa: Y015
+
+@_typing.final
+class IntegrationRemoved(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTEGRATION_ID_FIELD_NUMBER: _builtins.int
+    integration_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        integration_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration_id", b"integration_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntegrationRemoved: _TypeAlias = IntegrationRemoved  # noqa: Y015

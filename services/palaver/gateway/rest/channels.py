@@ -1,5 +1,6 @@
 """Public rooms. What the endpoints do is in `room_reading.py`, `room_members.py` and `room_changing.py`."""
 
+from palaver.gateway.rest import integrations
 from palaver.gateway.rest import room_changing as changing
 from palaver.gateway.rest import room_members as members
 from palaver.gateway.rest import room_reading as reading
@@ -69,3 +70,7 @@ archive = _declare("POST", "channels.archive", does=changing.archive, body=OneRo
 unarchive = _declare("POST", "channels.unarchive", does=changing.unarchive, body=OneRoom)
 hide = _declare("POST", "channels.close", does=changing.hide, body=WhichRoom)
 show = _declare("POST", "channels.open", does=changing.show, body=OneRoom)
+
+list_integrations = _declare(
+    "GET", "channels.getIntegrations", does=integrations.of_room, query=integrations.OfRoomQuery
+)

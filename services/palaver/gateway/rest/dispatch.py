@@ -292,8 +292,8 @@ def _grouped(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return values
 
 
-async def read_body(request: Request, kind: type[Any]) -> Any:
-    """A request's whole body, JSON or a form, as a declared type. Raises InvalidParameters, BodyTooLarge, Failure."""
+async def read_data(request: Request) -> bytes:
+    """A request's whole body. Raises BodyTooLarge."""
     declared = request.headers.get("content-length", "0")
     if declared.isascii() and declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
         raise BodyTooLarge
@@ -302,6 +302,12 @@ async def read_body(request: Request, kind: type[Any]) -> Any:
         data += chunk
         if len(data) > MAX_BODY_BYTES:
             raise BodyTooLarge
+    return bytes(data)
+
+
+async def read_body(request: Request, kind: type[Any]) -> Any:
+    """A request's whole body, JSON or a form, as a declared type. Raises InvalidParameters, BodyTooLarge, Failure."""
+    data = await read_data(request)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/x-www-form-urlencoded":
         try:
@@ -309,7 +315,7 @@ async def read_body(request: Request, kind: type[Any]) -> Any:
         except ValueError as error:
             raise Failure(f"Invalid form: {error}") from error
         return convert(_grouped(pairs), kind, strict=False)
-    return convert(loads(bytes(data)) if data else {}, kind, strict=True)
+    return convert(loads(data) if data else {}, kind, strict=True)
 
 
 def _failed(found: Endpoint, headers: dict[str, str]) -> Response:

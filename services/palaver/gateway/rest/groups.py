@@ -1,5 +1,6 @@
 """Private rooms. What the endpoints do is in `room_reading.py`, `room_members.py` and `room_changing.py`."""
 
+from palaver.gateway.rest import integrations
 from palaver.gateway.rest import room_changing as changing
 from palaver.gateway.rest import room_members as members
 from palaver.gateway.rest import room_reading as reading
@@ -64,3 +65,5 @@ archive = _declare("POST", "groups.archive", does=changing.archive, body=WhichRo
 unarchive = _declare("POST", "groups.unarchive", does=changing.unarchive, body=WhichRoom)
 hide = _declare("POST", "groups.close", does=changing.hide, body=WhichRoom)
 show = _declare("POST", "groups.open", does=changing.show, body=WhichRoom)
+
+list_integrations = _declare("GET", "groups.getIntegrations", does=integrations.of_room, query=integrations.OfRoomQuery)

@@ -5,6 +5,7 @@ from types import ModuleType
 from palaver.gateway.ddp.methods import (
     avatars,
     commands,
+    integrations,
     letters,
     license,
     messages,
@@ -23,6 +24,7 @@ METHOD_MODULES: tuple[ModuleType, ...] = (
     avatars,
     commands,
     letters,
+    integrations,
     license,
     messages,
     permissions,
