@@ -57,6 +57,39 @@ async def test_a_message_as_it_is_sent_and_stored(chat: Chat) -> None:
     assert (room["lastMessage"], room["lm"], room["msgs"]) == (sent, sent["ts"], 1)
 
 
+async def test_the_markup_that_the_settings_allow(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    text = "color:#f00 *a* :) $x$ \\(y\\) go.corp"
+
+    def kinds(message: dict[str, Any]) -> list[str]:
+        return [node["type"] for node in message["md"][0]["value"] if node["type"] != "PLAIN_TEXT"]
+
+    sent = await chat.send(ann, room_id, text)
+    assert kinds(sent) == ["BOLD", "EMOJI", "INLINE_KATEX"]  # a color before a space is none
+    await chat.set_setting("Katex_Dollar_Syntax", True)
+    await chat.set_setting("Message_CustomDomain_AutoLink", "intranet, Corp")
+    text = text.replace("f00 ", "f00")
+    sent = await chat.edit(ann, sent["_id"], text)
+    assert kinds(sent) == ["COLOR", "BOLD", "EMOJI", "INLINE_KATEX", "INLINE_KATEX", "LINK"]
+    await chat.set_setting("Katex_Enabled", False)
+    await chat.set_setting("HexColorPreview_Enabled", False)
+    assert kinds(await chat.send(ann, room_id, text)) == ["BOLD", "EMOJI", "LINK"]
+
+
+async def test_descriptions_of_attachments_have_trees(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    bold = [{"type": "PARAGRAPH", "value": [{"type": "BOLD", "value": [_plain("a")]}]}]
+    attachments = [{"description": "*a*"}, {"text": "*b*", "descriptionMd": ["forged"]}, {"description": "c" * 5000}]
+    sent = await chat.send(ann, room_id, extra={"attachments": attachments})
+    described = [{"description": "*a*", "descriptionMd": bold}, {"text": "*b*"}, {"description": "c" * 5000}]
+    assert sent["attachments"] == described
+    assert (await chat.edit(ann, sent["_id"], "other"))["attachments"] == described
+    changed = await chat.edit(ann, sent["_id"], "new", extra=orjson.dumps({"attachments": [{"description": "*a*"}]}))
+    assert changed["attachments"] == [{"description": "*a*", "descriptionMd": bold}]
+    encrypted = {"t": "e2e", "attachments": [{"description": "*a*"}]}
+    assert (await chat.send(ann, room_id, extra=encrypted))["attachments"] == [{"description": "*a*"}]
+
+
 async def test_both_sides_of_a_conversation(chat: Chat) -> None:
     room_id, (ann, bob) = await make_room(chat, "ann", "bob")
     await chat.send(ann, room_id, "one")

@@ -15,7 +15,7 @@ from palaver.database import Document
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, RoomNotFound, Unavailable
 from palaver.events import room_stream
-from palaver.messaging import files, markdown, mentions, rules
+from palaver.messaging import files, markdown, markup, mentions, rules
 from palaver.messaging.mentions import NOBODY, Mentions
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views, find_member
@@ -97,6 +97,7 @@ class Messages:
         named = NOBODY
         if "@" in text or "#" in text:
             named = await mentions.resolve(text, sender, access, self._node.database)
+        options = markup.options_of(access)
         room_id = request.room_id
         room_type = ""  # of the room, once there is something new in it
 
@@ -111,7 +112,7 @@ class Messages:
             room, subscription = view.room, view.subscription
             assert subscription is not None
             at = rules.event_time(room, now())
-            message = _compose(message_id, room_id, sender, text, at, extra, named)
+            message = _compose(message_id, room_id, sender, text, at, extra, named, options)
             if access.setting("Message_Read_Receipt_Enabled"):
                 message["unread"] = True
             event = Event()
@@ -120,6 +121,7 @@ class Messages:
                 upload = await files.find_own(draft, request.upload_id, sender.id)
                 message.update(files.message_fields(upload, request.description))
                 fact.upload_id = request.upload_id
+            self.describe_attachments(message, options)
             fact.sender_group_mentions = subscription.get("own_group_mentions", 0)
             root: Document | None = None
             if request.thread_id:
@@ -223,6 +225,12 @@ class Messages:
         if "customFields" in extra and not self._node.access.setting("Message_CustomFields_Enabled"):
             raise InvalidInput("Custom fields not enabled", code="error-invalid-params")
 
+    def describe_attachments(self, message: dict[str, Any], options: markdown.Options) -> None:
+        """Gives the message's attachments the trees of their descriptions. Nobody here reads encrypted ones."""
+        if message.get("attachments") and message.get("t") != "e2e":
+            most_characters = self._node.access.setting("Message_MaxAllowedSize")
+            message["attachments"] = markup.described(message["attachments"], options, most_characters)
+
     def _applies_to_everybody(self, named: Mentions, view: View) -> bool:
         """Whether @all or @here is one: not in a room with more members than the settings allow for it."""
         if not named.everybody:
@@ -318,11 +326,14 @@ def check_extra_size(size: int) -> None:
 
 
 def extra_size(message: Document) -> int:
-    """How many bytes of a message are not its text's."""
-    return len(orjson.dumps({name: message[name] for name in _EXTRA if name in message}))
+    """How many bytes of a message are not its text's, nor follow from what was written."""
+    extra = {name: message[name] for name in _EXTRA if name in message}
+    if attachments := extra.get("attachments"):
+        extra["attachments"] = list(map(markup.plain_attachment, attachments))
+    return len(orjson.dumps(extra))
 
 
-def text_fields(text: str, named: Mentions, extra: dict[str, Any] | None) -> dict[str, Any]:
+def text_fields(text: str, named: Mentions, extra: dict[str, Any] | None, options: markdown.Options) -> dict[str, Any]:
     """The fields of a message that follow from its text."""
     addresses = mentions.links(text) if extra is None or extra.get("parseUrls", True) else []
     return {
@@ -330,12 +341,19 @@ def text_fields(text: str, named: Mentions, extra: dict[str, Any] | None) -> dic
         "urls": [{"url": address} for address in addresses],
         "mentions": named.user_entries() if named is not NOBODY else [],
         "channels": list(named.rooms),
-        "md": markdown.parse(text),
+        "md": markdown.parse(text, options),
     }
 
 
 def _compose(
-    message_id: str, room_id: str, sender: User, text: str, at: int, extra: dict[str, Any] | None, named: Mentions
+    message_id: str,
+    room_id: str,
+    sender: User,
+    text: str,
+    at: int,
+    extra: dict[str, Any] | None,
+    named: Mentions,
+    options: markdown.Options,
 ) -> dict[str, Any]:
     moment = {"$date": at}
     message: dict[str, Any] = {
@@ -344,7 +362,7 @@ def _compose(
         "ts": moment,
         "u": {"_id": sender.id, "username": sender.username, "name": sender.name},
         "_updatedAt": moment,
-        **text_fields(text, named, extra),
+        **text_fields(text, named, extra, options),
     }
     if extra is not None:
         message.update((name, value) for name, value in extra.items() if name != "previewUrls")

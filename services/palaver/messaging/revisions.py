@@ -9,7 +9,7 @@ from palaver.database import Database, Document, Filter
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, PalaverError, Unavailable
 from palaver.events import room_stream
-from palaver.messaging import mentions, rules
+from palaver.messaging import markup, mentions, rules
 from palaver.messaging.files import find_attached
 from palaver.messaging.mentions import NOBODY
 from palaver.messaging.messages import (
@@ -57,6 +57,8 @@ class Revisions:
         if "@" in text or "#" in text:
             named = await mentions.resolve(text, user, access, self._node.database)
 
+        options = markup.options_of(access)
+
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user)
             message = await _get_message(draft, view.room, request.message_id)
@@ -69,7 +71,7 @@ class Revisions:
             at = rules.event_time(view.room, now())
             changed = {
                 **message,
-                **text_fields(text, named, {"parseUrls": message.get("parseUrls", True)}),
+                **text_fields(text, named, {"parseUrls": message.get("parseUrls", True)}, options),
                 **{name: value for name, value in extra.items() if name != "previewUrls"},
                 "editedAt": {"$date": at},
                 "editedBy": {"_id": user.id, "username": user.username},
@@ -77,6 +79,7 @@ class Revisions:
             }
             if extra:
                 check_extra_size(extra_size(changed))
+                self._messages.describe_attachments(changed, options)
             event = Event()
             fact = event.message_changed
             fact.message_id = request.message_id

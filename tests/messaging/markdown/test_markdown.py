@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaver.messaging import markdown
+from palaver.messaging.markdown import NOTHING, Options
 from palaver.messaging.markdown.blocks import Blocks
-from tests.messaging.markdown.oracle import ANSWERS, running_oracle
-from tests.messaging.markdown.texts import random_texts
+from tests.messaging.markdown.oracle import ANSWERS, own_options, running_oracle
+from tests.messaging.markdown.texts import EVERYTHING, random_cases
 
 _EXAMPLES = [json.loads(line) for line in Path(__file__).with_name("examples.jsonl").read_text().splitlines()]
 _LIVE_SECONDS = 30.0
@@ -47,6 +48,8 @@ _HOSTILE = [
         "-_",
     ),
     *("mailto:a@", "://", "a://", "👨\u200d", "_a\n*", "[_a](", "*_~`[(<|"),
+    *(":)", ":*", "*)", "-_-", "||:)", ":) *", "a:*", "~:*", "||:*a", "*:)_", "$", "$a ", "$$", "\\(", "\\[a", "||$a"),
+    *("||\\(a ", "$a\\)", "color:#", "color:#fff", "color", "a.zzz", "||\n$a\n", "* $*\n", "*\\0/* ", "<3"),
 ]
 
 
@@ -62,15 +65,17 @@ def test_plain_text_is_a_paragraph_a_line() -> None:
     assert markdown.parse("a\r\nb\rc") == [_paragraph("a"), _paragraph("b"), _paragraph("c")]
 
 
-@pytest.mark.parametrize("example", [each for each in _EXAMPLES if each["text"] and "options" not in each])
+@pytest.mark.parametrize("example", [each for each in _EXAMPLES if each["text"]])
 def test_examples(example: dict[str, Any]) -> None:
-    assert markdown.parse(example["text"]) == example["md"]
+    assert markdown.parse(example["text"], own_options(example.get("options", {}))) == example["md"]
 
 
 def test_recorded_answers() -> None:
     answers = [json.loads(line) for line in lzma.decompress(ANSWERS.read_bytes()).decode().split("\n")]
-    assert len(answers) > 4000
-    different = [answer for answer in answers if markdown.parse(answer["text"]) != answer["md"]]
+    assert len(answers) > 7000
+    different = [
+        answer for answer in answers if markdown.parse(answer["text"], own_options(answer["options"])) != answer["md"]
+    ]
     assert not different, different[:5]
 
 
@@ -107,20 +112,49 @@ def test_no_text_is_lost_but_markup(text: str) -> None:
         assert tree == Blocks(text).parse()
 
 
-@given(st.text("ab é,.!?'()/-1 \n:;=%&", max_size=40))
-def test_the_fast_path_sees_what_the_parser_sees(text: str) -> None:
-    assert markdown.parse(text) == Blocks(text).parse()
+@given(st.text("ab é,.!?'()/-1 \n:;=%&$8DXO03", max_size=40), st.sampled_from([NOTHING, EVERYTHING]))
+def test_the_fast_path_sees_what_the_parser_sees(text: str, options: Options) -> None:
+    tree = markdown.parse(text, options)
+    if not tree or tree[0]["type"] != "BIG_EMOJI":
+        assert tree == Blocks(text, options).parse()
 
 
-def _steps(text: str) -> int:
-    blocks = Blocks(text)
+def _written(node: Any) -> str:
+    """What a tree shows of a text, in its order."""
+    if isinstance(node, list):
+        return "".join(map(_written, node))
+    if isinstance(node, str):
+        return node
+    match node["type"]:
+        case "LINK" | "IMAGE":
+            return _written(node["value"]["label"])
+        case "EMOJI":
+            return _written(node.get("unicode") or node["value"])
+        case "COLOR" | "LINE_BREAK" | "TIMESTAMP":
+            return ""
+        case _:
+            return _written(node["value"])
+
+
+@given(st.text("ab*_~`|[]()>@#:!-\n\\$1é😀 ", max_size=60), st.sampled_from([NOTHING, EVERYTHING]))
+def test_letters_stay(text: str, options: Options) -> None:
+    """All of them, and in their order: but the language of a code block, and the number of a list's item."""
+    if "```" in text or "](" in text:
+        return
+    shown = _written(markdown.parse(text, options))
+    assert [letter for letter in shown if letter in "abé"] == [letter for letter in text if letter in "abé"]
+
+
+def _steps(text: str, options: Options) -> int:
+    blocks = Blocks(text, options)
     blocks.parse()
     return blocks.steps
 
 
+@pytest.mark.parametrize("options", [NOTHING, EVERYTHING], ids=["nothing", "everything"])
 @pytest.mark.parametrize("sign", _HOSTILE)
-def test_time_is_linear(sign: str) -> None:
-    short, long = (_steps(sign * (size // len(sign))) for size in (1000, 8000))
+def test_time_is_linear(sign: str, options: Options) -> None:
+    short, long = (_steps(sign * (size // len(sign)), options) for size in (1000, 8000))
     assert long <= _GROWTH * short + 50
     assert long <= 20 * 8000
 
@@ -129,7 +163,7 @@ def test_time_is_linear_for_mixtures() -> None:
     source = random.Random(7)
     for _ in range(60):
         part = "".join(source.choice(_HOSTILE) for _ in range(source.randint(2, 5)))
-        short, long = (_steps(part * (size // len(part))) for size in (600, 4800))
+        short, long = (_steps(part * (size // len(part)), EVERYTHING) for size in (600, 4800))
         assert long <= _GROWTH * short + 50, part
 
 
@@ -151,9 +185,9 @@ async def test_live_answers() -> None:
     compared = 0
     deadline = time.monotonic() + _LIVE_SECONDS
     async with running_oracle() as oracle:
-        for text in itertools.takewhile(lambda _: time.monotonic() < deadline, random_texts(seed)):
-            tree = await oracle.find_tree(text)
+        for text, options in itertools.takewhile(lambda _: time.monotonic() < deadline, random_cases(seed)):
+            tree = await oracle.find_tree(text, options)
             if tree is not None:
-                assert markdown.parse(text) == tree, f"seed {seed}: {text!r}"
+                assert markdown.parse(text, options) == tree, f"seed {seed}: {text!r}, {options}"
                 compared += 1
     assert compared

@@ -4,12 +4,14 @@ import random
 import re
 from collections.abc import Iterator
 
+from palaver.messaging.markdown import NOTHING, Options
+
 # The parts of each kind of text, parted by "¦".
 _PARTS = {
     "markup": "a¦@¦#¦:¦.¦b¦_¦*¦ ¦`¦|¦||¦/¦[¦]¦(¦)¦](¦\n¦<¦>¦!¦org¦x.org¦~¦-",
     "emphasis": "*¦_¦~¦**¦__¦~~¦a¦b1¦ ¦*¦_¦~¦||¦`¦@u¦.¦[t](x.y)",
     "emoji": ":a:¦ ¦a¦😀¦❤¦👍¦🏽¦\u200d¦\ufe0f¦*¦_¦@b¦.¦\n¦\\¦🇩¦+12345¦é¦日",
-    "links": "[¦]¦(¦)¦](¦a¦x.org¦http://¦:¦+49¦/¦|¦<¦>¦!¦![¦ ¦\\¦_¦*¦.¦-¦1¦](x.y)¦|b>¦\n¦mailto:a@b.c",
+    "links": "[¦]¦] [¦(¦)¦](¦a¦x.org¦http://¦:¦+49¦/¦|¦<¦>¦!¦![¦ ¦\\¦_¦*¦.¦-¦1¦](x.y)¦|b>¦\n¦mailto:a@b.c",
     "blocks": (
         "- ¦* ¦> ¦>¦1. ¦- [ ] ¦- [x] ¦# ¦#¦\n¦\n\n¦```¦||¦||\n¦\n||¦a¦*¦_b_¦ ¦`¦b:¦\t¦:a:¦😀¦1¦.¦```\n¦\n```¦"
         "```js\n¦\n> ¦\n- ¦\n2. "
@@ -33,8 +35,34 @@ _PARTS = {
     "phones": "+¦4912345¦1¦(¦)¦-¦12¦a¦ ¦_¦*¦.¦😀¦[a](¦+49123456¦)¦<¦|a>¦@b¦+49",
     "escapes": "\\¦*¦_¦~¦`¦#¦.¦a¦b¦ ¦@b¦|¦||¦x.org¦-¦\n¦!¦[¦](x.y)",
     "spoilers": "||¦|¦a¦*¦_¦~¦`¦ ¦\n¦x.org¦@b¦:a:¦[a](x.y)¦m@x.org¦||\n¦\n||¦😀¦b¦> ",
+    "emoticons": (
+        ":)¦:*¦-_-¦*)¦<3¦>:(¦D:¦8)¦(y)¦#)¦#-)¦:\\¦*\\0/*¦:D¦O_O¦ ¦*¦_¦~¦||¦a¦:a:¦😀¦@b¦x.org¦\n¦`c`¦!¦\\¦[a](x.y)¦"
+        "+1¦+12345¦é¦- ¦* ¦> "
+    ),
+    "formulas": (
+        "$¦$$¦\\(¦\\)¦\\[¦\\]¦a¦ ¦\n¦*¦_¦~¦||¦@b¦#c¦x.org¦:a:¦😀¦a@x.org¦[a](x.y)¦- ¦* ¦> ¦# ¦```¦`¦||\n¦\n||¦"
+        "[¦](x.y)¦:)¦+12345¦\\"
+    ),
+    "colors": ("color:#f00¦color:#¦color¦:¦#¦ff00aa¦f0f¦1¦a¦ ¦.¦)¦(¦*¦_¦~¦||¦\n¦@b¦:a:¦😀¦[¦](x.y)¦x.org¦`¦:)¦é¦- "),
+    "domains": ("x.zzz¦corp.example1¦.¦zzz¦a¦/¦:¦@¦http://¦-¦_¦ ¦(¦)¦x.org¦corp.¦é¦80¦?b¦#c¦:)¦*"),
 }
 _LONGEST = 14
+# A workspace as it is, one with everything, one with nothing, and what the options do alone.
+EVERYTHING = Options(
+    colors=True,
+    emoticons=True,
+    dollar_formulas=True,
+    parenthesis_formulas=True,
+    custom_domains=frozenset({"zzz", "corp.example1"}),
+)
+_OPTIONS = (
+    Options(colors=True, emoticons=True, parenthesis_formulas=True),
+    EVERYTHING,
+    NOTHING,
+    Options(emoticons=True),
+    Options(dollar_formulas=True),
+    Options(colors=True, custom_domains=EVERYTHING.custom_domains),
+)
 
 # What is parsed otherwise on purpose (see the package), and where the other parser is of two minds.
 _OTHERWISE = re.compile(
@@ -42,6 +70,7 @@ _OTHERWISE = re.compile(
     r"|:/*[^ \n]*\d[^ \n/]*(?:\.[^ \n/]*\d[^ \n/]*){3}"  # nor whether four numbers are an IPv4 address
     r"|<t:\d\d:\d\d(?::\d\d)?[+-]"  # a time of today
     r"|localhost_|//localhost[^ \n]*@|:/*@"  # users without a name, and users at this computer
+    r"|@[bB][dD]"  # a top-level domain that took no hosts right below it when the other's list was made
     r"|[_\-]\)"  # a closing bracket in a link's target
     r"|_[^\n]*[:\u2300-\u27bf\U0001f000-\U0001ffff][^\n]*_[0-9A-Za-z]"  # emoji in what turns out not to be italic
 )
@@ -52,12 +81,13 @@ def is_comparable(text: str) -> bool:
     return bool(text) and not _OTHERWISE.search(text)
 
 
-def random_texts(seed: int) -> Iterator[str]:
-    """Without end; the same for the same seed."""
+def random_cases(seed: int) -> Iterator[tuple[str, Options]]:
+    """Texts, each with what counts in it, without end; the same for the same seed."""
     source = random.Random(seed)
     kinds = [parts.split("¦") for parts in _PARTS.values()]
     while True:
         for parts in kinds:
-            text = "".join(source.choice(parts) for _ in range(source.randint(1, _LONGEST)))
+            chosen = parts if source.random() < 0.75 else parts + source.choice(kinds)
+            text = "".join(source.choice(chosen) for _ in range(source.randint(1, _LONGEST)))
             if is_comparable(text):
-                yield text
+                yield text, source.choice(_OPTIONS)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from publicsuffixlist import PublicSuffixList
 
-from palaver.messaging.markdown.characters import HOST, HOST_NAME, WORD
+from palaver.messaging.markdown.characters import HOST, WORD
 from palaver.messaging.markdown.nodes import Piece, link, plain
 
 _LOCAL = rf"{WORD}!#$%&'*+\-/=?^_`{{|}}~"
@@ -17,7 +17,7 @@ _NO_LOCAL = frozenset("#/?")
 
 _SCHEME_BEFORE = re.compile(r"[A-Za-z0-9+\-]*")
 _LOCAL_BEFORE = re.compile(rf"[{_LOCAL}]++(?:(?<=[{WORD}])\.[{_LOCAL}]++)*+")
-_USER_INFO = re.compile(rf"[{HOST_NAME}$&+\-_]+(?::[{HOST_NAME}$&+\-_]+)?@")
+_USER_INFO = re.compile(r"[0-9A-Za-z#?$&+\-_]+(?::[0-9A-Za-z#?$&+\-_]+)?@")
 _EMAIL_FIRST = re.compile(rf"[{WORD}]")
 _HOST = re.compile(rf"localhost|{HOST}")
 _HOST_ASCII = frozenset(string.ascii_letters + string.digits + "^{}")
@@ -44,8 +44,15 @@ _SUFFIXES = PublicSuffixList(accept_unknown=False, only_icann=True)
 
 
 @lru_cache(maxsize=2048)
-def _is_top_level(domain: str) -> bool:
-    return bool(domain) and _SUFFIXES.publicsuffix(f"a.{domain}") is not None
+def _find_suffix(domain: str) -> str | None:
+    return _SUFFIXES.publicsuffix(f"a.{domain}") if domain else None
+
+
+def _is_public(host: str) -> bool:
+    """Whether a host is under a known top-level domain, or is one that takes hosts right below it."""
+    above, _, domain = host.rpartition(".")
+    suffix = _find_suffix(domain)
+    return suffix is not None if above else suffix == domain != ""
 
 
 def _host_of(address: str) -> str:
@@ -64,11 +71,24 @@ def _host_of(address: str) -> str:
     return host
 
 
-def _is_real(address: str) -> bool:
-    """Whether a web address leads to a host that can exist: a public domain, an IP address, or this computer."""
+def _is_real(address: str, custom_domains: frozenset[str]) -> bool:
+    """Whether a web address leads to a host that can exist: a public domain, a custom one, an IP address, or this
+    computer."""
     host = _host_of(address)
     last = host.rpartition(".")[2]
-    return last == "localhost" or bool(_IPV4.fullmatch(host) or _IPV6.fullmatch(host)) or _is_top_level(last)
+    return (
+        last == "localhost"
+        or bool(_IPV4.fullmatch(host) or _IPV6.fullmatch(host))
+        or _is_public(host)
+        or (bool(custom_domains) and not custom_domains.isdisjoint(_domains_of(host)))
+    )
+
+
+def _domains_of(host: str) -> Iterator[str]:
+    """The host and the domains that it is in."""
+    while host:
+        yield host
+        host = host.partition(".")[2]
 
 
 def _web_source(address: str) -> str:
@@ -78,7 +98,9 @@ def _web_source(address: str) -> str:
         return f"//{address}"
     if found[2] or found[1].lower() in _WEB_SCHEMES:
         authority = _AUTHORITY_END.split(address[found.end() :], maxsplit=1)[0]
-        port = authority.rpartition("@")[2].partition(":")[2]
+        host, colon, port = authority.rpartition("@")[2].partition(":")
+        if colon and not host:
+            return f"//{address}"
         if port and not (port.isascii() and port.isdigit() and int(port) <= _HIGHEST_PORT):
             return f"//{address}"
     return address
@@ -124,8 +146,9 @@ class _Signs:
 class Finder:
     """Finds the addresses of one text, each asked for by where it might begin."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, custom_domains: frozenset[str]) -> None:
         self._text = text
+        self._custom_domains = custom_domains
         self._reversed = ""
         self._has_email = "@" in text
         self._has_scheme = "://" in text
@@ -154,7 +177,7 @@ class Finder:
         host = _HOST.match(self._text, at + 1)
         assert host
         address = self._text[first_at : host.end()]
-        real = _NO_LOCAL.isdisjoint(address) and _is_top_level(_host_of(address).rpartition(".")[2])
+        real = _NO_LOCAL.isdisjoint(address) and _is_public(_host_of(address))
         piece = link(f"mailto:{address}", [plain(address)]) if real else address
         return Found(first_at, host.end(), piece)
 
@@ -173,7 +196,7 @@ class Finder:
         if name is None:
             return None
         address = self._text[start : max(name.end(), self._end_of_word(start))]
-        piece = link(_web_source(address), [plain(address)]) if _is_real(address) else address
+        piece = link(_web_source(address), [plain(address)]) if _is_real(address, self._custom_domains) else address
         return Found(start, start + len(address), piece)
 
     def web_inside(self, start: int, end: int) -> Found | None:

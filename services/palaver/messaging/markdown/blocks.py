@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from palaver.messaging.markdown import emoji
 from palaver.messaging.markdown.inline import Scanner
-from palaver.messaging.markdown.nodes import Node, emoji_sign, paragraph, plain, short_code
+from palaver.messaging.markdown.nodes import Node, emoji_sign, emoticon, paragraph, plain, short_code
+from palaver.messaging.markdown.options import NOTHING, Options
 
 _CODE = re.compile(r"```([A-Za-z0-9 \-_.]*)\n\n?+((?:(?:(?!```)[^\n])*+\n)++)```")
 _HEADING = re.compile(r"(#{1,4})[ \t]+([^ \t\n][^\n]*)")
@@ -15,8 +16,12 @@ _STAR = re.compile(r"\*[ \t]+(?=[^ \t\n])")
 _NUMBER = re.compile(r"(\d{1,15})\.[ \t]+(?=[^ \t\n])", re.ASCII)
 _QUOTE = re.compile(r">[ \t]*+(?!\Z)")
 _BLANK = re.compile(r"[ \t]*\n")
-_SPOILER = re.compile(r"\|\|\n((?:(?!\|\|)[^\n]+\n)++)\n?+\|\|")
-_BIG_EMOJI = re.compile(rf"[ \t\n]*(?:(?>{emoji.SIGN.pattern}|{emoji.SHORT_CODE.pattern})[ \t\n]*+){{1,3}}")
+_EMOJI = (emoji.SIGN, emoji.SHORT_CODE)
+_SPOILER_END = re.compile(r"\n?+\|\|")
+_BIG_EMOJI = {
+    emoticons: re.compile(rf"[ \t\n]*(?:(?>{'|'.join(kind.pattern for kind in kinds)})[ \t\n]*+){{1,3}}")
+    for emoticons, kinds in ((False, _EMOJI), (True, (*_EMOJI, emoji.EMOTICON)))
+}
 
 Item = Callable[[re.Match[str], list[Node]], Node]
 
@@ -49,9 +54,9 @@ _LISTS: dict[str, tuple[tuple[str, re.Pattern[str], Item], ...]] = {
 class Blocks:
     """One text, block by block. `steps` counts what was tried inside its lines."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, options: Options = NOTHING) -> None:
         self._text = text
-        self._scanner = Scanner(text)
+        self._scanner = Scanner(text, options)
 
     @property
     def steps(self) -> int:
@@ -84,17 +89,27 @@ class Blocks:
             return {"type": "CODE", "language": code[1] or "none", "value": lines}, code.end()
         if character == "#" and (heading := _HEADING.match(text, start)):
             return {"type": "HEADING", "level": len(heading[1]), "value": [plain(heading[2])]}, heading.end()
-        if character == "|" and (spoiler := _SPOILER.match(text, start)):
-            paragraphs = []
-            position = spoiler.start(1)
-            while position < spoiler.end(1):
-                node, position = self._paragraph(position)
-                paragraphs.append(node)
-            return {"type": "SPOILER_BLOCK", "value": paragraphs}, spoiler.end()
+        if character == "|":
+            return self._spoiler(start)
+        if character in "$\\" and (formula := self._scanner.formulas.block(start)):
+            return formula
         for kind, marker, item in _LISTS.get("1" if character.isdigit() else character, ()):
             if found := self._list(start, kind, marker, item):
                 return found
         return None
+
+    def _spoiler(self, start: int) -> tuple[Node, int] | None:
+        """The paragraphs between two lines of bars."""
+        text = self._text
+        if not text.startswith("||\n", start):
+            return None
+        paragraphs = []
+        position = start + len("||\n")
+        while position < len(text) and text[position] != "\n" and not text.startswith("||", position):
+            node, position = self._paragraph(position)
+            paragraphs.append(node)
+        end = _SPOILER_END.match(text, position) if position <= len(text) else None
+        return ({"type": "SPOILER_BLOCK", "value": paragraphs}, end.end()) if paragraphs and end else None
 
     def _list(self, position: int, kind: str, marker: re.Pattern[str], item: Item) -> tuple[Node, int] | None:
         """The items that follow each other from this position, one a line."""
@@ -108,9 +123,9 @@ class Blocks:
         return ({"type": kind, "value": items}, position) if items else None
 
 
-def big_emoji(text: str) -> Node | None:
+def big_emoji(text: str, emoticons: bool) -> Node | None:
     """The message as large emoji, if it is three at most and nothing else."""
-    if not _BIG_EMOJI.fullmatch(text):
+    if not _BIG_EMOJI[emoticons].fullmatch(text):
         return None
     value: list[Node] = []
     position = 0
@@ -121,6 +136,9 @@ def big_emoji(text: str) -> Node | None:
         elif code := emoji.SHORT_CODE.match(text, position):
             value.append(short_code(code[1]))
             position = code.end()
+        elif emoticons and (smiley := emoji.EMOTICON.match(text, position)):
+            value.append(emoticon(smiley[0], emoji.EMOTICONS[smiley[0]]))
+            position = smiley.end()
         else:
             position += 1
     return {"type": "BIG_EMOJI", "value": value}

@@ -5,33 +5,30 @@ something or not: no part of a text is walked twice for the same purpose, and th
 """
 
 import re
+from bisect import bisect_left
 from typing import NamedTuple
 
-from palaver.messaging.markdown import addresses, emoji, links, timestamps
-from palaver.messaging.markdown.characters import LETTERS, PLAIN
-from palaver.messaging.markdown.nodes import Node, Piece, emoji_sign, joined, link, plain, short_code
+from palaver.messaging.markdown import addresses, colors, emoji, formulas, links, mentions, timestamps
+from palaver.messaging.markdown.nodes import Node, Piece, emoji_sign, emoticon, joined, link, plain, short_code
+from palaver.messaging.markdown.options import NOTHING, Options
+from palaver.messaging.markdown.signs import Signs
+from palaver.messaging.markdown.words import words_pattern
 
 # What surrounds a walk.
-BOLD, ITALIC, STRIKE, SPOILER, LABEL, IN_LABEL = 1, 2, 4, 8, 16, 32
+BOLD, ITALIC, STRIKE, SPOILER, LABEL, IN_LABEL, AHEAD = 1, 2, 4, 8, 16, 32, 64
 _EMPHASIZED = BOLD | ITALIC | STRIKE
 _RESTRICTED = _EMPHASIZED | LABEL
 
 _EMPHASIS = {"*": (BOLD, "BOLD"), "_": (ITALIC, "ITALIC"), "~": (STRIKE, "STRIKE")}
 _ESCAPED = "*_~`#."
 
-# Whole words that mean nothing, with what parts them: most of most texts.
-WORDS = r"(?:[0-9A-Za-z'\",;?()/%&=$\-\xa1-\u1fff\u2010-\u22ff\u3001-\ud7ff]++[.!:]*+(?=[ \t\n]|\Z)[ \t]*)++"
-_WORDS = re.compile(WORDS)
 _SIGNS = frozenset("*_~`|<[]!@#:+\\")
 _ORDINARY = re.compile(r"[^*_~`|<\[\]!@#:+\\ \t\n]+")
 _SPACE = re.compile(r"[ \t]+")
 _CODE = re.compile(r"`([^`\n]+)`")
-_USER = re.compile(rf"([{LETTERS}\-_.]+(?:[:@][{LETTERS}\-_.]+)?)")
-_CHANNEL = re.compile(rf"#([{LETTERS}\-_.]+)")
-_BEFORE_MENTION = re.compile(rf"(?! )[{PLAIN}]")
-_MENTIONABLE = re.compile(rf"[{LETTERS}]")
+# Brackets that stand before a link are none of its label.
+_NEXT_LABEL = re.compile(r"\] \[[^\]]*\]\(")
 _SNAKE = re.compile(r"[A-Za-z0-9]_{1,2}")
-_BLANK = {sign: re.compile(rf"[ \t]+{re.escape(sign)}+") for sign in _EMPHASIS}
 # What makes no italic text of what is before it, by how many low lines there are.
 _AFTER_ITALIC = {1: re.compile(r"[A-Za-z]+"), 2: re.compile(r"[0-9A-Za-z]+")}
 
@@ -53,17 +50,24 @@ class Line(NamedTuple):
 class Scanner:
     """Walks over one text. `steps` counts what it tried: tests hold that against the text's length."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, options: Options = NOTHING) -> None:
         self.text = text
+        self.formulas = formulas.Finder(text, options)
         self.steps = 0
         self._walks: dict[tuple[int, int, str], Walk | None] = {}
         self._barren: set[tuple[int, int, str, bool]] = set()
         self._last_signs: dict[str, int] = {}
-        self._addresses = addresses.Finder(text) if "." in text or "localhost" in text else None
+        self._words = words_pattern(options.emoticons, options.dollar_formulas)
+        self._colors = options.colors and "color:#" in text
+        self._emoticons = options.emoticons
+        self._emoticon_places: list[int] | None = None
+        self._followed: dict[tuple[int, int, str], bool] = {}
+        named = "." in text or "localhost" in text
+        self._addresses = addresses.Finder(text, options.custom_domains) if named else None
         self._wordy = "localhost" not in text
         self._links = links.Finder(text)
-        self._sign_runs: dict[str, tuple[int, int]] = {}
-        self._blank_ends: dict[int, int] = {}
+        self._signs = Signs(text)
+        self._mentions = mentions.Finder(text, self._signs)
         self._ordinary_since = self._ordinary_end = -1
 
     def line(self, start: int, refused: str = "") -> Line | None:
@@ -91,7 +95,11 @@ class Scanner:
             self.steps += 1
             character = text[position]
             if sign:
-                if character == sign[0] and text.startswith(sign, position):
+                if (
+                    character == sign[0]
+                    and text.startswith(sign, position)
+                    and not (fresh and self._is_starred_emoticon(position, context, sign))
+                ):
                     if sign == "](" and not self._links.target(position + 2):
                         break
                     return Walk(pieces, position)
@@ -101,27 +109,35 @@ class Scanner:
                 visited.append(here)
             if character == "\n" and not context & LABEL:
                 break
-            if fresh and self._wordy and (words := _WORDS.match(text, position)):
-                pieces.append(words[0])
-                position = words.end()
+            if fresh and self._wordy and (skipped := self._words.match(text, position)):
+                pieces.append(skipped[0])
+                position = skipped.end()
             elif space := _SPACE.match(text, position):
                 pieces.append(space[0])
                 position = space.end()
                 fresh = True
+            elif character == "$" and (formula := self._formula(position, context)):
+                pieces.append(formula[0])
+                position = formula[1]
+                fresh = True
             elif character not in _SIGNS:
-                position, fresh = self._word(position, context, fresh, pieces, loose)
+                position, fresh = self._word(position, context, fresh, pieces, loose, sign)
             elif character in _EMPHASIS and (emphasis := self._emphasis(position, character, context)):
                 pieces.extend(emphasis[0])
                 position = emphasis[1]
                 fresh = True
             elif character == "+" and not context & _RESTRICTED:
                 position, fresh = self._plus(position, fresh, pieces)
-            elif found := self._marked(position, character, context, fresh or loose, sign):
+            elif (found := self._marked(position, character, context, fresh or loose, sign)) or (
+                self._emoticons and (fresh or loose) and (found := self._emoticon(position, context, sign))
+            ):
                 pieces.append(found[0])
                 position = found[1]
                 fresh = True
             elif character == refused:
                 return None
+            elif character == "]" and sign == "](" and _NEXT_LABEL.match(text, position):
+                break
             else:
                 pieces.append(character)
                 position += 1
@@ -131,13 +147,19 @@ class Scanner:
         self._barren.update(visited)
         return None
 
-    def _word(self, start: int, context: int, fresh: bool, pieces: list[Piece], loose: bool) -> tuple[int, bool]:
+    def _word(
+        self, start: int, context: int, fresh: bool, pieces: list[Piece], loose: bool, around: str
+    ) -> tuple[int, bool]:
         """Adds what begins with a character that is no sign of markup. Returns its end, and whether what follows is
         fresh."""
         text = self.text
         end = self._ordinary_run(start)
         if loose and (sign := emoji.SIGN.search(text, start + 1, end)):
             end = sign.start()
+        if loose and self._emoticons:
+            end = min(end, self._emoticon_after(start + 1))
+        if self.formulas.dollars and not context & _RESTRICTED:
+            end = max(start + 1, min(end, self.formulas.dollar_after(start)))
         finder = None if context & _RESTRICTED else self._addresses
         email = finder.email(start, end) if finder else None
         here = email is not None and email.start == start
@@ -148,18 +170,26 @@ class Scanner:
         if not here and (fresh or (loose and not (inside and inside.start == start))):
             sign = emoji.SIGN.match(text, start) if text[start] > "\u22ff" and not context & LABEL else None
             # On UTF-16 only a sign of the basic plane is a single character that takes a mention's sign along.
-            if sign and (text[start] > "\uffff" or not self._no_mention(start)):
+            if sign and (text[start] > "\uffff" or not self._mentions.broken(start)):
                 pieces.append(emoji_sign(sign[0]))
                 return sign.end(), True
-        if found := inside or email or (finder.mailto(start, end) if finder else None):
+            if self._emoticons and (found_smiley := self._emoticon(start, context, around)):
+                pieces.append(found_smiley[0])
+                return found_smiley[1], True
+        if (
+            found := inside
+            or email
+            or (finder.mailto(start, end) if finder else None)
+            or self._color(start, end, context)
+        ):
             pieces.extend(filter(None, (text[start : found.start], found.piece)))
             return found.end, True
         if not context & ITALIC and (snake := _SNAKE.match(text, end - 1)):
             pieces.append(text[start : snake.end()])
             return snake.end(), True
-        if no_mention := self._no_mention(end - 1):
-            pieces.append(text[start : end - 1] + no_mention[0])
-            return no_mention[1], True
+        if broken := self._mentions.broken(end - 1):
+            pieces.append(text[start : end - 1] + broken[0])
+            return broken[1], True
         pieces.append(text[start:end])
         return end, False
 
@@ -176,19 +206,17 @@ class Scanner:
         if context & LABEL:
             return None
         text = self.text
-        if no_mention := self._no_mention(start):
-            return no_mention
+        if broken := self._mentions.broken(start):
+            return broken
         if character == "[":
             return None if context & IN_LABEL else self._link(start, context)
         if character == "`":
             code = _CODE.match(text, start)
             return ({"type": "INLINE_CODE", "value": plain(code[1])}, code.end()) if code else None
         if character == "@":
-            user = _USER.match(text, self._signs_end(start, "@"))
-            return ({"type": "MENTION_USER", "value": plain(user[1])}, user.end()) if user else None
+            return self._mentions.user(start)
         if character == "#":
-            channel = _CHANNEL.match(text, start)
-            return ({"type": "MENTION_CHANNEL", "value": plain(channel[1])}, channel.end()) if channel else None
+            return self._mentions.channel(start)
         if character == ":":
             code = emoji.SHORT_CODE.match(text, start) if fresh else None
             return (short_code(code[1]), code.end()) if code else None
@@ -201,6 +229,8 @@ class Scanner:
         if context & _EMPHASIZED:
             return None
         if character == "\\":
+            if formula := self.formulas.inline(start):
+                return formula
             escaped = text[start + 1 : start + 2]
             return (escaped, start + 2) if escaped and escaped in _ESCAPED else None
         if character == "|":
@@ -209,12 +239,101 @@ class Scanner:
             return self._image(start)
         return None
 
+    def _formula(self, start: int, context: int) -> tuple[Node, int] | None:
+        if context & _RESTRICTED or self._mentions.broken(start):
+            return None
+        return self.formulas.inline(start)
+
+    def _color(self, start: int, colon: int, context: int) -> addresses.Found | None:
+        """The color whose name ends at the colon."""
+        name = colon - len(colors.NAME)
+        if not self._colors or context & _RESTRICTED or name < start or not self.text.startswith(colors.NAME, name):
+            return None
+        color = colors.match(self.text, colon)
+        return addresses.Found(name, color[1], color[0]) if color else None
+
+    def _emoticon(self, start: int, context: int, around: str) -> tuple[Piece, int] | None:
+        """The emoticon at `start`. Outside of struck text it counts only before something that is no plain sign."""
+        if context & LABEL or (not context & ITALIC and _SNAKE.match(self.text, start)):
+            return None
+        found = emoji.EMOTICON.match(self.text, start)
+        if not found:
+            return None
+        if around != "~" and not self._is_followed(start, context, around):
+            return None
+        return emoticon(found[0], emoji.EMOTICONS[found[0]]), found.end()
+
+    def _is_starred_emoticon(self, start: int, context: int, around: str) -> bool:
+        """Whether an emoticon begins here with a star, which then neither opens nor closes anything."""
+        return self._emoticons and around == "*" and self._emoticon(start, context, around) is not None
+
+    def _emoticon_after(self, start: int) -> int:
+        """Where the first of what might be emoticons is from `start` on; the text's length if there is none."""
+        if self._emoticon_places is None:
+            self._emoticon_places = [found.start() for found in emoji.EMOTICON_PLACE.finditer(self.text)]
+            self._emoticon_places.append(len(self.text))
+        return self._emoticon_places[bisect_left(self._emoticon_places, start)]
+
+    def _is_followed(self, start: int, context: int, around: str) -> bool:
+        """Whether the emoticons that follow each other from `start` on are followed by more than a plain sign."""
+        passed = []
+        verdict: bool | None = None
+        while verdict is None:
+            key = (start, context, around)
+            if key in self._followed:
+                verdict = self._followed[key]
+            elif found := emoji.EMOTICON.match(self.text, start):
+                passed.append(key)
+                start = found.end()
+                verdict = True if self._opens(start, context, around) else None
+            else:
+                verdict = False
+        self._followed.update(dict.fromkeys(passed, verdict))
+        return verdict
+
+    def _opens(self, start: int, context: int, around: str) -> bool:
+        """Whether more than a plain sign begins here."""
+        text = self.text
+        if start == len(text):
+            return True
+        self.steps += 1
+        character = text[start]
+        if character in " \t\n*" or character == around:
+            return True
+        if self._formula(start, context):
+            return True
+        if character in _EMPHASIS and self._emphasis(start, character, context):
+            return True
+        if character == "+" and not context & _RESTRICTED:
+            return self._plus(start, True, [])[0] > start + 1
+        if character == "|" and context & SPOILER and not context & AHEAD:
+            return self._spoiler(start, AHEAD) is not None
+        if character in _SIGNS:
+            return self._marked(start, character, context, True, around) is not None
+        return self._word_opens(start, context)
+
+    def _word_opens(self, start: int, context: int) -> bool:
+        text = self.text
+        if emoji.SIGN.match(text, start) or self._mentions.broken(start):
+            return True
+        if not context & ITALIC and _SNAKE.match(text, start):
+            return True
+        if context & _RESTRICTED:
+            return False
+        color = self._color(start, self._ordinary_run(start), context)
+        if color and color.start == start:
+            return True
+        finder = self._addresses
+        return finder is not None and bool(
+            finder.email(start, start + 1) or finder.web(start) or finder.mailto(start, start + len("mailto"))
+        )
+
     def _plus(self, start: int, fresh: bool, pieces: list[Piece]) -> tuple[int, bool]:
         """Adds what begins with a plus: a telephone number or text. Returns what `_word` does."""
         text = self.text
-        if no_mention := self._no_mention(start):
-            pieces.append(no_mention[0])
-            return no_mention[1], True
+        if broken := self._mentions.broken(start):
+            pieces.append(broken[0])
+            return broken[1], True
         if fresh:
             found = addresses.phone(text, start)
             if not found and self._addresses and addresses.number_end(text, start) == start + 1:
@@ -229,47 +348,21 @@ class Scanner:
             return self._plus(end, True, pieces)
         return end, fresh and end > start + 1
 
-    def _no_mention(self, start: int) -> tuple[str, int] | None:
-        """What begins here as text and goes on as a mention would: with it, there is none. Of several @ one stays."""
-        text = self.text
-        sign = text[start + 1 : start + 2]
-        if sign not in ("@", "#") or not _BEFORE_MENTION.match(text, start):
-            return None
-        end = self._signs_end(start + 1, "@") if sign == "@" else start + 2
-        if not _MENTIONABLE.match(text, end):
-            return None
-        return text[start : start + 2] + text[end], end + 1
-
-    def _signs_end(self, start: int, sign: str) -> int:
-        """Where the sign at `start` and those of its kind that follow it end."""
-        since, end = self._sign_runs.get(sign, (-1, -1))
-        if not since <= start < end:
-            end = start
-            while self.text.startswith(sign, end):
-                end += 1
-            self._sign_runs[sign] = (start, end)
-        return end
-
-    def _blank_end(self, start: int, sign: str) -> int:
-        """Where signs that have but white space between them end, which are text; 0 if there is more."""
-        signs_end = self._signs_end(start, sign)
-        if signs_end not in self._blank_ends:
-            blank = _BLANK[sign].match(self.text, signs_end)
-            self._blank_ends[signs_end] = blank.end() if blank else 0
-        return self._blank_ends[signs_end]
-
     def _emphasis(self, start: int, sign: str, context: int) -> tuple[list[Piece], int] | None:
         kind, name = _EMPHASIS[sign]
         if context & kind:
             return None
         text = self.text
-        if not context & _RESTRICTED and (end := self._blank_end(start, sign)):
+        if not context & _RESTRICTED and (end := self._signs.blank_end(start, sign)):
             return [text[start:end]], end
         for width in (2, 1):
             marker = sign * width
-            if not text.startswith(marker, start) or text.startswith(sign, start + width):
+            within = (context | kind) & ~LABEL
+            if not text.startswith(marker, start) or (
+                text.startswith(sign, start + width) and not self._is_starred_emoticon(start + width, within, sign)
+            ):
                 continue
-            inner = self._between(start + width, (context | kind) & ~LABEL, sign)
+            inner = self._between(start + width, within, sign)
             if inner is None or not text.startswith(marker, inner.end):
                 continue
             end = inner.end + width
@@ -281,7 +374,7 @@ class Scanner:
     def _spoiler(self, start: int, context: int) -> tuple[Piece, int] | None:
         if context & SPOILER or not self.text.startswith("||", start):
             return None
-        inner = self._between(start + 2, SPOILER, "||")
+        inner = self._between(start + 2, SPOILER | context & AHEAD, "||")
         if inner is None or not inner.pieces:
             return None
         return {"type": "SPOILER", "value": joined(inner.pieces)}, inner.end + 2

@@ -18,6 +18,10 @@ def short_code(name: str) -> Node:
     return {"type": "EMOJI", "value": plain(name), "shortCode": name}
 
 
+def emoticon(sign: str, name: str) -> Node:
+    return {"type": "EMOJI", "value": plain(sign), "shortCode": name}
+
+
 def emoji_sign(sign: str) -> Node:
     return {"type": "EMOJI", "unicode": sign}
 
@@ -29,7 +33,8 @@ def link(source: str, label: list[Node]) -> Node:
 def joined(pieces: list[Piece]) -> list[Node]:
     """The pieces of a line with neighbouring texts made one.
 
-    The short code of an emoji counts only beside white space or markup: not beside text, nor beside another emoji.
+    The short code of an emoji, or an emoticon, counts only beside white space or markup: not beside text, nor beside
+    another emoji.
     """
     nodes: list[Node] = []
     texts: list[str] = []
@@ -44,7 +49,8 @@ def joined(pieces: list[Piece]) -> list[Node]:
                     texts = []
                 nodes.append(piece)
                 continue
-            piece = f":{piece['shortCode']}:"
+            written: str = piece["value"]["value"]
+            piece = f":{written}:" if written == piece["shortCode"] else written
         texts.append(piece)
     if texts:
         nodes.append(plain("".join(texts)))
