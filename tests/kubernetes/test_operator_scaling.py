@@ -1,41 +1,13 @@
 """The operator sizes roles by what their pods say: simulated pods, whose metrics are served here."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-
 import pytest
 
 from tests.kubernetes.access import Object
 from tests.kubernetes.control_plane import ControlPlane
 from tests.kubernetes.operators import get_palaver, palaver, running_operator, until_state
+from tests.kubernetes.simulated_metrics import serving_metrics
 
 pytestmark = pytest.mark.needs_servers
-
-
-@asynccontextmanager
-async def serving_metrics(connections: Callable[[str, str], int]) -> AsyncIterator[str]:
-    """A template of addresses at which each pod has so many connections (by its role and name), and nothing to do."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readuntil(b"\r\n\r\n")
-        role, name = request.split(b" ")[1].decode().strip("/").split("/")
-        lines = [
-            f"palaver_connections {connections(role, name)}",
-            "palaver_event_loop_lag_last_seconds 0.001",
-            "palaver_outbox_age_seconds 0",
-            "palaver_follower_oldest_seconds 0",
-            "process_cpu_seconds_total 1",
-        ]
-        body = "\n".join([*lines, ""]).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}/{{role}}/{{name}}"
 
 
 async def test_up_at_once_and_down_by_the_emptiest(plane: ControlPlane, namespace: str) -> None:

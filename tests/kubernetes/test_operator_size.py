@@ -1,0 +1,74 @@
+"""The operator's own appetite: many workspaces of ten pods each, whose metrics are served here.
+
+In its usual form a few of them. The budget is for a hundred workspaces with a thousand pods, which keep two cores busy
+for minutes: PALAVER_TEST_WORKSPACES=100, and pytest's `-o faulthandler_timeout=0`.
+"""
+
+import asyncio
+import os
+
+import pytest
+
+from tests.kubernetes.access import Object
+from tests.kubernetes.control_plane import ControlPlane
+from tests.kubernetes.operators import PALAVERS, Operator, palaver, running_operator
+from tests.kubernetes.simulated_metrics import serving_metrics
+
+pytestmark = pytest.mark.needs_servers
+
+WORKSPACES = int(os.environ.get("PALAVER_TEST_WORKSPACES", "20"))
+PODS = 10  # of each: two of every role, a MongoDB and a NATS
+READY_SECONDS = 300 + 10 * WORKSPACES
+MEMORY = 120 * 1024 * 1024
+CPU_SECONDS = 0.05
+"""Of a round of a workspace in which nothing has changed."""
+
+_DONE = 'palaver_operator_reconciles_finished_total{outcome="done"}'
+
+
+def workspaces(namespace: str) -> list[Object]:
+    found = []
+    for number in range(WORKSPACES):
+        body = palaver(namespace)
+        body["metadata"]["name"] = f"chat-{number}"
+        found.append(body)
+    return found
+
+
+async def pass_rounds(plane: ControlPlane, operator: Operator, count: int) -> dict[str, float]:
+    """The operator's metrics when each workspace has had so many rounds more."""
+    before = (await operator.metrics())[_DONE]
+
+    async def have_passed() -> dict[str, float] | None:
+        await asyncio.sleep(3)  # to be asked costs it more than a round does
+        found = await operator.metrics()
+        return found if found[_DONE] >= before + count * WORKSPACES else None
+
+    return await plane.until(have_passed, 120)
+
+
+async def test_the_appetite_of_an_operator_with_many_workspaces(plane: ControlPlane, namespace: str) -> None:
+    async def all_versions() -> set[str]:
+        return {one["metadata"]["resourceVersion"] for one in await plane.list_objects(PALAVERS, "palavers", namespace)}
+
+    async def are_ready() -> bool:
+        await asyncio.sleep(1)
+        found = await plane.list_objects(PALAVERS, "palavers", namespace)
+        statuses = [one.get("status") or {} for one in found]
+        return all(status.get("state") == "Ready" and status.get("connections") for status in statuses)
+
+    async with serving_metrics(lambda role, name: 10) as template:
+        options = ("--lease", "", "--metrics-url-template", template)
+        async with running_operator(plane, namespace, options=options) as operator:
+            await plane.apply(*workspaces(namespace))
+            await plane.until(are_ready, READY_SECONDS)
+            assert len(await plane.list_objects("v1", "pods", namespace)) == PODS * WORKSPACES
+            await pass_rounds(plane, operator, 2)  # the last of its own changes has been seen
+
+            versions, written, before = await all_versions(), await operator.written(), await operator.metrics()
+            after = await pass_rounds(plane, operator, 2)
+            assert await operator.written() == written
+            assert await all_versions() == versions
+            spent = after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
+            assert spent / (after[_DONE] - before[_DONE]) <= CPU_SECONDS
+            assert after["process_resident_memory_bytes"] <= MEMORY
