@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,8 @@ import yaml
 from palaver_operator import __version__
 from palaver_operator.kinds import list_rules
 from palaver_operator.objects import Surroundings, build
-from palaver_operator.resource import API_VERSION, SpecError, parse
+from palaver_operator.objects.secrets import Values, values_of
+from palaver_operator.resource import API_VERSION, SpecError, Workspace, parse
 from palaver_operator.simulate import SCENARIOS, simulate
 from palaver_operator.simulate.world import START_SECONDS
 
@@ -31,6 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     render = commands.add_parser("render", help="print the manifests of a Palaver, for a cluster without the operator")
     render.add_argument("file", type=Path, help="a file with a Palaver (YAML); - for standard input")
+    render.add_argument(
+        "--secrets",
+        type=Path,
+        help="the Secrets that are there already (kubectl get secrets -o yaml): their passwords and certificates stay",
+    )
     commands.add_parser("crds", help="print the custom resource definitions")
     commands.add_parser("rules", help="print the rules of the operator's ClusterRole or Role")
     _add_simulate(commands.add_parser("simulate", help="show what the scaling rules do with a day of load"))
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.command == "run":
             _run(parsed)
         elif parsed.command == "render":
-            _render(parsed.file)
+            _render(parsed.file, parsed.secrets)
         elif parsed.command == "crds":
             print("---\n".join(read_crd(name) for name in CRDS), end="")
         elif parsed.command == "rules":
@@ -132,20 +138,47 @@ class _JsonLines(logging.Formatter):
         return json.dumps(entry)
 
 
-def _render(path: Path) -> None:
-    """Raises SpecError, OSError, yaml.YAMLError."""
+def _render(path: Path, secrets: Path | None) -> None:
+    """What an operator would do over time is told on standard error. Raises SpecError, OSError, yaml.YAMLError."""
     text = sys.stdin.read() if str(path) == "-" else path.read_text()
     bodies = [body for body in yaml.safe_load_all(text) if body]
     palavers = [body for body in bodies if isinstance(body, dict) and body.get("kind") == "Palaver"]
     if not palavers:
         raise SpecError(f"{path}: there is no Palaver ({API_VERSION}) in it")
+    known = _read_secrets(secrets) if secrets is not None else {}
+    if secrets is None:
+        _note("its Secrets are new; where the workspace is there already, say --secrets, or it loses its passwords")
     for body in palavers:
         workspace = parse(body)
-        built = build(workspace, Surroundings(secrets={}, now=datetime.now(UTC)))
+        for note in _list_left_out(workspace):
+            _note(f"{workspace.name}: {note}")
+        built = build(workspace, Surroundings(secrets=known, now=datetime.now(UTC)))
         for one in built.others:
             if one["kind"] == "Deployment":
                 one["spec"]["replicas"] = workspace.role(one["metadata"]["name"].rpartition("-")[2]).min
         _print([*built.passwords, *built.others])
+
+
+def _read_secrets(path: Path) -> dict[str, Values]:
+    """The values of the Secrets in a file, by name; of a list, too."""
+    found: list[Any] = [body for body in yaml.safe_load_all(path.read_text()) if isinstance(body, dict)]
+    found += [one for body in found for one in body.get("items") or []]
+    return {one["metadata"]["name"]: values_of(one) for one in found if one.get("kind") == "Secret"}
+
+
+def _list_left_out(workspace: Workspace) -> Iterator[str]:
+    """What nobody does where no operator runs, each with the way to do it."""
+    if not workspace.is_single:
+        yield "render and apply it again every month, with --secrets: that renews certificates, which last 90 days"
+        yield "before a new version is applied, run `palaver migrate` of its image"
+        if workspace.spec.restore is not None:
+            yield "spec.restore is left out: run `palaver restore` before the roles start"
+    if workspace.spec.backup is not None:
+        yield "spec.backup is left out: run `palaver backup` by a CronJob"
+
+
+def _note(text: str) -> None:
+    print(f"palaver-operator: {text}", file=sys.stderr)
 
 
 def _print(found: list[dict[str, Any]]) -> None:
