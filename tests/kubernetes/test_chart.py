@@ -227,6 +227,10 @@ async def test_a_release_comes_changes_goes_back_and_leaves_only_data(kubernetes
         assert name == "admin"
         assert len(password) >= 24
 
+        # Another name would be another workspace, and this one would be gone.
+        with pytest.raises(CommandFailed, match="the workspace chat, which would be deleted"):
+            await kubernetes.helm("upgrade", *there, *SMALL, "--set", "workspace.name=other")
+
         # An upgrade begins with the definitions, as the README has it.
         definitions = await kubernetes.helm("show", "crds", str(CHART))
         await kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=definitions)
