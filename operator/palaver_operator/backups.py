@@ -4,7 +4,6 @@ A backup that is complete, or has failed, is not looked at again. Called by roun
 and (the schedule) by reconcile.py. What a Job looks like is objects/backup.py.
 """
 
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from palaver_operator.kube import ApiError, Kube
 from palaver_operator.mirror import Mirror
 from palaver_operator.objects.backup import MAKING, SCHEDULED, VERIFYING, backup_job_name, build_backup, build_scheduled
 from palaver_operator.objects.naming import INSTANCE, Object
+from palaver_operator.planning import as_it_runs
 from palaver_operator.resource import Backup, BackupSpec, SpecError, Workspace, identify, parse, parse_backup
 from palaver_operator.schedule import parse_schedule
 
@@ -61,12 +61,12 @@ class Backups:
         running = ((palaver or {}).get("status") or {}).get("version", "")
         if palaver is None or not running:
             return await self._write(body, {"phase": "Pending", "message": f"{spec.workspace} is not there yet"})
+        live = self._mirror.look(backup.namespace, spec.workspace)
         try:
             # By the version that runs: a newer one would change the database.
-            workspace = _at_version(parse(palaver), running)
+            workspace = as_it_runs(parse(palaver), running, live)
         except SpecError as error:
             return await self._write(body, {"phase": "Pending", "message": f"{spec.workspace}: {error}"})
-        live = self._mirror.look(backup.namespace, spec.workspace)
         job = live.get(Key("Job", backup_job_name(workspace, backup)))
         if job is None:
             if before.get("startedAt"):
@@ -246,7 +246,3 @@ def _read_report(word: str) -> Status:
 def _condition(job: Object) -> str:
     conditions = (job.get("status") or {}).get("conditions") or []
     return next((entry.get("message", "") for entry in reversed(conditions) if entry["status"] == "True"), "")
-
-
-def _at_version(workspace: Workspace, version: str) -> Workspace:
-    return dataclasses.replace(workspace, spec=msgspec.structs.replace(workspace.spec, version=version))

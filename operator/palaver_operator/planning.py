@@ -1,12 +1,15 @@
 """Which revision each workload gets now: what was built and what is there, brought before rollout.py. Pure."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from palaver_operator.health import find_strain, find_trouble, is_ready, job_outcome
 from palaver_operator.kinds import Key
 from palaver_operator.objects.jobs import build_migration
-from palaver_operator.objects.naming import COMPONENT, VERSION, Object
+from palaver_operator.objects.naming import COMPONENT, VERSION, Object, component_name
 from palaver_operator.objects.restore import build_restore
 from palaver_operator.resource import Workspace
 from palaver_operator.revisions import INPUTS, REVISION, STABLE, Revision, find_revision, put_revision, wanted_revision
@@ -50,13 +53,17 @@ def make_plan(
     failed: str,
     strain: Mapping[str, str],
     now: float,
+    is_held: bool = False,
 ) -> Plan:
     """`running`: the version that all roles played last; `failed`: the target that is not to be tried again.
 
     `strain`: by component why its new revision is to be taken back although it is ready. `now`: unix seconds.
+    `is_held`: every pod stays of the revision with which all was ready last, whatever the resource says of them.
     """
     workloads = [
-        _look(workspace, one, live, strain.get(component_of(one), ""), now) for one in built if one["kind"] in WORKLOADS
+        _look(workspace, one, live, strain.get(component_of(one), ""), now, is_held)
+        for one in built
+        if one["kind"] in WORKLOADS
     ]
     order = {name: place for place, name in enumerate((*BACKING, *workspace.components))}
     workloads.sort(key=lambda one: order[one.component.name])
@@ -110,11 +117,43 @@ def version_of(workload: Object | None) -> str:
     return version
 
 
-def _look(workspace: Workspace, built: Object, live: Mapping[Key, Object], strain: str, now: float) -> _Workload:
+def find_running(workspace: Workspace, live: Mapping[Key, Object]) -> str:
+    """The version that all roles played last, by what their workloads remember; empty if they never did together."""
+    versions = {_stable_label(workspace, component, live) for component in workspace.components}
+    return versions.pop() if len(versions) == 1 else ""
+
+
+def as_it_runs(workspace: Workspace, running: str, live: Mapping[Key, Object]) -> Workspace:
+    """The workspace with the version that runs, and with the tag of its image, where the resource wants another."""
+    if running == workspace.spec.version:
+        return workspace
+    revision = _stable_of(workspace, workspace.components[0], live)
+    image = revision.template["spec"]["containers"][0]["image"] if revision is not None else ""
+    tag = image.rpartition(":")[2] if ":" in image.rpartition("/")[2] else running
+    spec = workspace.spec
+    spec = msgspec.structs.replace(spec, version=running, image=msgspec.structs.replace(spec.image, tag=tag))
+    return dataclasses.replace(workspace, spec=spec)
+
+
+def _stable_of(workspace: Workspace, component: str, live: Mapping[Key, Object]) -> Revision | None:
+    name = component_name(workspace, component)
+    return next((found for kind in WORKLOADS if (found := find_revision(live.get(Key(kind, name)), STABLE))), None)
+
+
+def _stable_label(workspace: Workspace, component: str, live: Mapping[Key, Object]) -> str:
+    revision = _stable_of(workspace, component, live)
+    return revision.template["metadata"]["labels"].get(VERSION, "") if revision is not None else ""
+
+
+def _look(
+    workspace: Workspace, built: Object, live: Mapping[Key, Object], strain: str, now: float, is_held: bool
+) -> _Workload:
     name = component_of(built)
     there = live.get(Key(built["kind"], built["metadata"]["name"]))
     wanted = wanted_revision(workspace, name, built, now)
     current, stable = find_revision(there, REVISION), find_revision(there, STABLE)
+    if is_held:
+        wanted = stable or current or wanted
     pods: Iterable[Object] = list_pods(live, name)
     component = Component(
         name,

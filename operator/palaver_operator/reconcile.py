@@ -4,7 +4,6 @@ The same whether something was created, changed, resumed or only time has passed
 stands in the cluster. Called by handlers.py, one at a time for each workspace.
 """
 
-import dataclasses
 import logging
 import os
 import time
@@ -13,9 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
-from palaver_operator import metrics
+from palaver_operator import __version__, metrics
 from palaver_operator.apply import Again, Applier
 from palaver_operator.backups import Schedules
 from palaver_operator.conditions import Condition, Finding, Reason
@@ -28,9 +25,18 @@ from palaver_operator.objects import Surroundings, build, list_named_secrets
 from palaver_operator.objects.certificates import find_first_end
 from palaver_operator.objects.naming import Object, component_name
 from palaver_operator.objects.secrets import Values, values_of
-from palaver_operator.planning import Plan, component_of, find_strains, list_pods, make_plan, version_of
+from palaver_operator.planning import (
+    Plan,
+    as_it_runs,
+    component_of,
+    find_running,
+    find_strains,
+    list_pods,
+    make_plan,
+    version_of,
+)
 from palaver_operator.resource import Identity, SpecError, Workspace, identify, parse
-from palaver_operator.rollout import Phase, refuse_jump
+from palaver_operator.rollout import Phase, is_older, refuse_jump
 from palaver_operator.scaling import Decision
 from palaver_operator.sizing import Sizes, Sizing
 from palaver_operator.status import Observed, RoleState, Status, find_change, make_idle_status, make_status
@@ -102,16 +108,24 @@ class Reconciler:
     async def _reconcile(self, workspace: Workspace, body: Object) -> Object:
         before: Status = body.get("status") or {}
         now = self._clock()
-        running = before.get("version") or ""
+        live = self._mirror.look(workspace.namespace, workspace.name)
+        # Who comes back without a status (from a backup of the cluster) is known by what runs.
+        running = before.get("version") or find_running(workspace, live)
         problems: list[Finding] = []
+        waiting = None
         if refusal := refuse_jump(running, workspace.spec.version):
             problems.append(Finding(Reason.VERSION_REFUSED, refusal))
-            spec = msgspec.structs.replace(workspace.spec, version=running)
-            workspace = dataclasses.replace(workspace, spec=spec)
+        elif is_older(__version__, workspace.spec.version):
+            # Only who knows a version knows what its pods need. Where both are upgraded at once this one is soon gone.
+            waiting = Finding(Reason.OPERATOR_OLDER, f"{workspace.spec.version}, and this operator is {__version__}")
+            if not running:
+                return await self._leave(body, waiting)
+        is_held = bool(refusal) or waiting is not None
+        if is_held:
+            workspace = as_it_runs(workspace, running, live)
         named = await self._read_named(workspace)
         if named.missing:
             problems.append(Finding(Reason.SECRET_MISSING, ", ".join(named.missing)))
-        live = self._mirror.look(workspace.namespace, workspace.name)
         secrets = {key.name: values_of(found) for key, found in live.items() if key.kind == "Secret"} | named.values
         if (end := find_first_end(workspace, secrets)) is not None:
             metrics.CERTIFICATE_END.labels(workspace.namespace, workspace.name).set(end.timestamp())
@@ -127,13 +141,14 @@ class Reconciler:
             failed=failed,
             strain=find_strains(live, sizes.errors),
             now=now.timestamp(),
+            is_held=is_held,
         )
         await self._set_sizes(workspace, plan, sizes, live, autoscaled)
         problems += await self._applier.apply(workspace, plan.objects, live)
         await self._applier.prune(workspace, plan.objects, live)
         if plan.version:
             await self._schedules.tend(workspace, body["metadata"]["creationTimestamp"], now)
-        return await self._tell(workspace, body, plan, sizes, problems, autoscaled)
+        return await self._tell(workspace, body, plan, sizes, problems, waiting, autoscaled)
 
     async def _read_named(self, workspace: Workspace) -> _Named:
         """The Secrets that somebody else has to make."""
@@ -217,6 +232,7 @@ class Reconciler:
         plan: Plan,
         sizes: Sizes,
         problems: Sequence[Finding],
+        waiting: Finding | None,
         autoscaled: Sequence[str],
     ) -> Object:
         """Writes the status where it differs."""
@@ -242,6 +258,7 @@ class Reconciler:
             decision=plan.decision,
             problems=problems,
             is_new=not plan.version,
+            waiting=waiting,
             connections=self._connections(workspace, sizes, before),
             scaling=_show_scaling(sizes, before, autoscaled, self._clock()),
         )

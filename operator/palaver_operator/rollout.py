@@ -158,6 +158,12 @@ def refuse_jump(running: str, wanted: str) -> str:
     return ""
 
 
+def is_older(version: str, other: str) -> bool:
+    """Whether a version comes before another one; of what is no version nothing is said."""
+    before, after = _parse(version), _parse(other)
+    return before is not None and after is not None and before < after
+
+
 def _parse(text: str) -> _Version | None:
     found = _VERSION.fullmatch(text)
     return _Version(*(int(part) for part in found.groups()[:3])) if found else None

@@ -35,6 +35,7 @@ class Observed:
     decision: Decision
     problems: Sequence[Finding]
     is_new: bool  # never yet complete
+    waiting: Finding | None = None  # why the version that is wanted is not begun
     connections: int | None = None
     scaling: Mapping[str, Any] = field(default_factory=dict)
 
@@ -110,6 +111,8 @@ def _progress(observed: Observed) -> Finding:
         return Finding(Reason.ROLLED_BACK, details.strip(": "))
     if decision.phase is Phase.RESTORING:
         return Finding(Reason.RESTORING)
+    if observed.waiting is not None:
+        return observed.waiting
     if observed.is_new and decision.phase is not Phase.COMPLETE:
         return Finding(Reason.CREATING, f"waiting for {decision.component}" if decision.component else "")
     if decision.phase is Phase.MIGRATING:

@@ -11,7 +11,16 @@ from palaver_operator.objects import Surroundings, build
 from palaver_operator.objects.certificates import build_certificates
 from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.secrets import Values, values_of
-from palaver_operator.planning import WORKLOADS, Plan, component_of, find_strains, make_plan, version_of
+from palaver_operator.planning import (
+    WORKLOADS,
+    Plan,
+    as_it_runs,
+    component_of,
+    find_running,
+    find_strains,
+    make_plan,
+    version_of,
+)
 from palaver_operator.resource import Workspace
 from palaver_operator.revisions import REVISION, STABLE, find_revision
 from palaver_operator.rollout import Phase
@@ -35,10 +44,13 @@ def plan(
     failed: str = "",
     now: float = 0.0,
     strain: dict[str, str] | None = None,
+    is_held: bool = False,
 ) -> Plan:
     built = build(found, Surroundings(secrets=SECRETS, now=NOW))
     objects = [*built.passwords, *built.others]
-    return make_plan(found, objects, live, running=running, failed=failed, strain=strain or {}, now=now)
+    return make_plan(
+        found, objects, live, running=running, failed=failed, strain=strain or {}, now=now, is_held=is_held
+    )
 
 
 def become(made: Plan, live: Live, ready: bool = True) -> Live:
@@ -266,3 +278,30 @@ def test_the_one_pod_of_size_single_rolls_and_goes_back_too() -> None:
     late = plan(new, live, running="1.4.0", now=1301.0)
     assert late.decision.phase is Phase.ROLLED_BACK
     assert version_of(become(late, live)[Key("StatefulSet", "chat-single")]) == "1.4.0"
+
+
+def test_what_is_held_stays_exactly_as_it_was_last_ready() -> None:
+    before = settled(workspace())
+    wanted = workspace(version="1.9.0", image={"tag": "1.9.0-mirror"}, drain={"seconds": 3})
+    held = as_it_runs(wanted, "1.4.0", before)
+    assert held.image == "palaver:1.4.0", "the tag of what runs, not that of what is wanted"
+    made = plan(held, before, running="1.4.0", is_held=True)
+    assert (made.decision.phase, made.version) == (Phase.COMPLETE, "1.4.0")
+    assert templates(become(made, before)) == templates(before)
+    # Nor is a roll-out finished that had begun.
+    begun = become(plan(workspace(drain={"seconds": 9}), before, running="1.4.0"), before)
+    assert templates(begun) != templates(before)
+    made = plan(held, begun, running="1.4.0", is_held=True)
+    assert templates(become(made, begun)) == templates(before)
+
+
+def test_a_workspace_that_lost_its_status_is_known_by_what_runs() -> None:
+    live = settled(workspace())
+    assert find_running(workspace(version="1.9.0"), live) == "1.4.0"
+    assert find_running(workspace(), {}) == ""
+    del live[Key("Deployment", "chat-auth")]
+    assert find_running(workspace(), live) == ""
+    single = settled(workspace(SINGLE))
+    assert find_running(workspace(SINGLE), single) == "1.4.0"
+    mirrored = settled(workspace(image={"repository": "localhost:5000/palaver", "tag": "1.4.0-mirror"}))
+    assert as_it_runs(workspace(version="1.5.0"), "1.4.0", mirrored).image == "palaver:1.4.0-mirror"

@@ -52,6 +52,7 @@ def test_all_is_well() -> None:
         ({"decision": Decision({}, Phase.ROLLING, "auth")}, "RollingOut", "False"),
         ({"decision": Decision({}, Phase.MIGRATING)}, "Migrating", "False"),
         ({"decision": Decision({}, Phase.ROLLED_BACK, "auth", "it fell", "x")}, "RolledBack", "True"),
+        ({"waiting": Finding(Reason.OPERATOR_OLDER, "v")}, "OperatorOlder", "False"),
         ({"decision": Decision({}, Phase.WAITING, "nats", "it fell")}, "ComponentFailing", "True"),
         ({"problems": [Finding(Reason.SECRET_MISSING, "m")]}, "SecretMissing", "True"),
         ({"roles": {"auth": RoleState(2, 1, "1.4.0", 2, 4, is_lacking=True)}}, "RoleBelowFloor", "True"),
