@@ -5,7 +5,8 @@ Called by reconcile.py. One field manager, server-side apply; what others say of
 
 import asyncio
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -45,7 +46,7 @@ class Applier:
                     if problem := await self._apply_one(workspace, built, live):
                         problems.append(problem)
 
-            await asyncio.gather(*(apply_one(built) for built in group))
+            await _side_by_side(apply_one(built) for built in group)
         return problems
 
     async def prune(self, workspace: Workspace, wanted: Sequence[Object], live: Mapping[Key, Object]) -> None:
@@ -120,6 +121,17 @@ class Applier:
         adopted = await self._kube.patch(kind, built["metadata"]["namespace"], key.name, {"metadata": labels})
         self._mirror.put(adopted)
         raise Again(f"{key.name} was there already")
+
+
+async def _side_by_side(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs them side by side. Raises what the first of them raises, once all the others have ended, too."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _by_kind(wanted: Sequence[Object]) -> list[list[Object]]:

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     SECRET_MISSING = "SecretMissing"
     KIND_MISSING = "KindMissing"
     APPLY_FAILED = "ApplyFailed"
+    RECONCILE_FAILED = "ReconcileFailed"
 
 
 SENTENCES: dict[Reason, str] = {
@@ -51,6 +52,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.SECRET_MISSING: "A Secret that the resource names is missing, or lacks a key",
     Reason.KIND_MISSING: "The cluster does not know a kind of object that the resource asks for",
     Reason.APPLY_FAILED: "The API server refused an object",
+    Reason.RECONCILE_FAILED: "The operator could not do its work, and tries again",
 }
 
 

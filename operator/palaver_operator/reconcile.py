@@ -4,6 +4,7 @@ The same whether something was created, changed, resumed or only time has passed
 stands in the cluster. Called by handlers.py, one at a time for each workspace.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -19,9 +20,9 @@ from palaver_operator.conditions import Condition, Finding, Reason
 from palaver_operator.events import build_event
 from palaver_operator.health import count_desired, count_ready, is_lacking
 from palaver_operator.kinds import KINDS, Key
-from palaver_operator.kube import ApiError, Kube
+from palaver_operator.kube import ApiError, Kube, Unreachable
 from palaver_operator.mirror import Mirror
-from palaver_operator.objects import Surroundings, build, list_named_secrets
+from palaver_operator.objects import Surroundings, build, list_named_values
 from palaver_operator.objects.certificates import find_first_end
 from palaver_operator.objects.naming import Object, component_name
 from palaver_operator.objects.secrets import Values, values_of
@@ -82,7 +83,20 @@ class Reconciler:
         self._instance = os.environ.get("HOSTNAME", "palaver-operator")
 
     async def reconcile(self, body: Object) -> Object:
-        """Brings a workspace nearer to what its resource says. Returns the resource as it is then. Raises ApiError."""
+        """Brings a workspace nearer to what its resource says. Returns the resource as it is then.
+
+        Raises ApiError, or what else went wrong, which then stands in the status if that can be written.
+        """
+        try:
+            return await self._try(body)
+        except Unreachable:
+            raise
+        except Exception as error:
+            with contextlib.suppress(ApiError):
+                await self._leave(body, Finding(Reason.RECONCILE_FAILED, str(error) or repr(error)))
+            raise
+
+    async def _try(self, body: Object) -> Object:
         try:
             workspace = parse(body)
         except SpecError as error:
@@ -120,12 +134,13 @@ class Reconciler:
             waiting = Finding(Reason.OPERATOR_OLDER, f"{workspace.spec.version}, and this operator is {__version__}")
             if not running:
                 return await self._leave(body, waiting)
-        is_held = bool(refusal) or waiting is not None
-        if is_held:
-            workspace = as_it_runs(workspace, running, live)
         named = await self._read_named(workspace)
         if named.missing:
             problems.append(Finding(Reason.SECRET_MISSING, ", ".join(named.missing)))
+        # Pods that lack something would not start: those that are there stay as they are meanwhile.
+        is_held = bool(refusal) or waiting is not None or bool(named.missing and running)
+        if is_held:
+            workspace = as_it_runs(workspace, running, live)
         secrets = {key.name: values_of(found) for key, found in live.items() if key.kind == "Secret"} | named.values
         if (end := find_first_end(workspace, secrets)) is not None:
             metrics.CERTIFICATE_END.labels(workspace.namespace, workspace.name).set(end.timestamp())
@@ -152,7 +167,8 @@ class Reconciler:
 
     async def _read_named(self, workspace: Workspace) -> _Named:
         """The Secrets that somebody else has to make."""
-        names, now = list_named_secrets(workspace), time.monotonic()
+        sources, now = list_named_values(workspace), time.monotonic()
+        names = list(dict.fromkeys(source.secret for source in sources))
         known = self._named.get(workspace.uid)
         is_fresh = known is not None and not known.missing and now < known.read_at + _NAMED_SECONDS
         if known is not None and is_fresh and set(names) == set(known.values):
@@ -165,7 +181,6 @@ class Reconciler:
                 missing.append(name)
             else:
                 values[name] = values_of(found)
-        sources = (workspace.mongodb_url, workspace.nats_url)
         missing += [
             f"{source.secret} has no key {source.key}"
             for source in sources

@@ -123,12 +123,28 @@ class Nats(_Part, frozen=True):
     managed: ManagedNats | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """One value in a Secret."""
+
+    secret: str
+    key: str
+
+
 class ObjectStorage(_Part, frozen=True):
     endpoint: str
     bucket: str
     secret_name: str
     region: str = "us-east-1"
     prefix: str = ""
+
+    @property
+    def access_key(self) -> SecretKey:
+        return SecretKey(self.secret_name, "accessKey")
+
+    @property
+    def secret_key(self) -> SecretKey:
+        return SecretKey(self.secret_name, "secretKey")
 
 
 class Storage(_Part, frozen=True):
@@ -222,14 +238,6 @@ class BackupSpec(_Part, frozen=True):
 
     workspace: str
     to: Destination
-
-
-@dataclass(frozen=True, slots=True)
-class SecretKey:
-    """One value in a Secret."""
-
-    secret: str
-    key: str
 
 
 @dataclass(frozen=True, slots=True)

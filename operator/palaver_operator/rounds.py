@@ -7,7 +7,9 @@ other's.
 """
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,14 +41,21 @@ class Reconciler(Protocol):
 class _Watched:
     body: Object
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # what the resource says
     task: "asyncio.Task[None] | None" = None
 
 
+def pause_after(failures: int) -> float:
+    """How many seconds to wait after so many failures in a row."""
+    return min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10))
+
+
 class Rounds:
-    def __init__(self, kind: str, gauge: Gauge) -> None:
-        """`kind`: of resources, for people; `gauge`: how many there are."""
+    def __init__(self, kind: str, gauge: Gauge, pause: Callable[[int], float] = pause_after) -> None:
+        """`kind`: of resources, for people; `gauge`: how many there are; `pause`: seconds after so many failures."""
         self._kind = kind
         self._gauge = gauge
+        self._pause = pause
         self._reconciler: Reconciler | None = None
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -70,6 +79,7 @@ class Rounds:
         has_changed = known.body["metadata"].get("generation") != body["metadata"].get("generation")
         _take(known, body)
         if has_changed:
+            known.changed.set()
             known.woken.set()
 
     def on_gone(self, body: Object) -> None:
@@ -99,10 +109,14 @@ class Rounds:
         failures, due, loop = 0, 0.0, asyncio.get_running_loop()
         while True:
             known.woken.clear()
+            known.changed.clear()
             due = next_round(due, loop.time())
             failures = 0 if await self._reconcile(known) else failures + 1
             if failures:
-                await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, 2.0**failures))
+                # What it is now told may be what was wrong; what else has changed waits.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause(failures)):
+                        await known.changed.wait()
                 continue
             try:
                 async with asyncio.timeout_at(due):

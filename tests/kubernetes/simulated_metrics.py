@@ -17,7 +17,11 @@ async def serving_metrics(connections: Callable[[str, str], int]) -> AsyncIterat
     """A template of addresses at which each pod has so many connections (by its role and name), and nothing to do."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readuntil(b"\r\n\r\n")
+        try:
+            request = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            writer.close()  # who asked has lost patience
+            return
         role, name = request.split(b" ")[1].decode().strip("/").split("/")
         lines = [
             f"palaver_connections {connections(role, name)}",

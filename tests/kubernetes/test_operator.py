@@ -220,7 +220,7 @@ async def test_a_new_version_migrates_and_rolls_and_a_jump_is_refused(
     await patch(plane, namespace, {"version": "0.1.0"})
 
     async def runs() -> bool:
-        return bool((await get_palaver(plane, namespace))["status"]["version"] == "0.1.0")
+        return bool((await get_palaver(plane, namespace))["status"].get("version") == "0.1.0")
 
     await plane.until(runs, 120)
     await asyncio.wait_for(watching, 10)
@@ -452,10 +452,18 @@ async def test_one_namespace_with_no_right_outside_it(plane: ControlPlane, names
         await patch(plane, namespace, {"version": "0.1.0", "route": {"kind": "None"}})
 
         async def runs() -> bool:
-            return bool((await get_palaver(plane, namespace))["status"]["version"] == "0.1.0")
+            return bool((await get_palaver(plane, namespace))["status"].get("version") == "0.1.0")
 
         await plane.until(runs, 120)
-    assert "forbidden" not in operator.log.read_text()
+        assert "forbidden" not in operator.log.read_text()
+
+        # A right that it lacks is told where people look.
+        less = [rule for rule in list_rules() if rule["resources"] != ["secrets"]]
+        role = {"metadata": {"name": name, "namespace": namespace}, "rules": less}
+        await plane.apply({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", **role})
+        await patch(plane, namespace, {"admin": {"secretName": "mine"}})
+        status = await until_state(plane, namespace, "ReconcileFailed")
+        assert "forbidden" in next(one["message"] for one in status["conditions"] if one["type"] == "Degraded")
 
 
 async def test_a_secret_that_is_missing_is_told_and_taken_when_it_comes(
@@ -469,4 +477,11 @@ async def test_a_secret_that_is_missing_is_told_and_taken_when_it_comes(
     await until_state(plane, namespace, "Ready")
     policy = await plane.get("networking.k8s.io/v1", "networkpolicies", namespace, "chat-auth")
     assert {"ports": [{"port": 27018, "protocol": "TCP"}]} in policy["spec"]["egress"]
+    # When it is lost again, those who run stay.
+    before = await deployment(plane, namespace, "auth")
+    await plane.kubectl("delete", "secret", "mine", "-n", namespace)
+    await patch(plane, namespace, {"drain": {"seconds": 2}})
+    await until_state(plane, namespace, "SecretMissing")
+    after = await deployment(plane, namespace, "auth")
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
     assert await plane.list_objects(PALAVERS, "palavers", namespace)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from palaver.config import Config
-from palaver_operator.objects import Surroundings, build, list_named_secrets
+from palaver_operator.objects import Surroundings, build, list_named_values
 from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.network import list_ports
-from palaver_operator.resource import Workspace
+from palaver_operator.resource import SecretKey, Workspace
 from palaver_operator.roles import ROLES, list_callers
 from tests.palaver_operator.workspaces import CLUSTER, SINGLE, workspace
 
@@ -164,7 +164,7 @@ def test_servers_outside_are_reached_at_their_ports() -> None:
     assert list_ports("nats://u:p@a:4223,nats://b") == (4222, 4223)
     assert list_ports("https://s3.example.org") == (443,)
     found = workspace(mongodb={"secretName": "m"}, nats={"secretName": "n"})
-    assert list_named_secrets(found) == ("m", "n")
+    assert list_named_values(found) == (SecretKey("m", "url"), SecretKey("n", "url"))
     known = {"m": {"url": "mongodb://a:5"}, "n": {"url": "nats://a:6"}}
     built = build(found, Surroundings(secrets=known, now=NOW))
     policy = next(
@@ -172,6 +172,29 @@ def test_servers_outside_are_reached_at_their_ports() -> None:
     )
     assert {"ports": [{"port": 5, "protocol": "TCP"}]} in policy["spec"]["egress"]
     assert {"ports": [{"port": 6, "protocol": "TCP"}]} in policy["spec"]["egress"]
+
+
+def test_all_values_that_pods_need_of_secrets_are_looked_for() -> None:
+    storage = {"endpoint": "https://s3", "bucket": "b", "secretName": "s"}
+    found = workspace(objectStorage=storage, admin={"secretName": "a"}, backup={"to": {"objectStorage": storage}})
+    keys = [("s", "accessKey"), ("s", "secretKey"), ("a", "username"), ("a", "password")]
+    assert [(one.secret, one.key) for one in list_named_values(found)] == keys
+    assert list_named_values(workspace()) == ()
+
+
+@pytest.mark.parametrize("base", [CLUSTER, SINGLE])
+def test_processes_start_anew_for_keys_that_were_changed(base: dict[str, Any]) -> None:
+    def digests(found: Workspace, key: str) -> set[str]:
+        known = {"s": {"accessKey": key, "secretKey": "x"}, "m": {"url": "mongodb://m"}, "n": {"url": "nats://n"}}
+        built = build(found, Surroundings(secrets=known, now=NOW)).others
+        pods = [one["spec"]["template"]["metadata"] for one in built if one["kind"] in ("Deployment", "StatefulSet")]
+        return {pod["annotations"]["palaver.chat/secrets"] for pod in pods}
+
+    servers = {"mongodb": {"secretName": "m"}, "nats": {"secretName": "n"}} if base is CLUSTER else {}
+    without = workspace(base, **servers)
+    stored = workspace(base, objectStorage={"endpoint": "https://s3", "bucket": "b", "secretName": "s"}, **servers)
+    assert not digests(stored, "a") & digests(stored, "b")
+    assert digests(without, "a") == digests(without, "b")
 
 
 def test_passwords_that_exist_stay() -> None:

@@ -60,24 +60,32 @@ def build(workspace: Workspace, surroundings: Surroundings) -> Built:
         *build_mongodb(workspace, mongodb_digest),
         *build_nats(workspace, known.get(component_name(workspace, "nats"), {}), nats_digest),
         *build_services(workspace),
-        *build_workloads(workspace, _digest(mongodb + nats) if not workspace.is_single else ""),
+        *build_workloads(workspace, _digest(_read_at_start(workspace, known))),
         *build_route(workspace),
         *build_monitoring(workspace),
     ]
     return Built(passwords, others)
 
 
-def list_named_secrets(workspace: Workspace) -> tuple[str, ...]:
-    """The Secrets that the spec names, which somebody else has to make."""
+def list_named_values(workspace: Workspace) -> tuple[SecretKey, ...]:
+    """The values that pods need out of the Secrets that the spec names, which somebody else has to make."""
     spec = workspace.spec
+    storages = [spec.object_storage, *(to.object_storage for to in spec.destinations)]
     found = [
-        spec.mongodb.secret_name if spec.mongodb else "",
-        spec.nats.secret_name if spec.nats else "",
-        spec.object_storage.secret_name if spec.object_storage else "",
-        spec.admin.secret_name,
-        *(to.object_storage.secret_name for to in spec.destinations if to.object_storage is not None),
+        *([workspace.mongodb_url] if spec.mongodb and spec.mongodb.secret_name else []),
+        *([workspace.nats_url] if spec.nats and spec.nats.secret_name else []),
+        *(key for storage in storages if storage is not None for key in (storage.access_key, storage.secret_key)),
+        *(SecretKey(spec.admin.secret_name, key) for key in ("username", "password") if spec.admin.secret_name),
     ]
-    return tuple(dict.fromkeys(name for name in found if name))
+    return tuple(dict.fromkeys(found))
+
+
+def _read_at_start(workspace: Workspace, known: Mapping[str, Values]) -> str:
+    """What processes read when they start, and never again: so they start anew when it changes."""
+    servers = [] if workspace.is_single else [workspace.mongodb_url, workspace.nats_url]
+    storage = workspace.spec.object_storage
+    keys = [storage.access_key, storage.secret_key] if storage is not None else []
+    return "".join(_value(known, source) for source in [*servers, *keys])
 
 
 def _value(known: Mapping[str, Values], source: SecretKey) -> str:

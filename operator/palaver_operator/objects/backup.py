@@ -17,7 +17,6 @@ from palaver_operator.resource import (
     Destination,
     Identity,
     ObjectStorage,
-    SecretKey,
     Workspace,
 )
 from palaver_operator.roles import SINGLE
@@ -127,8 +126,8 @@ def destination_environment(to: Destination) -> list[Object]:
     return [
         {"name": "PALAVER_BACKUP_S3_ENDPOINT", "value": storage.endpoint},
         {"name": "PALAVER_BACKUP_S3_REGION", "value": storage.region},
-        from_secret("PALAVER_BACKUP_S3_ACCESS_KEY", SecretKey(storage.secret_name, "accessKey")),
-        from_secret("PALAVER_BACKUP_S3_SECRET_KEY", SecretKey(storage.secret_name, "secretKey")),
+        from_secret("PALAVER_BACKUP_S3_ACCESS_KEY", storage.access_key),
+        from_secret("PALAVER_BACKUP_S3_SECRET_KEY", storage.secret_key),
     ]
 
 

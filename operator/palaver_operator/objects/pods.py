@@ -116,8 +116,8 @@ def storage_environment(storage: ObjectStorage) -> list[Object]:
         {"name": "PALAVER_S3_ENDPOINT", "value": storage.endpoint},
         {"name": "PALAVER_S3_BUCKET", "value": storage.bucket},
         {"name": "PALAVER_S3_REGION", "value": storage.region},
-        from_secret("PALAVER_S3_ACCESS_KEY", SecretKey(storage.secret_name, "accessKey")),
-        from_secret("PALAVER_S3_SECRET_KEY", SecretKey(storage.secret_name, "secretKey")),
+        from_secret("PALAVER_S3_ACCESS_KEY", storage.access_key),
+        from_secret("PALAVER_S3_SECRET_KEY", storage.secret_key),
     ]
     return found + ([{"name": "PALAVER_S3_PREFIX", "value": storage.prefix}] if storage.prefix else [])
 
