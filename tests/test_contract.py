@@ -108,6 +108,9 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "ListHearing",
         "ListInvites",
         "ListIntegrations",
+        "ListKeyless",
+        "ListMissingKeys",
+        "ResetMemberKeys",
         "ListJoins",
         "ListMemberships",
         "ListRooms",
@@ -158,6 +161,7 @@ def test_what_may_be_called_twice() -> None:
             "RenewBackupCodes",
             "ResetAuthenticator",
             "ResetPassword",
+            "SetKeys",
             "SaveCustomStatus",
             "SaveRole",
             "SendConfirmation",
@@ -172,6 +176,7 @@ def test_what_may_be_called_twice() -> None:
         "presence": set(),
         "messaging": {
             "CreateDiscussion",
+            "AnswerKey",
             "CreateRoom",
             "DeleteMessage",
             "DeleteRoom",
@@ -184,6 +189,7 @@ def test_what_may_be_called_twice() -> None:
             "RemoveMember",
             "SaveIntegration",
             "SetMemberRole",
+            "SetRoomKey",
             "UpdateRoom",
         },
     }

@@ -36,7 +36,11 @@ from palaver.v1.auth_pb2 import (
     GetUserRequest,
     GetUsersRequest,
     IssuePersonalTokenRequest,
+    KeysReply,
+    KeysRequest,
     ListCustomStatusesRequest,
+    ListKeysReply,
+    ListKeysRequest,
     ListPersonalTokensRequest,
     ListSessionsRequest,
     ListUserEventsReply,
@@ -49,6 +53,7 @@ from palaver.v1.auth_pb2 import (
     PicturesRequest,
     RegisterUserRequest,
     RemovePersonalTokenRequest,
+    ResetKeysRequest,
     ResetPasswordRequest,
     RoleReply,
     SaveCustomStatusRequest,
@@ -57,6 +62,7 @@ from palaver.v1.auth_pb2 import (
     SendTestLetterReply,
     SessionReply,
     SetEmailSecondFactorRequest,
+    SetKeysRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
     TokenReply,
@@ -75,6 +81,8 @@ from palaver.v1.integration_pb2 import (
     SaveIntegrationRequest,
 )
 from palaver.v1.messaging_pb2 import (
+    ActorRequest,
+    AnswerKeyRequest,
     CheckAccessReply,
     CheckAccessRequest,
     CheckRelinquishRequest,
@@ -96,6 +104,8 @@ from palaver.v1.messaging_pb2 import (
     InviteRequest,
     JoinDefaultRoomsRequest,
     JoinRoomRequest,
+    KeylessReply,
+    KeylessRequest,
     ListDiscussionsRequest,
     ListHearingReply,
     ListHearingRequest,
@@ -127,16 +137,20 @@ from palaver.v1.messaging_pb2 import (
     ReactRequest,
     ReportReply,
     ReportRequest,
+    ResetMemberKeysRequest,
+    RoomKeysReply,
     RoomReply,
     RoomRequest,
     SearchMessagesRequest,
     SendMessageRequest,
     SetMemberRoleRequest,
+    SetRoomKeyRequest,
     SetSubscriptionRequest,
     SpotlightReply,
     SpotlightRequest,
     StarMessageRequest,
     SubscriptionReply,
+    SuggestKeysRequest,
     UpdateRoomRequest,
     UploadReply,
     UploadRequest,
@@ -191,6 +205,14 @@ class Auth(Protocol):
     async def list_users(self, request: ListUsersRequest) -> DocumentsReply: ...
     async def get_users(self, request: GetUsersRequest) -> DocumentsReply: ...
     async def list_pictures_in_use(self, request: PicturesRequest) -> PicturesReply: ...
+
+    async def set_keys(self, request: SetKeysRequest) -> Empty: ...
+
+    async def get_keys(self, request: KeysRequest) -> KeysReply: ...
+
+    async def list_public_keys(self, request: ListKeysRequest) -> ListKeysReply: ...
+
+    async def reset_keys(self, request: ResetKeysRequest) -> Empty: ...
 
     async def get_user_heads(self, request: GetUserHeadsRequest) -> GetUserHeadsReply: ...
     async def list_user_events(self, request: ListUserEventsRequest) -> ListUserEventsReply: ...
@@ -265,6 +287,18 @@ class Messaging(Protocol):
     async def close_reports(self, request: CloseReportsRequest) -> Empty: ...
     async def search_messages(self, request: SearchMessagesRequest) -> DocumentsReply: ...
     async def spotlight(self, request: SpotlightRequest) -> SpotlightReply: ...
+    async def set_room_key(self, request: SetRoomKeyRequest) -> Empty: ...
+
+    async def suggest_keys(self, request: SuggestKeysRequest) -> Empty: ...
+
+    async def answer_key(self, request: AnswerKeyRequest) -> Empty: ...
+
+    async def list_keyless(self, request: KeylessRequest) -> KeylessReply: ...
+
+    async def list_missing_keys(self, request: ActorRequest) -> RoomKeysReply: ...
+
+    async def reset_member_keys(self, request: ResetMemberKeysRequest) -> Empty: ...
+
     async def check_upload(self, request: UploadRequest) -> Empty: ...
     async def add_upload(self, request: UploadRequest) -> UploadReply: ...
     async def get_upload(self, request: GetUploadRequest) -> UploadReply: ...

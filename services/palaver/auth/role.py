@@ -11,6 +11,7 @@ from palaver.auth.bootstrap import Bootstrap
 from palaver.auth.defaults import Defaults
 from palaver.auth.departures import Departures
 from palaver.auth.feeds import Feeds
+from palaver.auth.keys import Keys
 from palaver.auth.letters import Letters
 from palaver.auth.links import Links
 from palaver.auth.logins import Logins
@@ -58,7 +59,11 @@ from palaver.v1.auth_pb2 import (
     GetUserRequest,
     GetUsersRequest,
     IssuePersonalTokenRequest,
+    KeysReply,
+    KeysRequest,
     ListCustomStatusesRequest,
+    ListKeysReply,
+    ListKeysRequest,
     ListPersonalTokensRequest,
     ListSessionsRequest,
     ListUserEventsReply,
@@ -71,6 +76,7 @@ from palaver.v1.auth_pb2 import (
     PicturesRequest,
     RegisterUserRequest,
     RemovePersonalTokenRequest,
+    ResetKeysRequest,
     ResetPasswordRequest,
     RoleReply,
     SaveCustomStatusRequest,
@@ -79,6 +85,7 @@ from palaver.v1.auth_pb2 import (
     SendTestLetterReply,
     SessionReply,
     SetEmailSecondFactorRequest,
+    SetKeysRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
     TokenReply,
@@ -125,6 +132,7 @@ def build(node: Node) -> "AuthService":
         settings_file=SettingsFile(node, policies, defaults),
         roles=Roles(node, store, accounts, policies),
         statuses=Statuses(node, store),
+        keys=Keys(node, store, accounts, tokens),
         feeds=Feeds(node),
     )
 
@@ -153,6 +161,7 @@ class AuthService:
         settings_file: SettingsFile,
         roles: Roles,
         statuses: Statuses,
+        keys: Keys,
         feeds: Feeds,
     ) -> None:
         self._node = node
@@ -173,6 +182,7 @@ class AuthService:
         self._settings_file = settings_file
         self._roles = roles
         self._statuses = statuses
+        self._keys = keys
         self._feeds = feeds
 
     async def open(self) -> None:
@@ -299,6 +309,18 @@ class AuthService:
 
     async def get_users(self, request: GetUsersRequest) -> DocumentsReply:
         return await self._users.get_many(request)
+
+    async def set_keys(self, request: SetKeysRequest) -> Empty:
+        return await self._keys.set(request)
+
+    async def get_keys(self, request: KeysRequest) -> KeysReply:
+        return await self._keys.get(request)
+
+    async def list_public_keys(self, request: ListKeysRequest) -> ListKeysReply:
+        return await self._keys.list_public(request)
+
+    async def reset_keys(self, request: ResetKeysRequest) -> Empty:
+        return await self._keys.reset(request)
 
     async def list_pictures_in_use(self, request: PicturesRequest) -> PicturesReply:
         return await self._users.list_pictures_in_use(request)

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from palaver.access import AVATAR_CHANGED, STATUS_CHANGED, USER_DELETED, USER_RENAMED
+from palaver.access import AVATAR_CHANGED, KEYS_REQUESTED, STATUS_CHANGED, USER_DELETED, USER_RENAMED
 from palaver.events import ROOM_READ
 from palaver.gateway import rest
 from palaver.gateway.admission import Admission
@@ -21,6 +21,7 @@ from palaver.gateway.pictures import Pictures
 from palaver.gateway.presence_reports import PresenceReports
 from palaver.gateway.rest.dispatch import RestSurface
 from palaver.gateway.rest.endpoint import endpoints_of
+from palaver.gateway.session import NOTIFY_USER_BITS
 from palaver.gateway.state import RoomStates
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event, MessageSent, MessagesErased
@@ -75,6 +76,7 @@ class Gateway:
         await self._node.live.subscribe(AVATAR_CHANGED, self._on_avatar_changed)
         await self._node.live.subscribe(STATUS_CHANGED, self._on_status_changed)
         await self._node.live.subscribe(ROOM_READ, self._on_room_read)
+        await self._node.live.subscribe(KEYS_REQUESTED, self._on_keys_requested)
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
 
     async def drain(self) -> None:
@@ -142,6 +144,14 @@ class Gateway:
         if (room := self.rooms.find(told.pop("rid"))) is not None:
             told["until"] = {"$date": told["until"]}
             room.queue_event("messagesRead", orjson.dumps(told))
+
+    def _on_keys_requested(self, message: bytes) -> None:
+        room_id, key_id = orjson.loads(message)
+        room = self.rooms.find(room_id)
+        if room is not None:
+            room.queue_event("e2e.keyRequest", orjson.dumps(key_id))
+            for session in room.members:
+                session.tell(NOTIFY_USER_BITS["e2ekeyRequest"], orjson.dumps([room_id, key_id])[1:-1])
 
     def _on_left(self, room: Room, user_id: str) -> None:
         """Who is no member may still hear a public room, if the permissions say so."""

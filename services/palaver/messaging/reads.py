@@ -44,8 +44,6 @@ _PREFERENCES: dict[str, type | tuple[type, ...]] = {
     "autoTranslateLanguage": str,
     "ignored": list,
     "userHighlights": list,
-    "E2EKey": str,
-    "E2ESuggestedKey": str,
 }
 
 

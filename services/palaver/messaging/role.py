@@ -18,6 +18,7 @@ from palaver.messaging.history import History
 from palaver.messaging.integrations.catalogue import Catalogue
 from palaver.messaging.integrations.incoming import Incoming, Posting
 from palaver.messaging.invites import Invites
+from palaver.messaging.keys import Keys
 from palaver.messaging.listing import Listing
 from palaver.messaging.lists import Lists
 from palaver.messaging.marks import Marks
@@ -89,6 +90,7 @@ class MessagingService:
         self._catalogue = Catalogue(node, store)
         posting = Posting(store, self._messages, self._members, self._direct)
         self._incoming = Incoming(node, posting)
+        self._keys = Keys(node, store, views)
         self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
         self._followers = {
             "follower of names": Renames(node, store).make_follower(),
@@ -207,6 +209,24 @@ class MessagingService:
 
     async def send_message(self, request: api.SendMessageRequest) -> api.MessageReply:
         return await self._answer("send_message", request, self._messages.send)
+
+    async def set_room_key(self, request: api.SetRoomKeyRequest) -> auth.Empty:
+        return await self._answer("set_room_key", request, self._keys.set_room_key)
+
+    async def suggest_keys(self, request: api.SuggestKeysRequest) -> auth.Empty:
+        return await self._answer("suggest_keys", request, self._keys.suggest)
+
+    async def answer_key(self, request: api.AnswerKeyRequest) -> auth.Empty:
+        return await self._answer("answer_key", request, self._keys.answer)
+
+    async def list_keyless(self, request: api.KeylessRequest) -> api.KeylessReply:
+        return await self._answer("list_keyless", request, self._keys.list_keyless)
+
+    async def list_missing_keys(self, request: api.ActorRequest) -> api.RoomKeysReply:
+        return await self._answer("list_missing_keys", request, self._keys.list_missing)
+
+    async def reset_member_keys(self, request: api.ResetMemberKeysRequest) -> auth.Empty:
+        return await self._answer("reset_member_keys", request, self._keys.reset)
 
     async def check_upload(self, request: api.UploadRequest) -> auth.Empty:
         return await self._answer("check_upload", request, self._uploads.check)
