@@ -224,6 +224,12 @@ def _mentioned(event: Event, user_id: str, message: Document) -> list[Put]:
     return [Put("mentions", entry, insert=first), Put("mentions", entry, unset=("removed",))]
 
 
+def _kept(data: bytes) -> list[Put]:
+    """A message as it was before, which nobody sees but who looks into the history."""
+    kept = _json(data)
+    return [Put("messages", kept["_id"], insert=kept)] if kept else []
+
+
 def _unmentioned(user_ids: Iterable[str], message_id: str) -> list[Put]:
     return [Put("mentions", f"{user_id}/{message_id}", set={"removed": True}) for user_id in user_ids]
 
@@ -257,6 +263,7 @@ def _message_changed(event: Event) -> list[Put]:
     for user_id in fact.mentioned:
         puts += _mentioned(event, user_id, message)
     puts += _unmentioned(fact.unmentioned, fact.message_id)
+    puts += _kept(fact.kept)
     if fact.is_last:
         puts.append(Put("rooms", event.stream_id, set={"lastMessage": message, "_updatedAt": date(event.at)}))
     if fact.HasField("notice"):
@@ -266,9 +273,15 @@ def _message_changed(event: Event) -> list[Put]:
 
 def _message_deleted(event: Event) -> list[Put]:
     fact = event.message_deleted
-    gone = {"_hidden": True, "deleted_at": date(event.at), "msg": "", "_updatedAt": date(event.at)}
-    puts = [Put("messages", fact.message_id, set=gone, unset=_CONTENT)]
+    if fact.shown:
+        gone = {name: value for name, value in _json(fact.shown).items() if name != "_id"}
+        unset = tuple(name for name in _CONTENT if name not in gone)
+    else:
+        gone = {"_hidden": True, "deleted_at": date(event.at), "msg": "", "_updatedAt": date(event.at)}
+        unset = _CONTENT
+    puts = [Put("messages", fact.message_id, set=gone, unset=unset)]
     puts += _unmentioned(fact.unmentioned, fact.message_id)
+    puts += _kept(fact.kept)
     if fact.upload_id:
         puts.append(Put("uploads", fact.upload_id, set={"deleted_at": date(event.at)}))
     if fact.thread_root:

@@ -89,6 +89,25 @@ async def test_receipts_and_who_hears_of_reading(tmp_path: Path, cheap_hashes: N
         assert [receipt["user"]["username"] for receipt in answer["result"]] == ["alice", "bob"]
 
 
+async def test_a_deleted_message_is_told_as_the_setting_says(tmp_path: Path, cheap_hashes: None) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        boss = await gateway.login("boss", ADMIN_PASSWORD)
+        hears = await gateway.client(boss)
+        assert (await hears.sub("stream-room-messages", "GENERAL", False))["msg"] == "ready"
+        assert (await hears.sub("stream-notify-room", "GENERAL/deleteMessage", False))["msg"] == "ready"
+        sent = [
+            (await gateway.post("chat.sendMessage", boss, message={"rid": "GENERAL", "msg": text}))["message"]["_id"]
+            for text in ("one", "two")
+        ]
+        await gateway.post("chat.delete", boss, roomId="GENERAL", msgId=sent[0])
+        [gone] = await hears.wait_change("stream-notify-room", "GENERAL/deleteMessage", lambda args: True)
+        assert gone == {"_id": sent[0]}
+        await gateway.post("settings/Message_ShowDeletedStatus", boss, value=True)
+        await gateway.post("chat.delete", boss, roomId="GENERAL", msgId=sent[1])
+        [shown] = await hears.wait_change("stream-room-messages", "GENERAL", lambda args: args[0].get("t") == "rm")
+        assert (shown["_id"], shown["msg"]) == (sent[1], "")
+
+
 async def test_receipts_by_rest(alice: Client) -> None:
     message = await say(alice, "GENERAL", "x")
     assert (await alice.get("chat.getMessageReadReceipts", messageId=message["_id"]))["receipts"] == []

@@ -24,7 +24,7 @@ from palaver.gateway.rest.endpoint import endpoints_of
 from palaver.gateway.session import NOTIFY_USER_BITS
 from palaver.gateway.state import RoomStates
 from palaver.node import Node
-from palaver.v1.event_pb2 import Event, MessageSent, MessagesErased
+from palaver.v1.event_pb2 import Event, MessageDeleted, MessageSent, MessagesErased
 
 # Permissions that let somebody hear rooms or settings: who loses one is to hear no more.
 _HEARING_PERMISSIONS = frozenset(
@@ -95,7 +95,7 @@ class Gateway:
                 tell_my_messages(room, event.message_changed.message)
                 self._on_system_message(room, event.message_changed.notice)
             case "message_deleted":
-                room.queue_event("deleteMessage", orjson.dumps({"_id": event.message_deleted.message_id}))
+                self._on_deleted(room, event.message_deleted)
                 if event.message_deleted.thread_root:
                     room.queue_message(event.message_deleted.thread_root)
             case "messages_erased":
@@ -137,6 +137,12 @@ class Gateway:
     def _on_status_changed(self, message: bytes) -> None:
         event, argument = orjson.loads(message)
         self.streams.tell("stream-notify-logged", event, orjson.dumps(argument))
+
+    def _on_deleted(self, room: Room, fact: MessageDeleted) -> None:
+        if fact.shown:
+            room.queue_message(fact.shown)
+        else:
+            room.queue_event("deleteMessage", orjson.dumps({"_id": fact.message_id}))
 
     def _on_room_read(self, message: bytes) -> None:
         """Everybody has read a room, or a thread of it."""

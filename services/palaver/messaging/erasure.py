@@ -66,7 +66,7 @@ class Erasure:
             messages = [
                 message
                 for message in found
-                if message is not None and message["u"]["_id"] == user_id and not message.get("_hidden")
+                if message is not None and message["u"]["_id"] == user_id and _says_something(message)
             ]
             if room is None or not messages:
                 return
@@ -100,12 +100,17 @@ class Erasure:
         raise Unavailable("The room is too busy")
 
 
+def _says_something(message: Document) -> bool:
+    """Whether it is still there to see, or in the history of edits."""
+    return not message.get("_hidden") or ("parent" in message and bool(message["msg"]))
+
+
 async def _list_roots(draft: Draft, messages: Sequence[Document], at: int) -> list[bytes]:
     """The first messages of threads that lose replies, with how many they have from now on."""
     gone = {message["_id"] for message in messages}
     lost: dict[str, int] = {}
     for message in messages:
-        if (thread_id := message.get("tmid")) and thread_id not in gone:
+        if (thread_id := message.get("tmid")) and thread_id not in gone and not message.get("_hidden"):
             lost[thread_id] = lost.get(thread_id, 0) + 1
     roots: list[bytes] = []
     for thread_id, count in lost.items():

@@ -13,10 +13,11 @@ from palaver.database import Document, Filter
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed
 from palaver.events import room_stream, user_stream
-from palaver.messaging import quotes, rules
+from palaver.messaging import rules
 from palaver.messaging.messages import Messages
 from palaver.messaging.notices import Notices
 from palaver.messaging.paging import read_page
+from palaver.messaging.quotes import quote
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views, hiding_the_room
 from palaver.node import Node
@@ -84,7 +85,7 @@ class Marks:
             fact.message = orjson.dumps(changed)
             fact.is_last = view.room.get("lastMessage", {}).get("_id") == request.message_id
             if request.pin:
-                shown = quotes.quote(message, setting("Message_QuoteChainLimit"))
+                shown = quote(message, setting("Message_QuoteChainLimit"))
                 self._notices.add(fact.notice, view.room, "message_pinned", "", user, at, {"attachments": [shown]})
             draft.append(event, actor=request.actor, at=at)
             return fact.notice.message or orjson.dumps(public_message(changed))

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +13,11 @@ from palaver.access import User
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.documents import public_message
-from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, RoomNotFound, Unavailable
+from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, Unavailable
 from palaver.events import room_stream
-from palaver.messaging import files, markdown, markup, mentions, rules
+from palaver.messaging import custom_fields, files, markdown, markup, mentions, rules
 from palaver.messaging.mentions import NOBODY, Mentions
+from palaver.messaging.quotes import Quotes
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views, find_member
 from palaver.node import Node
@@ -61,10 +62,11 @@ _CONTENT = ("attachments", "file", "blocks", "content", "location")
 class Messages:
     """The use cases of single messages."""
 
-    def __init__(self, node: Node, store: Store, views: Views) -> None:
+    def __init__(self, node: Node, store: Store, views: Views, quotes: Quotes) -> None:
         self._node = node
         self._store = store
         self._views = views
+        self._quotes = quotes
         self._under_way = _UnderWay()
         self._sent = {kind: SENT.labels(kind) for kind in ("c", "p", "d", "l", "v")}
 
@@ -98,6 +100,7 @@ class Messages:
         if "@" in text or "#" in text:
             named = await mentions.resolve(text, sender, access, self._node.database)
         options = markup.options_of(access)
+        quoted = await self._quotes.find(text, sender)
         room_id = request.room_id
         room_type = ""  # of the room, once there is something new in it
 
@@ -113,6 +116,8 @@ class Messages:
             assert subscription is not None
             at = rules.event_time(room, now())
             message = _compose(message_id, room_id, sender, text, at, extra, named, options)
+            if quoted:
+                add_quotes(message, quoted)
             if access.setting("Message_Read_Receipt_Enabled"):
                 message["unread"] = True
             event = Event()
@@ -178,15 +183,7 @@ class Messages:
 
     async def find_readable(self, request: MessageRequest) -> Document | None:
         """The stored message, or None for an unknown, deleted or forbidden one."""
-        user = await self._views.get_actor(request.actor)
-        message = await self._node.database.get("messages", request.message_id) if request.message_id else None
-        if message is None:
-            return None
-        try:
-            view = await self._views.view_for(user, await self._store.find_room(message["rid"]))
-        except RoomNotFound:
-            return None
-        return message if self._views.may_read(view) and not rules.is_gone(view.room, message) else None
+        return await self._views.find_readable(await self._views.get_actor(request.actor), request.message_id)
 
     def check_post(self, view: View) -> None:
         """Raises NotAllowed unless the user may write in the room (now, and as a member)."""
@@ -222,8 +219,8 @@ class Messages:
             and not self._views.may(view.user, "message-impersonate", view.roles)
         ):
             raise NotAllowed("Not enough permission")
-        if "customFields" in extra and not self._node.access.setting("Message_CustomFields_Enabled"):
-            raise InvalidInput("Custom fields not enabled", code="error-invalid-params")
+        if "customFields" in extra:
+            custom_fields.check(extra["customFields"], self._node.access.setting)
 
     def describe_attachments(self, message: dict[str, Any], options: markdown.Options) -> None:
         """Gives the message's attachments the trees of their descriptions. Nobody here reads encrypted ones."""
@@ -331,6 +328,19 @@ def extra_size(message: Document) -> int:
     if attachments := extra.get("attachments"):
         extra["attachments"] = list(map(markup.plain_attachment, attachments))
     return len(orjson.dumps(extra))
+
+
+def add_quotes(message: dict[str, Any], quoted: Sequence[Document]) -> None:
+    """Shows these quotes in the place of those that the message has; as many as there is room for."""
+    others = [attachment for attachment in message.get("attachments", ()) if "message_link" not in attachment]
+    shown: list[Document] = []
+    for quote in quoted:
+        if extra_size({**message, "attachments": [*shown, quote, *others]}) <= _MAX_EXTRA_BYTES:
+            shown.append(quote)
+            for url in message["urls"]:
+                if url["url"] == quote["message_link"]:
+                    url["ignoreParse"] = True
+    message["attachments"] = [*shown, *others]
 
 
 def text_fields(text: str, named: Mentions, extra: dict[str, Any] | None, options: markdown.Options) -> dict[str, Any]:

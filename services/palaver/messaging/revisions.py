@@ -4,22 +4,26 @@ from typing import Any
 
 import orjson
 
+from palaver.access import User
 from palaver.commit import Draft, now
 from palaver.database import Database, Document, Filter
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, PalaverError, Unavailable
 from palaver.events import room_stream
+from palaver.ids import new_id
 from palaver.messaging import markup, mentions, rules
 from palaver.messaging.files import find_attached
 from palaver.messaging.mentions import NOBODY
 from palaver.messaging.messages import (
     Messages,
+    add_quotes,
     check_extra_size,
     extra_size,
     is_empty,
     parse_extra,
     text_fields,
 )
+from palaver.messaging.quotes import Quotes
 from palaver.messaging.rules import milliseconds
 from palaver.messaging.views import View, Views, hiding_the_room
 from palaver.node import Node
@@ -28,6 +32,8 @@ from palaver.v1.messaging_pb2 import DeleteMessageRequest, EditMessageRequest, M
 
 _EDITABLE_EXTRA = ("customFields", "attachments", "blocks", "previewUrls", "content", "e2e", "e2eMentions", "t")
 _MAX_ATTEMPTS = 20
+_KEPT_OF_DELETED = ("_id", "rid", "ts", "u", "tmid", "tshow", "tcount", "tlm")
+_DELETED = "rm"  # the type of what is shown in the place of a deleted message
 
 
 class NotYet(PalaverError):
@@ -37,10 +43,11 @@ class NotYet(PalaverError):
 class Revisions:
     """The use cases of changing what was sent."""
 
-    def __init__(self, node: Node, views: Views, messages: Messages) -> None:
+    def __init__(self, node: Node, views: Views, messages: Messages, quotes: Quotes) -> None:
         self._node = node
         self._views = views
         self._messages = messages
+        self._quotes = quotes
 
     async def edit(self, request: EditMessageRequest) -> MessageReply:
         """Changes a message's text. Raises MessageNotFound, NotAllowed, InvalidInput."""
@@ -56,6 +63,7 @@ class Revisions:
         named = NOBODY
         if "@" in text or "#" in text:
             named = await mentions.resolve(text, user, access, self._node.database)
+        quoted = await self._quotes.find(text, user)
 
         options = markup.options_of(access)
 
@@ -80,12 +88,16 @@ class Revisions:
             if extra:
                 check_extra_size(extra_size(changed))
                 self._messages.describe_attachments(changed, options)
+            if quoted:
+                add_quotes(changed, quoted)
             event = Event()
             fact = event.message_changed
             fact.message_id = request.message_id
             fact.change = MessageChanged.EDITED
             fact.message = orjson.dumps(changed)
             fact.is_last = _is_last(view.room, request.message_id)
+            if access.setting("Message_KeepHistory"):
+                fact.kept = _copy(message, user, at)
             before, after = _mentioned_ids(message), _mentioned_ids(changed)
             fact.mentioned.extend(id for id in after if id not in before)
             fact.unmentioned.extend(id for id in before if id not in after)
@@ -112,6 +124,10 @@ class Revisions:
             fact.sent_at = milliseconds(message["ts"])
             fact.parent_id = view.room.get("prid", "")
             fact.unmentioned.extend(_mentioned_ids(message))
+            if self._node.access.setting("Message_KeepHistory"):
+                fact.kept = _copy(message, user, at)
+            if self._node.access.setting("Message_ShowDeletedStatus"):
+                fact.shown = _tombstone(message, user, at)
             if (upload := await find_attached(draft, message)) is not None:
                 fact.upload_id = upload["_id"]
             if thread_id := message.get("tmid"):
@@ -212,7 +228,32 @@ async def _get_message(draft: Draft, room: Document, message_id: str) -> Documen
     message = await draft.get("messages", message_id)
     if message is None or message["rid"] != draft.stream.id or rules.is_gone(room, message):
         raise MessageNotFound()
+    if message.get("t") == _DELETED:
+        raise MessageNotFound()
     return message
+
+
+def _copy(message: Document, editor: User, at: int) -> bytes:
+    """The message as it is now, for the history: under another id, and seen in no list."""
+    edited = {"editedAt": {"$date": at}, "editedBy": {"_id": editor.id, "username": editor.username}}
+    return orjson.dumps({**message, **edited, "_id": new_id(), "_hidden": True, "parent": message["_id"]})
+
+
+def _tombstone(message: Document, user: User, at: int) -> bytes:
+    """What is seen in the place of a deleted message: whose it was, and who deleted it."""
+    return orjson.dumps(
+        {
+            **{name: message[name] for name in _KEPT_OF_DELETED if name in message},
+            "t": _DELETED,
+            "msg": "",
+            "urls": [],
+            "mentions": [],
+            "attachments": [],
+            "editedAt": {"$date": at},
+            "editedBy": {"_id": user.id, "username": user.username},
+            "_updatedAt": {"$date": at},
+        }
+    )
 
 
 def _mentioned_ids(message: Document) -> list[str]:

@@ -26,6 +26,7 @@ from palaver.messaging.members import Members
 from palaver.messaging.messages import Messages
 from palaver.messaging.names import Names
 from palaver.messaging.notices import ROCKET_CAT, Notices
+from palaver.messaging.quotes import Quotes
 from palaver.messaging.reactions import Reactions
 from palaver.messaging.reads import Reads
 from palaver.messaging.receipts import Receipts
@@ -72,13 +73,14 @@ class MessagingService:
         self._changes = Changes(node, views, self._rooms, names, notices)
         self._members = Members(node, views, self._rooms, notices)
         self._invites = Invites(node, store, views, self._rooms, self._members)
-        self._messages = Messages(node, store, views)
+        quotes = Quotes(node, views)
+        self._messages = Messages(node, store, views, quotes)
         self._receipts = Receipts(node, store, self._messages)
         self._reads = Reads(node, store, views, self._receipts)
         self._direct = DirectRooms(node, views, self._rooms, self._reads)
         self._uploads = Uploads(node, store, views, self._messages)
         self._discussions = Discussions(node, store, views, self._rooms, self._messages, notices)
-        self._revisions = Revisions(node, views, self._messages)
+        self._revisions = Revisions(node, views, self._messages, quotes)
         self._reports = Reports(node, store, views, self._messages, self._revisions)
         self._reactions = Reactions(node, views)
         self._marks = Marks(node, store, views, self._messages, notices)

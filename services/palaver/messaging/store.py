@@ -68,8 +68,8 @@ class Store:
         return [room["avatarETag"] for room in rooms if not room.get("deleted_at")]
 
     async def list_messages_by(self, user_id: str, message_id: str, limit: int) -> list[Document]:
-        """Some of what the user has written anywhere and is still there, by id: messages after this one."""
-        where = {"u._id": user_id, "_id": {"$gt": message_id}, "_hidden": None}
+        """Some of what the user has ever written anywhere, by id: messages after this one, deleted ones among them."""
+        where = {"u._id": user_id, "_id": {"$gt": message_id}}
         return await self.database.find("messages", where, sort=[("_id", 1)], limit=limit)
 
     async def list_room_ids(self, user_id: str) -> list[str]:

@@ -14,7 +14,7 @@ from palaver.commit import Draft
 from palaver.database import Document
 from palaver.documents import public_message
 from palaver.errors import MessageNotFound, NotAllowed, RoomNotFound
-from palaver.messaging.rules import UnreadSettings, milliseconds
+from palaver.messaging.rules import UnreadSettings, is_gone, milliseconds
 from palaver.messaging.store import Store
 from palaver.node import Node
 from palaver.v1.event_pb2 import Actor
@@ -128,6 +128,17 @@ class Views:
         if not self.may_read(view):
             raise NotAllowed()
         return view
+
+    async def find_readable(self, user: User, message_id: str) -> Document | None:
+        """The stored message, or None for an unknown, deleted or forbidden one."""
+        message = await self._store.database.get("messages", message_id) if message_id else None
+        if message is None:
+            return None
+        try:
+            view = await self.view_for(user, await self._store.find_room(message["rid"]))
+        except RoomNotFound:
+            return None
+        return message if self.may_read(view) and not is_gone(view.room, message) else None
 
     async def show_messages(self, messages: Sequence[Document], user_id: str) -> list[bytes]:
         """Messages encoded as this user sees them: with their own stars (without a user nobody's), and where receipts

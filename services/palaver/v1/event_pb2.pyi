@@ -706,12 +706,15 @@ class MessageChanged(_message.Message):
     NOTICE_FIELD_NUMBER: _builtins.int
     MENTIONED_FIELD_NUMBER: _builtins.int
     UNMENTIONED_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     change: Global___MessageChanged.Change.ValueType
     message: _builtins.bytes
     """the whole document, as it is now"""
     is_last: _builtins.bool
     """whether it is the room's `lastMessage`"""
+    kept: _builtins.bytes
+    """the message as it was before, under an id of its own, where history is kept"""
     @_builtins.property
     def followed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """users who follow the thread from now on"""
@@ -742,10 +745,11 @@ class MessageChanged(_message.Message):
         notice: Global___MessageSent | None = ...,
         mentioned: _abc.Iterable[_builtins.str] | None = ...,
         unmentioned: _abc.Iterable[_builtins.str] | None = ...,
+        kept: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["notice", b"notice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "followed", b"followed", "is_last", b"is_last", "mentioned", b"mentioned", "message", b"message", "message_id", b"message_id", "notice", b"notice", "unfollowed", b"unfollowed", "unmentioned", b"unmentioned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "followed", b"followed", "is_last", b"is_last", "kept", b"kept", "mentioned", b"mentioned", "message", b"message", "message_id", b"message_id", "notice", b"notice", "unfollowed", b"unfollowed", "unmentioned", b"unmentioned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -761,6 +765,8 @@ class MessageDeleted(_message.Message):
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    SHOWN_FIELD_NUMBER: _builtins.int
     UNMENTIONED_FIELD_NUMBER: _builtins.int
     ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
@@ -773,6 +779,10 @@ class MessageDeleted(_message.Message):
     """the message's upload, which is deleted with it, or "" """
     parent_id: _builtins.str
     """the room that this one is a discussion of, or "" """
+    kept: _builtins.bytes
+    """the message as it was, under an id of its own, where history is kept"""
+    shown: _builtins.bytes
+    """what everybody sees in its place, where the workspace shows that; else empty"""
     room_last_message: _builtins.bytes
     """the room's new `lastMessage` when the deleted one was it: a document or "null"; else empty"""
     @_builtins.property
@@ -788,12 +798,14 @@ class MessageDeleted(_message.Message):
         thread_root: _builtins.bytes = ...,
         upload_id: _builtins.str = ...,
         parent_id: _builtins.str = ...,
+        kept: _builtins.bytes = ...,
+        shown: _builtins.bytes = ...,
         unmentioned: _abc.Iterable[_builtins.str] | None = ...,
         room_last_message: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "parent_id", b"parent_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "thread_id", b"thread_id", "thread_root", b"thread_root", "unmentioned", b"unmentioned", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "message_id", b"message_id", "parent_id", b"parent_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "shown", b"shown", "thread_id", b"thread_id", "thread_root", b"thread_root", "unmentioned", b"unmentioned", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
