@@ -97,6 +97,31 @@ def test_what_differs_on_purpose(text: str, value: list[dict[str, str]] | None) 
     assert [{"type": node["type"], "value": shown}] == value
 
 
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("_x 8) :a: _d", []),  # what turns out not to be italic has no emoticons
+        ("_x *8)* _d", ["BOLD"]),
+        ("-_-b1_ x", []),  # the emoticon is before a word with a low line, and reverts
+        ("-_- b1_ x", ["EMOJI"]),
+        ("*) x", ["EMOJI"]),
+        ("*x *) b*", ["BOLD"]),  # the star of the emoticon does not end what is bold
+        ("[x] [y](z.org)", ["LINK"]),
+        ("[x][y](z.org)", ["LINK"]),
+    ],
+)
+def test_what_signs_mean_beside_each_other(text: str, kinds: list[str]) -> None:
+    (paragraph,) = markdown.parse(text, EVERYTHING)
+    assert [node["type"] for node in paragraph["value"] if node["type"] != "PLAIN_TEXT"] == kinds
+
+
+def test_brackets_before_a_link_are_none_of_its_label() -> None:
+    (paragraph,) = markdown.parse("[x] [y](z.org)")
+    assert paragraph["value"][0] == {"type": "PLAIN_TEXT", "value": "[x] "}
+    (paragraph,) = markdown.parse("[x][y](z.org)")
+    assert paragraph["value"][0]["value"]["label"] == [{"type": "PLAIN_TEXT", "value": "x][y"}]
+
+
 def test_a_number_that_no_database_holds_makes_no_list() -> None:
     assert markdown.parse("9" * 16 + ". a")[0]["type"] == "PARAGRAPH"
     assert markdown.parse("9" * 15 + ". a")[0]["value"][0]["number"] == 10**15 - 1

@@ -6,6 +6,8 @@ with each of its options, down to its oddities: tests compare the trees. Where i
 - The time is linear in the text; there, some texts take minutes, and its answer may depend on texts it parsed before.
 - A host counts by its form and its top-level domain alone; punycode and the numbers of IPv4 addresses are not checked.
 - A closing bracket ends the target of a link, even behind a hyphen.
+- What begins with "localhost_" is text as a whole, whatever is joined to it.
+- In what the letters behind it keep from being italic, signs of emoji stay emoji; there, some do.
 - Scripts that joined Unicode after version 9 count as letters.
 - A moment outside the years that 32 bits hold keeps its value; there, it wraps around.
 - Domains that got hosts right below them (.bd) after that parser's list of public suffixes was made have them.

@@ -9,7 +9,17 @@ from bisect import bisect_left
 from typing import NamedTuple
 
 from palaver.messaging.markdown import addresses, colors, emoji, formulas, links, mentions, timestamps
-from palaver.messaging.markdown.nodes import Node, Piece, emoji_sign, emoticon, joined, link, plain, short_code
+from palaver.messaging.markdown.nodes import (
+    Node,
+    Piece,
+    as_written,
+    emoji_sign,
+    emoticon,
+    joined,
+    link,
+    plain,
+    short_code,
+)
 from palaver.messaging.markdown.options import NOTHING, Options
 from palaver.messaging.markdown.signs import Signs
 from palaver.messaging.markdown.words import words_pattern
@@ -29,6 +39,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 # Brackets that stand before a link are none of its label.
 _NEXT_LABEL = re.compile(r"\] \[[^\]]*\]\(")
 _SNAKE = re.compile(r"[A-Za-z0-9]_{1,2}")
+_SNAKE_WORD = re.compile(r"[A-Za-z0-9]++_")
 # What makes no italic text of what is before it, by how many low lines there are.
 _AFTER_ITALIC = {1: re.compile(r"[A-Za-z]+"), 2: re.compile(r"[0-9A-Za-z]+")}
 
@@ -316,7 +327,7 @@ class Scanner:
         text = self.text
         if emoji.SIGN.match(text, start) or self._mentions.broken(start):
             return True
-        if not context & ITALIC and _SNAKE.match(text, start):
+        if not context & ITALIC and _SNAKE_WORD.match(text, start):
             return True
         if context & _RESTRICTED:
             return False
@@ -367,7 +378,11 @@ class Scanner:
                 continue
             end = inner.end + width
             if sign == "_" and (letters := _AFTER_ITALIC[width].match(text, end)):
-                return [marker, *inner.pieces, text[inner.end : letters.end()]], letters.end()
+                pieces = [
+                    piece if isinstance(piece, str) or "shortCode" not in piece else as_written(piece)
+                    for piece in inner.pieces
+                ]
+                return [marker, *pieces, text[inner.end : letters.end()]], letters.end()
             return [{"type": name, "value": joined(inner.pieces)}], end
         return None
 

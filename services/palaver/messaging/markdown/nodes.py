@@ -40,21 +40,26 @@ def joined(pieces: list[Piece]) -> list[Node]:
     texts: list[str] = []
     last = len(pieces) - 1
     for index, piece in enumerate(pieces):
-        if not isinstance(piece, str):
-            if "shortCode" not in piece or (
-                (index == 0 or _parts(pieces[index - 1], -1)) and (index == last or _parts(pieces[index + 1], 0))
-            ):
-                if texts:
-                    nodes.append(plain("".join(texts)))
-                    texts = []
-                nodes.append(piece)
-                continue
-            written: str = piece["value"]["value"]
-            piece = f":{written}:" if written == piece["shortCode"] else written
-        texts.append(piece)
+        if isinstance(piece, str):
+            texts.append(piece)
+        elif "shortCode" not in piece or (
+            (index == 0 or _parts(pieces[index - 1], -1)) and (index == last or _parts(pieces[index + 1], 0))
+        ):
+            if texts:
+                nodes.append(plain("".join(texts)))
+                texts = []
+            nodes.append(piece)
+        else:
+            texts.append(as_written(piece))
     if texts:
         nodes.append(plain("".join(texts)))
     return nodes
+
+
+def as_written(code: Node) -> str:
+    """The short code of an emoji, or an emoticon, as the text that it was."""
+    written: str = code["value"]["value"]
+    return f":{written}:" if written == code["shortCode"] else written
 
 
 def _parts(piece: Piece, side: int) -> bool:
