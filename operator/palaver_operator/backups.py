@@ -128,6 +128,9 @@ class Schedules:
         due = parse_schedule(backup.schedule).find_last(now)
         if due is None or due <= datetime.fromisoformat(created) or self._made.get(workspace.uid) == due:
             return
+        found, _ = await self._kube.list(KINDS["PalaverBackup"], workspace.namespace, _scheduled(workspace))
+        if not all(is_finished(one) for one in found):
+            return  # two at a time would be in each other's way; this one is made when that one has ended
         built = build_scheduled(workspace, msgspec.to_builtins(backup.to), f"{workspace.name}-{due:%Y%m%d%H%M}")
         try:
             await self._kube.create(KINDS["PalaverBackup"], built)
@@ -136,7 +139,7 @@ class Schedules:
             if error.status != 409:
                 raise
         self._made[workspace.uid] = due
-        await self._remove_old(workspace, backup)
+        await self._remove_old(workspace, backup, found)
 
     def forget(self, uid: str) -> None:
         """A workspace that is gone."""
@@ -155,13 +158,17 @@ class Schedules:
         metrics.BACKUP_MISSING.labels(*names).set(is_due and not has_completed(mine, expected or now))
         metrics.BACKUP_FAILED.labels(*names).set(has_failed(mine))
 
-    async def _remove_old(self, workspace: Workspace, backup: Backup) -> None:
+    async def _remove_old(self, workspace: Workspace, backup: Backup, found: Sequence[Object]) -> None:
         kind = KINDS["PalaverBackup"]
-        found, _ = await self._kube.list(kind, workspace.namespace, f"{INSTANCE}={workspace.name},{SCHEDULED}=true")
-        names = sorted(one["metadata"]["name"] for one in found if is_finished(one))
+        names = sorted(one["metadata"]["name"] for one in found)
         for name in names[: -backup.keep]:
             await self._kube.delete(kind, workspace.namespace, name)
             metrics.OBJECTS_WRITTEN.labels(kind.name).inc()
+
+
+def _scheduled(workspace: Workspace) -> str:
+    """What finds the PalaverBackups that this workspace's schedule has made."""
+    return f"{INSTANCE}={workspace.name},{SCHEDULED}=true"
 
 
 def has_completed(backups: Sequence[Object], since: datetime) -> bool:

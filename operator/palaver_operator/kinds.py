@@ -17,7 +17,8 @@ class Key(NamedTuple):
     name: str
 
 
-_ALL = ("get", "list", "watch", "create", "patch", "delete")
+# Of what it makes: applying is a patch, which creates, too; and what is there is known by watching it.
+_ALL = ("list", "watch", "create", "patch", "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +49,17 @@ KINDS: dict[str, Kind] = {
         Kind("Deployment", "apps", "v1", "deployments"),
         Kind("StatefulSet", "apps", "v1", "statefulsets"),
         Kind("Service", "", "v1", "services"),
-        Kind("Secret", "", "v1", "secrets"),
+        Kind("Secret", "", "v1", "secrets", ("get", *_ALL)),
         Kind("ConfigMap", "", "v1", "configmaps"),
         Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
         Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
         Kind("Ingress", "networking.k8s.io", "v1", "ingresses"),
         Kind("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes", is_optional=True),
         Kind("Job", "batch", "v1", "jobs"),
-        Kind("CronJob", "batch", "v1", "cronjobs"),
         Kind("ServiceMonitor", "monitoring.coreos.com", "v1", "servicemonitors", is_optional=True),
         Kind("PrometheusRule", "monitoring.coreos.com", "v1", "prometheusrules", is_optional=True),
         # Made by others: pods by their workloads (theirs is the patch of the deletion cost), autoscalers by people.
-        Kind("Pod", "", "v1", "pods", ("get", "list", "watch", "patch")),
+        Kind("Pod", "", "v1", "pods", ("list", "watch", "patch")),
         Kind(
             "HorizontalPodAutoscaler",
             "autoscaling",
@@ -71,13 +71,12 @@ KINDS: dict[str, Kind] = {
         Kind("Event", "events.k8s.io", "v1", "events", ("create",), is_owned=False),
         Kind("Lease", "coordination.k8s.io", "v1", "leases", ("get", "create", "update"), is_owned=False),
         Kind("Palaver", GROUP, VERSION, "palavers", ("get", "list", "watch"), is_owned=False),
-        Kind("PalaverBackup", GROUP, VERSION, "palaverbackups", _ALL, is_owned=False),
+        Kind("PalaverBackup", GROUP, VERSION, "palaverbackups", ("list", "watch", "create", "delete"), is_owned=False),
     )
 }
 
 # Beside the kinds themselves.
 _SUBRESOURCES = (
-    ("", "events", ("create",)),  # kopf's own
     (GROUP, "palavers/status", ("patch",)),
     (GROUP, "palaverbackups/status", ("patch",)),
 )

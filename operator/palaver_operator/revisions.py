@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from palaver_operator.objects.naming import Object
-from palaver_operator.resource import RoleSpec, Workspace
+from palaver_operator.resource import ManagedNats, RoleSpec, TrialMongodb, Workspace
 from palaver_operator.roles import SINGLE
 
 REVISION = "palaver.chat/revision"
@@ -59,9 +59,10 @@ def _inputs(workspace: Workspace, component: str, secrets: str) -> list[object]:
     spec = workspace.spec
     common: list[object] = [secrets, spec.image.pull_secrets]
     if component == "mongodb" and workspace.trial_mongodb:
-        return [*common, workspace.trial_mongodb.image]
+        return [*common, _named(workspace.trial_mongodb.image, TrialMongodb().image, "mongo:8")]
     if component == "nats" and workspace.managed_nats:
-        return [*common, workspace.managed_nats.image, workspace.managed_nats.replicas]
+        image = _named(workspace.managed_nats.image, ManagedNats().image, "nats:2")
+        return [*common, image, workspace.managed_nats.replicas]
     given = spec.resources if component == SINGLE.name else _role(workspace, component).resources
     found = [*common, spec.image, spec.version, workspace.url, spec.drain, spec.object_storage, given]
     if not workspace.is_single:
@@ -71,6 +72,12 @@ def _inputs(workspace: Workspace, component: str, secrets: str) -> list[object]:
     if component in ("auth", SINGLE.name):
         found.append(workspace.admin_secret)
     return found
+
+
+def _named(image: str, usual: str, first: str) -> str:
+    """An image that the resource names; else what the first operator made use of, so that another default, in a newer
+    one, is another revision for nobody."""
+    return image if image != usual else first
 
 
 def _role(workspace: Workspace, name: str) -> RoleSpec:

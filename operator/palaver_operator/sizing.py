@@ -98,7 +98,8 @@ class Sizing:
 def _pod(found: Object) -> Pod:
     metadata = found["metadata"]
     role = metadata["labels"].get(COMPONENT, "")
-    return Pod(metadata["uid"], metadata["name"], role, found["status"]["podIP"])
+    address: str = found["status"]["podIP"]
+    return Pod(metadata["uid"], metadata["name"], role, f"[{address}]" if ":" in address else address)
 
 
 def _lives(pod: Object) -> bool:

@@ -148,6 +148,7 @@ REFUSED: list[tuple[Object, str]] = [
     ({"objectStorage": {"endpoint": "s3", "bucket": "b", "secretName": "s"}}, "http:// or https:// is missing"),
     ({"resources": {"limits": {"memory": "1Gi"}}}, "say roles.ROLE.resources"),
     ({"image": {"tag": "0.9.0"}}, "begins with the version"),
+    ({"monitoring": {"rules": True}}, "say serviceMonitor: true, too"),
     ({"hostnam": "chat.example.org"}, "unknown field"),
 ]
 
@@ -167,8 +168,13 @@ async def test_what_can_not_be_changed_is_refused(plane: ControlPlane, namespace
         await patch(plane, namespace, {"size": "single", "mongodb": None, "nats": None})
     with pytest.raises(CommandFailed, match="don't know of each other"):
         await patch(plane, namespace, {"mongodb": {"trial": None, "secretName": "m"}})
-    with pytest.raises(CommandFailed, match="grow its PersistentVolumeClaim"):
-        await patch(plane, namespace, {"mongodb": {"trial": {"storage": "2Gi"}}})
+    for volume in ({"storage": "2Gi"}, {"storageClassName": "fast"}, {"storage": None}):
+        with pytest.raises(CommandFailed, match="grow its PersistentVolumeClaim"):
+            await patch(plane, namespace, {"mongodb": {"trial": volume}})
+        with pytest.raises(CommandFailed, match="grow their PersistentVolumeClaims"):
+            await patch(plane, namespace, {"nats": {"managed": volume}})
+    with pytest.raises(CommandFailed, match="grow their PersistentVolumeClaims"):
+        await patch(plane, namespace, {"nats": None})
     named = palaver(namespace)
     named["metadata"]["name"] = "a.b"
     with pytest.raises(CommandFailed, match="at most 40 small letters"):

@@ -305,3 +305,32 @@ def test_a_workspace_that_lost_its_status_is_known_by_what_runs() -> None:
     assert find_running(workspace(SINGLE), single) == "1.4.0"
     mirrored = settled(workspace(image={"repository": "localhost:5000/palaver", "tag": "1.4.0-mirror"}))
     assert as_it_runs(workspace(version="1.5.0"), "1.4.0", mirrored).image == "palaver:1.4.0-mirror"
+
+
+GIVEN = workspace(
+    image={"repository": "r"},
+    tls={},
+    objectStorage={"endpoint": "https://s", "bucket": "b", "secretName": "mine"},
+    nats={"secretName": "mine"},
+    mongodb={"secretName": "mine"},
+    drain={"seconds": 5},
+    roles={"auth": {"resources": {"limits": {"memory": "1Gi"}}}},
+    admin={"secretName": "mine"},
+)
+OTHERS = ("presence", "messaging", "gateway")
+NAMES = [
+    (
+        workspace(),
+        {"mongodb": "79f45ae2407988cd", "nats": "4a91585c2b5b610d", "auth": "bc6ededce6f899fe"}
+        | dict.fromkeys(OTHERS, "a7524b6994fc15e2"),
+    ),
+    (GIVEN, {"auth": "843249960ce9eb65"} | dict.fromkeys(OTHERS, "a2cb64f0f00be9e7")),
+    (workspace(SINGLE), {"single": "b5aae0d0a40ebbac"}),
+]
+
+
+@pytest.mark.parametrize(("found", "names"), NAMES, ids=["cluster", "given", "single"])
+def test_revisions_are_called_what_every_operator_before_called_them(found: Workspace, names: dict[str, str]) -> None:
+    """An operator that calls them something else restarts every pod of every workspace: these names never change."""
+    revisions = {component_of(one): find_revision(one, REVISION) for one in settled(found).values()}
+    assert {name: revision.inputs for name, revision in revisions.items() if revision is not None} == names
