@@ -160,6 +160,13 @@ class Federation(_Part, frozen=True):
     enabled: bool = False
 
 
+class Outbound(_Part, frozen=True):
+    """Requests to addresses that users gave: webhooks, previews, pictures."""
+
+    enabled: bool = True
+    allowed: tuple[str, ...] = ()  # what may be reached although it is not public
+
+
 class Monitoring(_Part, frozen=True):
     service_monitor: bool = False
     rules: bool = False
@@ -220,6 +227,7 @@ class Spec(_Part, frozen=True):
     admin: Admin = Admin()
     federation: Federation = Federation()
     settings: Settings = {}
+    outbound: Outbound = Outbound()
     monitoring: Monitoring = Monitoring()
     drain: Drain = Drain()
     paused: bool = False

@@ -12,7 +12,7 @@ import msgspec
 
 from palaver_operator.objects.naming import Object
 from palaver_operator.resource import ManagedNats, RoleSpec, TrialMongodb, Workspace
-from palaver_operator.roles import SINGLE
+from palaver_operator.roles import FETCHERS, SINGLE
 
 REVISION = "palaver.chat/revision"
 STABLE = "palaver.chat/stable"
@@ -71,6 +71,8 @@ def _inputs(workspace: Workspace, component: str, secrets: str) -> list[object]:
         found.append(spec.restore)
     if component in ("auth", SINGLE.name):
         found.append(workspace.admin_secret)
+    if component in FETCHERS and spec.outbound.allowed:
+        found.append(spec.outbound.allowed)
     return found
 
 

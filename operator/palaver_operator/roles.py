@@ -31,6 +31,9 @@ ROLES: dict[str, Role] = {
 # The role of `size: single`: everything in one pod.
 SINGLE = Role("single", (), 2_000, "100m", "192Mi", "1Gi")
 
+# Who makes requests to addresses that users gave.
+FETCHERS = ("messaging", "gateway", SINGLE.name)
+
 
 def list_callers(name: str) -> tuple[str, ...]:
     """The roles that call this one, in the table's order."""

@@ -21,6 +21,7 @@ EVERYTHING: dict[str, Any] = {
     "tls": {"secretName": "chat-tls"},
     "image": {"repository": "r/palaver", "pullSecrets": ["pull"]},
     "monitoring": {"serviceMonitor": True},
+    "outbound": {"allowed": ["10.1.0.0/16", "*.example.org"]},
 }
 
 
@@ -156,6 +157,29 @@ def test_network_policies_have_exactly_the_paths_that_exist() -> None:
     gateway = found["NetworkPolicy", "chat-gateway"]["spec"]["ingress"]
     assert {"ports": [{"port": 3000, "protocol": "TCP"}]} in gateway
     assert "palaver-system" in str(gateway)
+
+
+@pytest.mark.parametrize(("base", "fetchers"), [(CLUSTER, {"messaging", "gateway"}), (SINGLE, {"single"})])
+def test_only_who_fetches_for_users_gets_out_and_to_what_is_public(base: dict[str, Any], fetchers: set[str]) -> None:
+    def ways(**spec: Any) -> dict[str, list[str]]:
+        found = {
+            name: one["spec"]["egress"]
+            for (kind, name), one in made(workspace(base, **spec)).items()
+            if kind == "NetworkPolicy"
+        }
+        blocks = {
+            name: [peer["ipBlock"] for rule in rules for peer in rule.get("to", ()) if "ipBlock" in peer]
+            for name, rules in found.items()
+        }
+        return {
+            name.removeprefix("chat-"): [block["cidr"] for block in there] for name, there in blocks.items() if there
+        }
+
+    public = ["0.0.0.0/0", "::/0"]
+    assert ways() == {name: public for name in fetchers}
+    allowed = {"allowed": ["10.1.2.3", "fd00::/8", "ci.internal"]}
+    assert ways(outbound=allowed) == {name: [*public, "10.1.2.3/32", "fd00::/8"] for name in fetchers}
+    assert ways(outbound={"enabled": False}) == {}
 
 
 def test_servers_outside_are_reached_at_their_ports() -> None:

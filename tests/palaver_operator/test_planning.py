@@ -122,6 +122,8 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
         {"auth", "presence", "messaging", "gateway"},
     ),
     ({"settings": {"Site_Name": "x"}}, set()),
+    ({"outbound": {"allowed": ["10.0.0.0/8"]}}, {"messaging", "gateway"}),
+    ({"outbound": {"enabled": False}}, set()),
     ({"route": {"kind": "None"}}, set()),
     ({"expectedUsers": 9000}, set()),
     ({"scaling": {"enabled": False}}, set()),

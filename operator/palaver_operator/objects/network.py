@@ -1,6 +1,8 @@
 """The NetworkPolicies: nothing is reached by anybody, but for exactly the paths that exist."""
 
+import contextlib
 from collections.abc import Iterable
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from palaver_operator.objects.naming import (
@@ -16,10 +18,18 @@ from palaver_operator.objects.naming import (
     selector,
 )
 from palaver_operator.resource import ObjectStorage, Workspace
-from palaver_operator.roles import ROLES, SINGLE, list_callers
+from palaver_operator.roles import FETCHERS, ROLES, SINGLE, list_callers
 
 JOBS = ("migrate", "backup")  # work on the database, beside the roles; a restore is a backup's way back
 _ANYWHERE: list[Object] = []  # no restriction of who
+# Everything but what is somebody's own: clusters and clouds keep what only neighbours may reach there.
+_PUBLIC = (
+    (
+        "0.0.0.0/0",
+        ["10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"],
+    ),
+    ("::/0", ["fc00::/7", "fe80::/10"]),
+)
 _DNS = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 _DEFAULT_PORTS = {"mongodb": MONGODB_PORT, "nats": NATS_PORT, "tls": NATS_PORT, "http": 80, "ws": 80}
 
@@ -45,7 +55,8 @@ def build_policies(
     found = [_policy(workspace, "default", None, [], [])]
     if workspace.is_single:
         users, restore = _rule(_ANYWHERE, PUBLIC_PORT), workspace.spec.restore
-        outgoing = [_DNS, *storage, *(_storage(restore.source.object_storage) if restore else [])]
+        fetching = _fetching(workspace, SINGLE.name)
+        outgoing = [_DNS, *fetching, *storage, *(_storage(restore.source.object_storage) if restore else [])]
         found.append(_policy(workspace, SINGLE.name, SINGLE.name, [users, *watching], outgoing))
         return [*found, _policy(workspace, "backup", "backup", [], [_DNS, *storage, *_backup_storage(workspace)])]
     mongodb = _to(workspace, ["mongodb"] if workspace.trial_mongodb else None, mongodb_ports or (), MONGODB_PORT)
@@ -56,7 +67,7 @@ def build_policies(
             incoming.append(_rule(_pods(workspace, callers), GRPC_PORT))
         if role.name == "gateway":
             incoming.append(_rule(_ANYWHERE, PUBLIC_PORT))
-        outgoing = [_DNS, mongodb, nats, *storage]
+        outgoing = [_DNS, *_fetching(workspace, role.name), mongodb, nats, *storage]
         if role.calls:
             outgoing.append(_rule(_pods(workspace, role.calls), GRPC_PORT, side="to"))
         found.append(_policy(workspace, role.name, role.name, incoming, outgoing))
@@ -86,6 +97,18 @@ def _watching(workspace: Workspace, operator_namespace: str) -> list[Object]:
     if workspace.spec.monitoring.service_monitor:
         who.append({"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}})
     return [_rule(who, HEALTH_PORT)] if who else []
+
+
+def _fetching(workspace: Workspace, role: str) -> list[Object]:
+    """The way to addresses that users gave; a name that is allowed can't be said here, only what it stands for."""
+    outbound = workspace.spec.outbound
+    if role not in FETCHERS or not outbound.enabled:
+        return []
+    blocks: list[Object] = [{"cidr": cidr, "except": others} for cidr, others in _PUBLIC]
+    for text in outbound.allowed:
+        with contextlib.suppress(ValueError):
+            blocks.append({"cidr": str(ip_network(text, strict=False))})
+    return [{"to": [{"ipBlock": block} for block in blocks], "ports": [{"protocol": "TCP"}]}]
 
 
 def _storage(storage: ObjectStorage | None) -> list[Object]:

@@ -16,7 +16,7 @@ from palaver_operator.objects.naming import (
 )
 from palaver_operator.objects.settings import FILE, READERS, settings_name
 from palaver_operator.resource import ObjectStorage, SecretKey, Workspace
-from palaver_operator.roles import ROLES, SINGLE
+from palaver_operator.roles import FETCHERS, ROLES, SINGLE
 
 USER = 65532  # of Palaver's image
 TMP: Object = {"name": "tmp", "emptyDir": {}}
@@ -142,6 +142,8 @@ def environment(workspace: Workspace, component: str) -> list[Object]:
             from_secret(f"PALAVER_ADMIN_{key.upper()}", SecretKey(admin, key), optional=key in ("email", "name"))
             for key in ("username", "password", "email", "name")
         ]
+    if component in FETCHERS and (allowed := workspace.spec.outbound.allowed):
+        found.append({"name": "PALAVER_OUTBOUND_ALLOWED", "value": ",".join(allowed)})
     if component in READERS:
         found.append({"name": "PALAVER_SETTINGS_FILE", "value": f"{_SETTINGS_PATH}/{FILE}"})
     if component == SINGLE.name:
