@@ -7,6 +7,7 @@ import pytest
 
 from palaver.backup.archive import ArchiveReader
 from palaver.backup.restoring import Restore
+from palaver.blobs import AVATARS
 from palaver.blobs.files import FileBlobs
 from palaver.commit import now
 from palaver.database import Stream
@@ -173,3 +174,21 @@ async def test_lost_bytes_are_told_and_do_not_stop_a_backup(
     assert (uploads.copied, uploads.missing, uploads.gone, uploads.damaged) == (2, 1, 1, (damaged,))
     await restore(tmp_path / "archive", target)
     assert await contents(target) == {f"files/{kept}": b"file 0", f"files/{damaged}": b"other"}
+
+
+async def test_pictures_are_there_again(local: Chat, tmp_path: Path, make_storage: MakeStorage) -> None:
+    alice = await local.user("alice")
+    room = await local.room(alice, "open")
+    source, target = storage_of(local), await make_storage("sqlite")
+    for picture_id in ("replaced", "hers", "ofTheRoom", "nobodys"):
+        await source.uploads.put(f"{AVATARS}/{picture_id}", one_piece(picture_id.encode()), max_size=100)
+    for picture_id in ("replaced", "hers"):
+        await update_user(local, alice.id, avatarETag=picture_id)
+    await local.update_room(alice, room["_id"], avatarETag="ofTheRoom")
+    await source.uploads.delete(f"{AVATARS}/replaced")
+    await back_up(source, tmp_path / "archive")
+    await restore(tmp_path / "archive", target)
+    stored = {blob.key async for blob in target.uploads.list(AVATARS)}
+    assert stored == {f"{AVATARS}/hers", f"{AVATARS}/ofTheRoom"}
+    pieces = await target.uploads.read(f"{AVATARS}/hers")
+    assert b"".join([piece async for piece in pieces]) == b"hers"

@@ -28,7 +28,7 @@ from palaver.backup.archive import (
     write_manifest,
 )
 from palaver.backup.frames import EVENT, PIECE, RECORD, STREAM, UPLOAD, UPLOAD_END
-from palaver.blobs import BlobNotFound, Blobs
+from palaver.blobs import AVATARS, BlobNotFound, Blobs, is_key
 from palaver.commit import now
 from palaver.database import Database, Document, Stream
 from palaver.database.schema import COLLECTIONS
@@ -82,10 +82,11 @@ class Backup:
         before = await self._count_documents()
         handled_at = await self._find_handled_at(started_at)
         records = await self._copy_records()
-        async with _Spool() as cut, _Spool() as told_uploads:
+        async with _Spool() as cut, _Spool() as told_uploads, _Spool() as told_pictures:
             streams = await self._cut(cut)
-            events = await self._copy_events(cut, told_uploads)
+            events = await self._copy_events(cut, told_uploads, told_pictures)
             uploads = await self._copy_uploads(told_uploads)
+            await self._copy_pictures(told_pictures)
         after = await self._count_documents()
         manifest = Manifest(
             format=FORMAT,
@@ -163,7 +164,7 @@ class Backup:
                 after = page[-1][0].id
         return streams
 
-    async def _copy_events(self, cut: "_Spool", told_uploads: "_Spool") -> dict[str, int]:
+    async def _copy_events(self, cut: "_Spool", told_uploads: "_Spool", told_pictures: "_Spool") -> dict[str, int]:
         copied: Counter[str] = Counter(dict.fromkeys(CUT_ORDER, 0))
         async with self._section("events") as section:
             # The first pages of the next streams are on their way while this one's are written.
@@ -173,9 +174,9 @@ class Backup:
                     stream = Stream(kind, id)
                     coming.append((stream, head, asyncio.create_task(self._read_events(stream, 0, head))))
                     if len(coming) >= _STREAMS_AT_ONCE:
-                        await self._copy_stream(section, *coming.popleft(), copied, told_uploads)
+                        await self._copy_stream(section, *coming.popleft(), copied, told_uploads, told_pictures)
                 while coming:
-                    await self._copy_stream(section, *coming.popleft(), copied, told_uploads)
+                    await self._copy_stream(section, *coming.popleft(), copied, told_uploads, told_pictures)
             finally:
                 for _, _, reading in coming:
                     reading.cancel()
@@ -190,15 +191,20 @@ class Backup:
         reading: "asyncio.Task[Sequence[Event]]",
         copied: Counter[str],
         told_uploads: "_Spool",
+        told_pictures: "_Spool",
     ) -> None:
         events, last = await reading, 0
         while True:
             added: list[list[Any]] = []
+            pictures: list[list[Any]] = []
             for event in events:
                 await section.add(EVENT, event.SerializeToString())
                 if event.HasField("upload_added"):
                     added.append([event.upload_added.upload_id])
+                elif picture_id := _find_picture(event):
+                    pictures.append([picture_id])
             await told_uploads.add(added)
+            await told_pictures.add(pictures)
             copied[stream.kind] += len(events)
             last = events[-1].seq if events else last
             if last >= head or not events:
@@ -232,18 +238,24 @@ class Backup:
                     missing += 1
         return Uploads(copied, total, gone, missing, tuple(damaged))
 
+    async def _copy_pictures(self, told_pictures: "_Spool") -> None:
+        """Pictures of users and rooms that somebody has, or had a day ago; older ones are nowhere any more."""
+        async with self._section("pictures", _UPLOADS_LEVEL) as section:
+            async for (id,) in told_pictures.read():
+                await self._copy_upload(section, id, AVATARS)
+
     async def _get(self, collection: str, id: str) -> Document:
         document = await _patiently(lambda: self._database.get(collection, id))
         if document is None:
             raise InternalError(f"{collection}/{id} is missing, although its event is projected")
         return document
 
-    async def _copy_upload(self, section: SectionWriter, id: str) -> tuple[int, str] | None:
+    async def _copy_upload(self, section: SectionWriter, id: str, kind: str = UPLOADS) -> tuple[int, str] | None:
         """The size and SHA-256 of what was copied; None where there is nothing."""
         size, digest = 0, hashlib.sha256()
         begun = False
         with contextlib.suppress(BlobNotFound):  # half way: what has come does not fit the document, and is told so
-            async for piece in self._read_upload(id):
+            async for piece in self._read_upload(f"{kind}/{id}"):
                 if not begun:
                     await section.add(UPLOAD, orjson.dumps({"id": id}))
                     begun = True
@@ -257,12 +269,12 @@ class Backup:
         await section.add(UPLOAD_END, orjson.dumps({"size": size, "sha256": measured[1]}))
         return measured
 
-    async def _read_upload(self, id: str) -> AsyncIterator[bytes]:
+    async def _read_upload(self, key: str) -> AsyncIterator[bytes]:
         """An upload's bytes, after an empty piece that says that they are there. A reading that breaks goes on."""
         read, pauses = 0, iter(_PAUSES)
         while True:
             try:
-                pieces = await self._uploads.read(f"{UPLOADS}/{id}", read)
+                pieces = await self._uploads.read(key, read)
                 yield b""
                 async for piece in pieces:
                     read += len(piece)
@@ -273,6 +285,15 @@ class Backup:
                     raise
                 logger.warning("the backup waits: %s", error)
                 await asyncio.sleep(pause)
+
+
+def _find_picture(event: Event) -> str:
+    """The id of the picture that a user or a room has from this event on, or ""."""
+    changes = event.user_changed.set or event.room_changed.set
+    if b'"avatarETag"' not in changes:
+        return ""
+    picture_id = orjson.loads(changes).get("avatarETag")
+    return picture_id if isinstance(picture_id, str) and is_key(f"{AVATARS}/{picture_id}") else ""
 
 
 class _Spool:

@@ -20,7 +20,7 @@ from palaver.auth import names as user_names
 from palaver.backup.archive import ArchiveReader, Manifest
 from palaver.backup.frames import EVENT, PIECE, RECORD, STREAM, UPLOAD, UPLOAD_END, DamagedArchive, Frame
 from palaver.backup.making import CUT_ORDER
-from palaver.blobs import Blobs, Digest, Measured
+from palaver.blobs import AVATARS, Blobs, Digest, Measured, is_key
 from palaver.commit import catch_up
 from palaver.database import STREAM_COLLECTIONS, Database, Document, Stream, stream_document_id
 from palaver.errors import Conflict
@@ -85,6 +85,7 @@ class Restore:
         await self._restore_records()
         await self._restore_events()
         await self._restore_uploads()
+        await self._restore_pictures()
         await self._check(manifest)
         await self._database.release(RESTORING, manifest.name)
         return self._done
@@ -172,6 +173,23 @@ class Restore:
             raise DamagedArchive(f"The upload {id} is not what it was")
         self._done.uploads += 1
         self._done.upload_bytes += digest.size
+
+    async def _restore_pictures(self) -> None:
+        frames = aiter(self._archive.read("pictures"))
+        async for frame in frames:
+            key = f"{AVATARS}/{_decode(frame, UPLOAD)['id']}"
+            if not is_key(key):
+                raise DamagedArchive(f"The archive has a picture {key[:100]}")
+            content = _Content(frames)
+            if self._uploads is None:
+                measured = Measured(content, content.most)
+                async for _ in measured:
+                    pass
+                digest = measured.digest
+            else:
+                digest = await self._uploads.put(key, content, max_size=content.most)
+            if digest != content.told:
+                raise DamagedArchive(f"The picture {key} is not what it was")
 
     # -- what must be true then ----------------------------------------------------------------------------------------
 

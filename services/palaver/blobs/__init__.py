@@ -19,7 +19,7 @@ from palaver.errors import InvalidInput, NotFound
 FILES, AVATARS = "files", "avatars"
 """The kinds of a workspace's blobs: files of rooms, and pictures of users and rooms."""
 
-_is_key = re.compile(r"[a-z]{1,32}/[A-Za-z0-9]{1,64}").fullmatch
+_matches_key = re.compile(r"[a-z]{1,32}/[A-Za-z0-9]{1,64}").fullmatch
 _PIECE_BYTES = 256 * 1024
 # What a dead process left half stored is in nobody's way, and is swept after so long.
 KEEP_UNFINISHED_SECONDS = 24 * 3600.0
@@ -82,9 +82,14 @@ class Blobs(Protocol):
         """Removes what has been half stored or half deleted for a day: its process is no more. Called now and then."""
 
 
+def is_key(key: str) -> bool:
+    """Whether a blob may have this key."""
+    return _matches_key(key) is not None
+
+
 def check_key(key: str) -> None:
     """Raises ValueError for what is no key."""
-    if not _is_key(key):
+    if not is_key(key):
         raise ValueError(f"not a key of a blob: {key!r}")
 
 
