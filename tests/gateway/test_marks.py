@@ -108,6 +108,31 @@ async def test_a_deleted_message_is_told_as_the_setting_says(tmp_path: Path, che
         assert (shown["_id"], shown["msg"]) == (sent[1], "")
 
 
+async def test_several_messages_at_once(alice: Client, bob: Client) -> None:
+    room_id = await make_channel(alice, "several")
+    sent = [await say(alice, room_id, text) for text in ("one", "two", "three")]
+    await alice.post("chat.delete", roomId=room_id, msgId=sent[2]["_id"])
+    ids = [message["_id"] for message in (sent[1], sent[0], sent[2])]
+    assert [found["msg"] for found in await result(alice, "getMessages", [*ids, "ghost"])] == ["two", "one"]
+    hidden = await say(bob, await make_group(bob, "hidden"), "secret")
+    answer = await alice.call("getMessages", [ids[0], hidden["_id"]])
+    assert answer["error"]["error"] == "error-not-allowed"
+
+
+async def test_off_the_record(alice: Client, bob: Client) -> None:
+    room_id = (await alice.post("im.create", username="bob"))["room"]["_id"]
+    await alice.post("chat.otr", roomId=room_id, type="user_joined_otr")
+    history = await bob.get("im.history", roomId=room_id)
+    assert [(message["t"], message["u"]["username"]) for message in history["messages"]] == [
+        ("user_joined_otr", "alice")
+    ]
+    for body in ({}, {"roomId": room_id}, {"roomId": room_id, "type": "uj"}):
+        assert (await alice.post("chat.otr", 400, **body))["errorType"] == "error-invalid-params"
+    channel = await make_channel(alice, "on-the-record")
+    refused = await alice.post("chat.otr", 400, roomId=channel, type="user_joined_otr")
+    assert refused["errorType"] == "error-not-allowed"
+
+
 async def test_receipts_by_rest(alice: Client) -> None:
     message = await say(alice, "GENERAL", "x")
     assert (await alice.get("chat.getMessageReadReceipts", messageId=message["_id"]))["receipts"] == []

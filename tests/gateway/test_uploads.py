@@ -399,3 +399,12 @@ async def test_what_is_no_form_is_refused_and_nothing_else(noise: bytes, place: 
     except InvalidForm:
         return
     assert b"--b--" in FORM[:place] + noise
+
+
+async def test_a_files_message_is_deleted_by_the_file(alice: Client, bob: Client) -> None:
+    room_id = await make_channel(alice, "bin", members=["bob"])
+    message = (await upload(alice, room_id))["message"]
+    refused = await bob.call("deleteFileMessage", message["file"]["_id"])
+    assert refused["error"]["error"] == "error-action-not-allowed"
+    assert "error" not in await alice.call("deleteFileMessage", message["file"]["_id"])
+    await alice.get("chat.getMessage", 400, msgId=message["_id"])

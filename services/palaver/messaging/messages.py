@@ -21,12 +21,14 @@ from palaver.messaging.quotes import Quotes
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views, find_member
 from palaver.node import Node
+from palaver.v1.auth_pb2 import DocumentsReply
 from palaver.v1.event_pb2 import Event
-from palaver.v1.messaging_pb2 import MessageReply, MessageRequest, SendMessageRequest
+from palaver.v1.messaging_pb2 import GetMessagesRequest, MessageReply, MessageRequest, SendMessageRequest
 
 SENT = Counter("palaver_messages_sent_total", "Messages that users sent", ["room_type"])
 
 _MAX_ID = 64
+_MAX_ASKED = 100  # messages by their ids, in one call
 _MAX_ATTACHMENTS = 100
 # What a message has besides its text, all together. A room's last message is in everybody's list of rooms.
 _MAX_EXTRA_BYTES = 64 * 1024
@@ -180,6 +182,24 @@ class Messages:
             raise MessageNotFound()
         [shown] = await self._views.show_messages([message], request.actor.id)
         return MessageReply(message=shown)
+
+    async def get_many(self, request: GetMessagesRequest) -> DocumentsReply:
+        """Several messages in the order asked for; unknown ones are left out. Raises NotAllowed, InvalidInput."""
+        if len(request.message_ids) > _MAX_ASKED:
+            raise InvalidInput(f"At most {_MAX_ASKED} messages at once")
+        user = await self._views.get_actor(request.actor)
+        found = await self._node.database.get_many("messages", request.message_ids)
+        rooms: dict[str, Document] = {}
+        for message in found.values():
+            if message["rid"] not in rooms:
+                view = await self._views.view_for(user, await self._store.find_room(message["rid"]))
+                if not self._views.may_read(view):
+                    raise NotAllowed()
+                rooms[message["rid"]] = view.room
+        ids = dict.fromkeys(request.message_ids)
+        there = [found[id] for id in ids if id in found and not rules.is_gone(rooms[found[id]["rid"]], found[id])]
+        shown = await self._views.show_messages(there, user.id)
+        return DocumentsReply(documents=shown, total=len(shown))
 
     async def find_readable(self, request: MessageRequest) -> Document | None:
         """The stored message, or None for an unknown, deleted or forbidden one."""

@@ -26,6 +26,7 @@ from palaver.messaging.members import Members
 from palaver.messaging.messages import Messages
 from palaver.messaging.names import Names
 from palaver.messaging.notices import ROCKET_CAT, Notices
+from palaver.messaging.off_the_record import OffTheRecord
 from palaver.messaging.quotes import Quotes
 from palaver.messaging.reactions import Reactions
 from palaver.messaging.reads import Reads
@@ -84,6 +85,7 @@ class MessagingService:
         self._reports = Reports(node, store, views, self._messages, self._revisions)
         self._reactions = Reactions(node, views)
         self._marks = Marks(node, store, views, self._messages, notices)
+        self._off_the_record = OffTheRecord(node, views, notices)
         self._threads = Threads(node, store, views)
         self._history = History(store, views)
         self._lists = Lists(node, store, views)
@@ -262,6 +264,12 @@ class MessagingService:
 
     async def list_discussions(self, request: api.ListDiscussionsRequest) -> auth.DocumentsReply:
         return await self._answer("list_discussions", request, self._discussions.list_messages)
+
+    async def get_messages(self, request: api.GetMessagesRequest) -> auth.DocumentsReply:
+        return await self._answer("get_messages", request, self._messages.get_many)
+
+    async def tell_off_the_record(self, request: api.TellOffTheRecordRequest) -> auth.Empty:
+        return await self._answer("tell_off_the_record", request, self._off_the_record.tell)
 
     async def pin_message(self, request: api.PinMessageRequest) -> api.MessageReply:
         return await self._answer("pin_message", request, self._marks.pin)

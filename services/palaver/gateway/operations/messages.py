@@ -13,7 +13,7 @@ import orjson
 
 from palaver.errors import InvalidInput, NotAllowed, NotFound, RoomNotFound, UserNotFound
 from palaver.gateway.call import Call
-from palaver.gateway.ejson import Fragment, encode
+from palaver.gateway.ejson import Fragment, encode, fragments
 from palaver.gateway.operations.attachments import check_attachments
 from palaver.gateway.operations.rooms import get_room, join, open_direct_room
 from palaver.ids import new_id
@@ -21,11 +21,14 @@ from palaver.v1.messaging_pb2 import (
     DeleteMessageRequest,
     EditMessageRequest,
     FollowThreadRequest,
+    GetMessagesRequest,
+    GetUploadRequest,
     MessageRequest,
     PinMessageRequest,
     ReactRequest,
     SendMessageRequest,
     StarMessageRequest,
+    TellOffTheRecordRequest,
 )
 
 Document = dict[str, Any]
@@ -203,3 +206,26 @@ async def pin(call: Call, message_id: str, *, pin: bool) -> Fragment:
 async def star(call: Call, message_id: str, *, star: bool) -> None:
     """Stars a message for the caller, or takes the star away."""
     await call.services.messaging.star_message(StarMessageRequest(actor=call.actor, message_id=message_id, star=star))
+
+
+async def get_messages(call: Call, message_ids: Sequence[str]) -> list[Fragment]:
+    """Several messages, of which the caller may read every one. Raises NotAllowed."""
+    request = GetMessagesRequest(actor=call.actor, message_ids=message_ids)
+    try:
+        reply = await call.services.messaging.get_messages(request)
+    except RoomNotFound as error:
+        raise NotAllowed() from error
+    return fragments(reply.documents)
+
+
+async def delete_file_message(call: Call, upload_id: str) -> None:
+    """Deletes the message of a file. A file that no message is of goes by itself. Raises NotFound, NotAllowed."""
+    reply = await call.services.messaging.get_upload(GetUploadRequest(actor=call.actor, upload_id=upload_id))
+    if message_id := orjson.loads(reply.upload).get("message_id"):
+        await delete(call, message_id)
+
+
+async def tell_off_the_record(call: Call, room_id: str, type: str) -> None:
+    """Tells a direct room of how its members talk off the record."""
+    request = TellOffTheRecordRequest(actor=call.actor, room_id=room_id, type=type)
+    await call.services.messaging.tell_off_the_record(request)

@@ -84,6 +84,11 @@ class DeletedQuery(Page, rename="camel"):
     since: str = ""
 
 
+class OffTheRecordBody(LooseParams, rename="camel"):
+    room_id: str = ""
+    type: str = ""
+
+
 class IgnoreQuery(LooseParams, rename="camel"):
     rid: str = ""
     user_id: str = ""
@@ -218,6 +223,16 @@ async def list_deleted(call: Call, query: DeletedQuery) -> Answer:
     ids = [orjson.loads(deleted)["_id"] for deleted in reply.deleted]
     shown = ids[offset : offset + count if count else None]
     return {"messages": [{"_id": id} for id in shown], "count": len(shown), "offset": offset, "total": len(ids)}
+
+
+@endpoint("POST", "chat.otr", body=OffTheRecordBody)
+async def tell_off_the_record(call: Call, body: OffTheRecordBody) -> Answer:
+    if not body.room_id:
+        raise InvalidInput('The required "roomId" param is missing.', code="error-invalid-params")
+    if not body.type:
+        raise InvalidInput('The required "type" param is missing.', code="error-invalid-params")
+    await messages.tell_off_the_record(call, body.room_id, body.type)
+    return {}
 
 
 @endpoint("GET", "chat.ignoreUser", query=IgnoreQuery)

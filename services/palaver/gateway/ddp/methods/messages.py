@@ -270,6 +270,16 @@ async def sync_messages(call: Call, room_id: str, wanted: Sync) -> Document:
     )
 
 
+@method("getMessages", list[str])
+async def get_messages(call: Call, message_ids: list[str]) -> list[Fragment]:
+    return await messages.get_messages(call, message_ids)
+
+
+@method("deleteFileMessage", str)
+async def delete_file_message(call: Call, upload_id: str) -> None:
+    await messages.delete_file_message(call, upload_id)
+
+
 @method("getReadReceipts", ReadMessage)
 async def get_read_receipts(call: Call, message: ReadMessage) -> list[Fragment]:
     return await reading.list_read_receipts(call, message.message_id)
