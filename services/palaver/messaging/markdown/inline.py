@@ -101,6 +101,7 @@ class Scanner:
         pieces: list[Piece] = []
         visited: list[tuple[int, int, str, bool]] = []
         fresh = True  # at the beginning of a word, or behind markup
+        wordy = self._wordy
         loose = bool(refused) or sign in ("~", "||")  # emoji count within words, too
         while position < len(text):
             self.steps += 1
@@ -120,10 +121,12 @@ class Scanner:
                 visited.append(here)
             if character == "\n" and not context & LABEL:
                 break
-            if fresh and self._wordy and (skipped := self._words.match(text, position)):
+            if fresh and wordy and character not in _SIGNS and (skipped := self._words.match(text, position)):
                 pieces.append(skipped[0])
                 position = skipped.end()
-            elif space := _SPACE.match(text, position):
+            elif character in " \t":
+                space = _SPACE.match(text, position)
+                assert space
                 pieces.append(space[0])
                 position = space.end()
                 fresh = True
