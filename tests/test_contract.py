@@ -98,6 +98,7 @@ def test_calls_about_the_same_thing_say_so() -> None:
     # Those about several rooms, about none, or about a message of a room that the caller does not know.
     assert elsewhere == {
         "CheckInvite",
+        "ClearDeliveries",
         "CheckRelinquish",
         "FollowThread",
         "GetMessage",
@@ -105,6 +106,7 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "GetIntegration",
         "GetUpload",
         "JoinDefaultRooms",
+        "ListDeliveries",
         "ListHearing",
         "ListInvites",
         "ListIntegrations",
@@ -121,6 +123,7 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "RemoveInvite",
         "UseInvite",
         "RemoveIntegration",
+        "ReplayDelivery",
         "SaveIntegration",
     }
     named_otherwise = {

@@ -1,5 +1,6 @@
 """Integrations and incoming webhooks as clients and other programs meet them."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -154,3 +155,29 @@ async def test_posts_to_what_is_not_there(admin: Client) -> None:
     assert (await hook(admin, path, content=b"{nonsense")).status_code == 400
     assert (await hook(admin, path, content=b'"x"' * 3_000_000)).status_code == 400
     assert (await hook(admin, path, data={"payload": "{nonsense"})).status_code == 400
+
+
+async def test_the_history_of_an_outgoing_one(admin: Client, alice: Client) -> None:
+    out = {"type": "webhook-outgoing", "event": "userCreated", "urls": ["http://127.0.0.1:9/"], "channel": ""}
+    made = await make(admin, **out)
+    await admin.make_user("carol")
+    found: dict[str, Any] = {}
+    for _ in range(500):
+        found = await admin.get("integrations.history", id=made["_id"])
+        if found["history"] and found["history"][0]["finished"]:
+            break
+        await asyncio.sleep(0.02)
+    (delivery,) = found["history"]
+    assert (found["total"], found["count"], found["items"]) == (1, 1, 1)
+    assert (delivery["event"], delivery["url"], delivery["error"]) == ("userCreated", "http://127.0.0.1:9/", True)
+    assert delivery["data"]["user_name"] == "carol"
+    assert delivery["_createdAt"].endswith("Z")
+    chosen = {"integrationId": made["_id"], "historyId": delivery["_id"]}
+    assert (await admin.call("replayOutgoingIntegration", chosen))["result"] is True
+    assert (await admin.call("clearIntegrationHistory", made["_id"]))["result"] is True
+    assert (await admin.get("integrations.history", id=made["_id"]))["total"] == 0
+    error = (await admin.call("replayOutgoingIntegration", chosen))["error"]
+    assert error["error"] == "error-invalid-integration-history"
+    await admin.get("integrations.history", 400)
+    await admin.get("integrations.history", 400, id="unknown")
+    await alice.get("integrations.history", 403, id=made["_id"])

@@ -176,7 +176,7 @@ def test_only_who_fetches_for_users_gets_out_and_to_what_is_public(base: dict[st
         }
 
     public = ["0.0.0.0/0", "::/0"]
-    assert ways() == {name: public for name in fetchers}
+    assert ways() == dict.fromkeys(fetchers, public)
     allowed = {"allowed": ["10.1.2.3", "fd00::/8", "ci.internal"]}
     assert ways(outbound=allowed) == {name: [*public, "10.1.2.3/32", "fd00::/8"] for name in fetchers}
     assert ways(outbound={"enabled": False}) == {}

@@ -16,7 +16,10 @@ from palaver.messaging.discussions import Discussions
 from palaver.messaging.erasure import Erasure
 from palaver.messaging.history import History
 from palaver.messaging.integrations.catalogue import Catalogue
+from palaver.messaging.integrations.deliveries import Deliveries, WebhookHistory
 from palaver.messaging.integrations.incoming import Incoming, Posting
+from palaver.messaging.integrations.outgoing import Outgoing
+from palaver.messaging.integrations.sending import Sender
 from palaver.messaging.invites import Invites
 from palaver.messaging.keys import Keys
 from palaver.messaging.listing import Listing
@@ -91,12 +94,16 @@ class MessagingService:
         self._lists = Lists(node, store, views)
         self._listing = Listing(node, views)
         self._search = Search(node, store, views)
-        self._catalogue = Catalogue(node, store)
+        deliveries = Deliveries(node.database)
+        self._catalogue = Catalogue(node, store, deliveries.clear)
+        self._webhook_history = WebhookHistory(node, self._catalogue, deliveries)
         posting = Posting(store, self._messages, self._members, self._direct)
         self._incoming = Incoming(node, posting)
         self._keys = Keys(node, store, views)
+        self._webhook_sender = Sender(node, deliveries, posting)
         self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
         self._followers = {
+            "follower of webhooks": Outgoing(node, deliveries).make_follower(),
             "follower of names": Renames(node, store).make_follower(),
             "follower of departures": self._departures.make_follower(),
             "follower of discussions": self._discussions.make_follower(),
@@ -110,6 +117,7 @@ class MessagingService:
         """Sees to it that GENERAL exists, with everybody of this moment in it, and that what follows events does."""
         self._node.spawn(self._uploads.run_cleaning(), "uploads")
         await self._create_general()
+        self._node.spawn(self._webhook_sender.run(), "webhooks")
         for name, follower in self._followers.items():
             self._node.spawn(follower.run(), name)
 
@@ -127,6 +135,7 @@ class MessagingService:
     async def drain(self) -> None:
         """Refuses new calls, and returns when those that run are answered and others follow in its place."""
         self._draining = True
+        await self._webhook_sender.stop()
         await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
         await self._idle.wait()
 
@@ -318,6 +327,15 @@ class MessagingService:
 
     async def post_by_webhook(self, request: integration.PostByWebhookRequest) -> auth.Empty:
         return await self._answer("post_by_webhook", request, self._incoming.post)
+
+    async def list_deliveries(self, request: integration.ListDeliveriesRequest) -> auth.DocumentsReply:
+        return await self._answer("list_deliveries", request, self._webhook_history.list_deliveries)
+
+    async def clear_deliveries(self, request: integration.IntegrationRequest) -> auth.Empty:
+        return await self._answer("clear_deliveries", request, self._webhook_history.clear)
+
+    async def replay_delivery(self, request: integration.DeliveryRequest) -> auth.Empty:
+        return await self._answer("replay_delivery", request, self._webhook_history.replay)
 
     async def check_access(self, request: api.CheckAccessRequest) -> api.CheckAccessReply:
         return await self._answer("check_access", request, self._lists.check_access)

@@ -7,7 +7,13 @@ import orjson
 
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import Fragment, encode, fragments
-from palaver.v1.integration_pb2 import IntegrationRequest, ListIntegrationsRequest, SaveIntegrationRequest
+from palaver.v1.integration_pb2 import (
+    DeliveryRequest,
+    IntegrationRequest,
+    ListDeliveriesRequest,
+    ListIntegrationsRequest,
+    SaveIntegrationRequest,
+)
 
 Document = dict[str, Any]
 
@@ -59,3 +65,25 @@ async def list_integrations(
         )
     )
     return fragments(reply.documents), reply.total
+
+
+async def list_deliveries(
+    call: Call, integration_id: str, *, offset: int = 0, count: int = 0
+) -> tuple[list[Fragment], int]:
+    """What became of an outgoing integration's posts, newest first, and how many are remembered."""
+    reply = await call.services.messaging.list_deliveries(
+        ListDeliveriesRequest(actor=call.actor, integration_id=integration_id, offset=offset, count=count)
+    )
+    return fragments(reply.documents), reply.total
+
+
+async def clear_deliveries(call: Call, integration_id: str) -> None:
+    request = IntegrationRequest(actor=call.actor, integration_id=integration_id)
+    await call.services.messaging.clear_deliveries(request)
+
+
+async def replay_delivery(call: Call, integration_id: str, delivery_id: str) -> None:
+    """Has something posted once more."""
+    await call.services.messaging.replay_delivery(
+        DeliveryRequest(actor=call.actor, integration_id=integration_id, delivery_id=delivery_id)
+    )

@@ -67,6 +67,10 @@ class RemoveBody(LooseParams, rename="camel"):
     target_url: str = msgspec.field(name="target_url", default="")
 
 
+class HistoryQuery(Page):
+    id: str = ""
+
+
 class OfRoomQuery(PageOfRoom, rename="camel"):
     """A page of a room's integrations; by default with those of all rooms of its kind."""
 
@@ -119,6 +123,24 @@ async def remove(call: Call, body: RemoveBody) -> Answer:
         return {"integration": await integrations.remove(call, body.type, body.integration_id, body.target_url)}
     except NotFound as error:
         raise _not_found(error) from error
+
+
+@endpoint(
+    "GET",
+    "integrations.history",
+    query=HistoryQuery,
+    permissions=("manage-outgoing-integrations", "manage-own-outgoing-integrations"),
+    any_permission=True,
+)
+async def history(call: Call, query: HistoryQuery) -> Answer:
+    if not query.id.strip():
+        raise Failure("Invalid integration id.")
+    offset, count = page(call, query)
+    try:
+        found, total = await integrations.list_deliveries(call, query.id, offset=offset, count=count)
+    except NotFound as error:
+        raise _not_found(error) from error
+    return {"history": found, "offset": offset, "items": len(found), "count": len(found), "total": total}
 
 
 async def of_room(face: Face, call: Call, query: OfRoomQuery) -> Answer:

@@ -4,6 +4,7 @@ They are documents of the workspace's stream. Whoever may manage all of a type s
 manage their own, those that they have made, for rooms that they are in, and posting as themself or as a bot.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -52,9 +53,11 @@ class IntegrationNotFound(NotFound):
 class Catalogue:
     """The use cases of integrations' documents."""
 
-    def __init__(self, node: Node, store: Store) -> None:
+    def __init__(self, node: Node, store: Store, clear: Callable[[str], Awaitable[None]]) -> None:
+        """`clear` forgets what has been posted for an integration."""
         self._node = node
         self._store = store
+        self._clear = clear
 
     async def save(self, request: SaveIntegrationRequest) -> IntegrationReply:
         """Makes or changes one. Raises NotAllowed, InvalidInput, IntegrationNotFound, NotBuilt."""
@@ -67,6 +70,8 @@ class Catalogue:
         before = await self._node.database.get("integrations", integration_id)
         if request.integration_id:
             self._check_visible(actor, before, request.type)
+        if fields.impersonate_user and not self._node.access.may(actor, _ALL[request.type]):
+            raise NotAllowed("You may only post as yourself, or as a bot", code="error-invalid-post-as-user")
         poster = await self._find_poster(actor, fields.username, before, request.type)
         if fields.channel is not None:
             await self._check_channels(actor, request.type, rules.split_channels(fields.channel))
@@ -155,6 +160,7 @@ class Catalogue:
 
         removed = await self._node.commits.execute(WORKSPACE, decide)
         await self._node.access.catch_up(seq)
+        await self._clear(found["_id"])
         return IntegrationReply(integration=rules.encode(removed))
 
     def _may_any(self, actor: User, kind: str) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import method
 from palaver.gateway.ejson import Fragment
@@ -9,6 +11,12 @@ from palaver.gateway.operations import integrations
 from palaver.gateway.operations.integrations import INCOMING, OUTGOING
 
 Document = dict[str, Any]
+
+
+class Delivery(msgspec.Struct, rename="camel"):
+    integration_id: str
+    history_id: str
+
 
 # What clients send along of the document that they have, and that is not theirs to say.
 _NOT_SAID = ("_id", "type", "userId", "_createdAt", "_createdBy", "_updatedAt", "scriptCompiled", "scriptError")
@@ -52,4 +60,16 @@ async def delete_incoming(call: Call, integration_id: str) -> bool:
 @method("deleteOutgoingIntegration", str)
 async def delete_outgoing(call: Call, integration_id: str) -> bool:
     await integrations.remove(call, OUTGOING, integration_id)
+    return True
+
+
+@method("clearIntegrationHistory", str)
+async def clear_history(call: Call, integration_id: str) -> bool:
+    await integrations.clear_deliveries(call, integration_id)
+    return True
+
+
+@method("replayOutgoingIntegration", Delivery)
+async def replay(call: Call, delivery: Delivery) -> bool:
+    await integrations.replay_delivery(call, delivery.integration_id, delivery.history_id)
     return True

@@ -1,0 +1,287 @@
+"""Outgoing webhooks, against servers of other people's: what is posted when, again and again, and what is said back."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from palaver import failpoints
+from palaver.v1.event_pb2 import Actor
+from palaver.v1.integration_pb2 import DeliveryRequest, IntegrationRequest, ListDeliveriesRequest
+from tests.messaging.helpers import ADMIN, Chat, Document, loaded, refused
+from tests.messaging.test_integrations import OUTGOING, said, save
+from tests.outside import Answer, Outside, Request, outside
+from tests.services import Transport, service_nodes
+
+ROLES = ("auth", "presence", "messaging")
+
+
+@pytest.fixture
+async def chat(tmp_path: Path, transport: Transport, cheap_hashes: None) -> AsyncIterator[Chat]:
+    async with service_nodes(tmp_path, ROLES, transport, outbound_allowed="127.0.0.1") as running:
+        yield Chat(running)
+
+
+async def make(chat: Chat, site: Outside, actor: Actor = ADMIN, **fields: Any) -> Document:
+    """An outgoing webhook of every public channel."""
+    defaults = {
+        "name": "out",
+        "enabled": True,
+        "username": "boss",
+        "event": "sendMessage",
+        "channel": "all_public_channels",
+        "urls": [f"{site.url}/hook"],
+        "token": "our secret",
+        "scriptEnabled": False,
+    }
+    return await save(chat, actor, type=OUTGOING, **{**defaults, **fields})
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+async def posted(site: Outside, count: int) -> list[Document]:
+    """The first posts, once there are so many."""
+
+    async def has_come() -> bool:
+        return len(site.requests) >= count
+
+    await until(has_come)
+    return [json.loads(request.body) for request in site.requests]
+
+
+async def history(chat: Chat, integration: Document) -> list[Document]:
+    request = ListDeliveriesRequest(actor=ADMIN, integration_id=integration["_id"])
+    return [loaded(document) for document in (await chat.messaging.list_deliveries(request)).documents]
+
+
+async def finished(chat: Chat, integration: Document, count: int = 1) -> list[Document]:
+    """The history, once so many deliveries have ended."""
+    found: list[Document] = []
+
+    async def is_done() -> bool:
+        found[:] = await history(chat, integration)
+        return len(found) >= count and all(delivery["finished"] for delivery in found)
+
+    await until(is_done)
+    return found
+
+
+async def test_a_message_is_posted(chat: Chat) -> None:
+    alice = await chat.user("alice")
+    room = await chat.room(alice, "builds")
+    group = await chat.room(alice, "secret", type="p")
+    async with outside({"/hook": Answer()}) as site:
+        made = await make(chat, site)
+        await chat.send(alice, group["_id"], "not this")
+        await chat.send(alice, room["_id"], "hello", message_id="theMessageOfAlice")
+        (data,) = await posted(site, 1)
+        (delivery,) = await finished(chat, made)
+    assert data.pop("timestamp").endswith("Z")
+    assert data == {
+        "token": "our secret",
+        "bot": False,
+        "siteUrl": "http://chat.example.org",
+        "channel_id": room["_id"],
+        "channel_name": "builds",
+        "message_id": "theMessageOfAlice",
+        "user_id": alice.id,
+        "user_name": "alice",
+        "text": "hello",
+    }
+    assert site.requests[0].method == "POST"
+    assert site.requests[0].headers["content-type"] == "application/json"
+    assert (delivery["event"], delivery["attempts"], delivery["error"]) == ("sendMessage", 1, False)
+    assert delivery["data"]["text"] == "hello"
+    assert "our secret" not in json.dumps(delivery)
+
+
+async def test_trigger_words_channels_and_edits(chat: Chat) -> None:
+    alice, bob = await chat.users("alice", "bob")
+    room = await chat.room(alice, "builds")
+    other = await chat.room(alice, "other")
+    direct = await chat.direct(alice, "bob")
+    async with outside({"/hook": Answer()}) as site:
+        await make(chat, site, channel="#builds,@bob", triggerWords=["!go", "please"])
+        for text in ("no", "oh please", "please do"):
+            await chat.send(alice, room["_id"], text)
+        await chat.send(alice, other["_id"], "please not here")
+        await chat.send(bob, direct["_id"], "!go on", message_id="aMessageOfBobsOwn")
+        await posted(site, 2)
+        await chat.edit(bob, "aMessageOfBobsOwn", "!go back")
+        found = await posted(site, 3)
+        assert sorted((data["text"], data["trigger_word"]) for data in found) == [
+            ("!go back", "!go"),
+            ("!go on", "!go"),
+            ("please do", "please"),
+        ]
+        assert [data["text"] for data in found if data.get("isEdited")] == ["!go back"]
+
+
+async def test_other_events(chat: Chat) -> None:
+    async with outside({"/hook": Answer()}) as site:
+        for event in ("userCreated", "roomCreated", "roomArchived", "roomJoined", "roomLeft"):
+            await make(chat, site, event=event, urls=[f"{site.url}/hook?{event}"])
+        alice, bob = await chat.users("alice", "bob")
+        await posted(site, 2)
+        room = await chat.room(alice, "builds")
+        await chat.join(bob, room["_id"])
+        await chat.leave(bob, room["_id"])
+        await chat.update_room(alice, room["_id"], archived=True)
+        await posted(site, 6)
+        found = [(request.target.partition("?")[2], json.loads(request.body)) for request in site.requests]
+    shown = sorted((event, data.get("channel_name"), data["user_name"]) for event, data in found)
+    assert shown == [
+        ("roomArchived", "builds", "alice"),
+        ("roomCreated", "builds", "alice"),
+        ("roomJoined", "builds", "bob"),
+        ("roomLeft", "builds", "bob"),
+        ("userCreated", None, "alice"),
+        ("userCreated", None, "bob"),
+    ]
+
+
+async def test_an_answer_is_said_once_and_triggers_nothing(chat: Chat) -> None:
+    alice = await chat.user("alice")
+    room = await chat.room(alice, "builds")
+    answer = json.dumps({"text": "you said so", "username": "Echo", "attachments": [{"text": "more"}]}).encode()
+    async with outside({"/hook": Answer(200, answer)}) as site:
+        made = await make(chat, site)
+        await chat.send(alice, room["_id"], "hello")
+        (delivery,) = await finished(chat, made)
+        request = DeliveryRequest(actor=ADMIN, integration_id=made["_id"], delivery_id=delivery["_id"])
+        await chat.messaging.replay_delivery(request)
+        await posted(site, 2)
+        await finished(chat, made)
+        assert len(site.requests) == 2
+        assert site.requests[0].headers["x-palaver-delivery"] == site.requests[1].headers["x-palaver-delivery"]
+    _, echo = await said(chat, alice, room["_id"])
+    assert (echo["msg"], echo["alias"], echo["bot"]) == ("you said so", "Echo", {"i": made["_id"]})
+    assert echo["attachments"] == [{"text": "more"}]
+    assert echo["u"]["username"] == "boss"
+
+
+async def test_what_fails_is_tried_again(chat: Chat) -> None:
+    room = await chat.room(ADMIN, "builds")
+    statuses = iter((500, 503, 200))
+
+    async def answer(request: Request) -> Answer:
+        return Answer(next(statuses))
+
+    async with outside({"/hook": answer, "/gone": Answer(410), "/down": Answer(500, b"broken")}) as site:
+        made = await make(chat, site)
+        gone = await make(chat, site, urls=[f"{site.url}/gone"])
+        down = await make(chat, site, urls=[f"{site.url}/down"], retryCount=1)
+        inner = await make(chat, site, urls=["http://192.168.0.1/"])
+        never = await make(chat, site, urls=[f"{site.url}/down"], retryFailedCalls=False)
+        await chat.send(ADMIN, room["_id"], "hello")
+        results = {
+            name: (await finished(chat, one))[0]
+            for name, one in {"made": made, "gone": gone, "down": down, "inner": inner, "never": never}.items()
+        }
+    shown = {name: (delivery["attempts"], delivery["error"]) for name, delivery in results.items()}
+    assert shown == {"made": (3, False), "gone": (1, True), "down": (2, True), "inner": (1, True), "never": (1, True)}
+    assert results["down"]["httpResult"] == "broken"
+    assert "error-url-not-allowed" in results["inner"]["httpError"]
+
+
+async def test_a_silent_server_keeps_no_other_waiting(chat: Chat) -> None:
+    room = await chat.room(ADMIN, "builds")
+    woken = asyncio.Event()
+
+    async def wait(request: Request) -> Answer:
+        await woken.wait()
+        return Answer()
+
+    async with outside({"/hook": wait}) as silent, outside({"/hook": Answer()}) as quick:
+        slow = await make(chat, silent)
+        fast = await make(chat, quick)
+        for number in range(8):
+            await chat.send(ADMIN, room["_id"], f"number {number}")
+        await posted(quick, 8)
+        await finished(chat, fast, 8)
+        assert len(silent.requests) <= 4
+        woken.set()
+        await finished(chat, slow, 8)
+
+
+async def test_what_was_cleared_removed_or_disabled_is_posted_no_more(chat: Chat) -> None:
+    room = await chat.room(ADMIN, "builds")
+    async with outside({"/hook": Answer()}) as site:
+        made = await make(chat, site)
+        await chat.send(ADMIN, room["_id"], "one")
+        (delivery,) = await finished(chat, made)
+        await chat.messaging.clear_deliveries(IntegrationRequest(actor=ADMIN, integration_id=made["_id"]))
+        assert await history(chat, made) == []
+        with refused("error-invalid-integration-history"):
+            await chat.messaging.replay_delivery(
+                DeliveryRequest(actor=ADMIN, integration_id=made["_id"], delivery_id=delivery["_id"])
+            )
+        await save(chat, ADMIN, made["_id"], type=OUTGOING, enabled=False)
+        marker = await make(chat, site, urls=[f"{site.url}/hook?marker"])
+        await chat.send(ADMIN, room["_id"], "two")
+        await finished(chat, marker)
+        await chat.messaging.remove_integration(IntegrationRequest(actor=ADMIN, integration_id=marker["_id"]))
+        with refused("error-integration-not-found"):
+            await history(chat, marker)
+    assert [request.target for request in site.requests] == ["/hook", "/hook?marker"]
+
+
+async def test_who_may_look(chat: Chat) -> None:
+    alice = await chat.user("alice")
+    async with outside({"/hook": Answer()}) as site:
+        made = await make(chat, site)
+        await chat.grant("manage-own-outgoing-integrations", "admin", "user")
+        for call in (
+            chat.messaging.list_deliveries(ListDeliveriesRequest(actor=alice, integration_id=made["_id"])),
+            chat.messaging.clear_deliveries(IntegrationRequest(actor=alice, integration_id=made["_id"])),
+            chat.messaging.replay_delivery(DeliveryRequest(actor=alice, integration_id=made["_id"], delivery_id="x")),
+        ):
+            with refused("error-integration-not-found"):
+                await call
+        with refused("error-invalid-post-as-user"):
+            await make(chat, site, alice, username="alice", event="userCreated", impersonateUser=True)
+
+
+class Crash(BaseException):
+    """What the process dies of."""
+
+
+@pytest.mark.parametrize("point", ["webhook.after_add", "webhook.before_post", "webhook.after_post"])
+async def test_a_process_that_dies_leaves_nothing_unposted(
+    tmp_path: Path, transport: Transport, cheap_hashes: None, point: str
+) -> None:
+    died: list[int] = []
+
+    def die() -> None:
+        died.append(1)
+        raise Crash
+
+    async with outside({"/hook": Answer()}) as site:
+        async with service_nodes(tmp_path, ROLES, transport, outbound_allowed="127.0.0.1") as running:
+            chat = Chat(running)
+            room = await chat.room(ADMIN, "builds")
+            made = await make(chat, site)
+            failpoints.arm(point, die)
+            try:
+                await chat.send(ADMIN, room["_id"], "hello")
+
+                async def is_dead() -> bool:
+                    return bool(died)
+
+                await until(is_dead)
+            finally:
+                failpoints.disarm()
+        before = len(site.requests)
+        async with service_nodes(tmp_path, ROLES, transport, outbound_allowed="127.0.0.1") as running:
+            chat = Chat(running)
+            (delivery,) = await finished(chat, made)
+    assert delivery["error"] is False
+    assert before <= len(site.requests) <= before + 1
+    assert len({request.headers["x-palaver-delivery"] for request in site.requests}) == 1
