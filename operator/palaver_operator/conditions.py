@@ -19,6 +19,7 @@ class Reason(StrEnum):
     RESTORING = "Restoring"
     MIGRATING = "Migrating"
     ROLLING_OUT = "RollingOut"
+    WATCHING = "Watching"
     ROLLED_BACK = "RolledBack"
     OPERATOR_OLDER = "OperatorOlder"
     PAUSED = "Paused"
@@ -41,6 +42,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.RESTORING: "The workspace is made of an archive; then its roles start",
     Reason.MIGRATING: "The database is brought to the new version; then the roles roll",
     Reason.ROLLING_OUT: "A new revision rolls, one role after the other",
+    Reason.WATCHING: "A role serves with the new revision and is watched before the roll-out goes on",
     Reason.ROLLED_BACK: "The new revision failed and was taken back; change the resource to try again",
     Reason.OPERATOR_OLDER: "The version that is wanted waits for an operator that is as new; what runs stays as it is",
     Reason.PAUSED: "spec.paused is true: the operator leaves the workspace as it is",
@@ -81,7 +83,14 @@ class Condition:
 def make_conditions(available: Finding, progressing: Finding, problems: Sequence[Finding]) -> list[Condition]:
     """All three of them. The first of the problems is the one that is named."""
     degraded = problems[0] if problems else Finding(Reason.AS_EXPECTED)
-    moving = (Reason.CREATING, Reason.RESTORING, Reason.MIGRATING, Reason.ROLLING_OUT, Reason.OPERATOR_OLDER)
+    moving = (
+        Reason.CREATING,
+        Reason.RESTORING,
+        Reason.MIGRATING,
+        Reason.ROLLING_OUT,
+        Reason.WATCHING,
+        Reason.OPERATOR_OLDER,
+    )
     return [
         Condition("Available", available.reason is Reason.ALL_ROLES_READY, available),
         Condition("Progressing", progressing.reason in moving, progressing),

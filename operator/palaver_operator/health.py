@@ -1,12 +1,13 @@
 """What the status of workloads and pods means: ready, or in trouble. Pure; used by reconcile.py."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from palaver_operator.load import Failures
 from palaver_operator.objects.naming import Object
 from palaver_operator.objects.workloads import PROGRESS_SECONDS
-from palaver_operator.revisions import INPUTS, Revision
+from palaver_operator.revisions import Revision, inputs_of
 
 _LACKING_SECONDS = 60.0
 _RESTARTS = 3  # so often a container may fall before its revision has failed
@@ -51,8 +52,7 @@ def is_lacking(workload: Object | None, now: float) -> bool:
     """Whether a Deployment has had too few pods for longer than it takes to start some. `now`: unix seconds."""
     for condition in ((workload or {}).get("status") or {}).get("conditions") or []:
         if condition["type"] == "Available" and condition["status"] == "False":
-            since = datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
-            return now - since > _LACKING_SECONDS
+            return now - _unix(condition["lastTransitionTime"]) > _LACKING_SECONDS
     return False
 
 
@@ -62,7 +62,7 @@ def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revi
         return ""
     name = workload["metadata"]["name"]
     for pod in pods:
-        if (pod["metadata"].get("annotations") or {}).get(INPUTS) != revision.inputs:
+        if inputs_of(pod) != revision.inputs:
             continue
         for container in (pod.get("status") or {}).get("containerStatuses") or []:
             waiting = (container.get("state") or {}).get("waiting") or {}
@@ -78,17 +78,42 @@ def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revi
     return ""
 
 
-def find_strain(new: Sequence[float], old: Sequence[float]) -> str:
+def find_strain(new: Sequence[float], old: Sequence[float], usual: float | None) -> str:
     """Why a revision is taken back although its pods are ready, as a sentence; empty if there is no reason.
 
-    `new`, `old`: unexpected failures a second, of its pods and of those of the revision before.
+    `new`, `old`: unexpected failures a second, of its pods and of those of the revision before; `usual`: what a pod had
+    before the new one came. With nothing to compare with, nothing is said.
     """
-    if not new:
+    before = [*([statistics.fmean(old)] if old else []), *([usual] if usual is not None else [])]
+    if not new or not before:
         return ""
-    now, before = statistics.fmean(new), statistics.fmean(old) if old else 0.0
-    if now <= _ERRORS_A_SECOND or now <= _WORSE * before:
+    now, most = statistics.fmean(new), max(before)
+    if now <= _ERRORS_A_SECOND or now <= _WORSE * most:
         return ""
-    return f"each new pod has {now:.1f} unexpected errors a second, one of those before {before:.1f}"
+    return f"each new pod has {now:.1f} unexpected errors a second, one of those before {most:.1f}"
+
+
+def find_usual_failures(pods: Iterable[Object], failures: Mapping[str, Failures], now: float) -> float | None:
+    """Unexpected failures a second of one of these pods, over its whole life; None if nobody knows.
+
+    `now`: unix seconds.
+    """
+    rates = []
+    for pod in pods:
+        found, since = failures.get(pod["metadata"]["name"]), _running_since(pod)
+        if found is not None and since is not None:
+            rates.append(found.total / max(1.0, now - since))
+    return statistics.fmean(rates) if rates else None
+
+
+def is_watched(pods: Iterable[Object], failures: Mapping[str, Failures], seconds: float, now: float) -> bool:
+    """Whether all of these pods have served for so many seconds, and those that say how often they fail have said it
+    often enough. `now`: unix seconds."""
+    serving = [pod for pod in pods if is_pod_ready(pod)]
+    if not serving or any(now - _ready_since(pod) < seconds for pod in serving):
+        return False
+    said = [failures[pod["metadata"]["name"]] for pod in serving if pod["metadata"]["name"] in failures]
+    return all(one.lately is not None for one in said)
 
 
 def is_pod_ready(pod: Object) -> bool:
@@ -97,6 +122,24 @@ def is_pod_ready(pod: Object) -> bool:
         return False
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def _ready_since(pod: Object) -> float:
+    """In unix seconds, of a pod that is ready."""
+    condition = next(entry for entry in pod["status"]["conditions"] if entry["type"] == "Ready")
+    return _unix(condition["lastTransitionTime"])
+
+
+def _running_since(pod: Object) -> float | None:
+    """Since when its process runs, in unix seconds."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        if started := ((container.get("state") or {}).get("running") or {}).get("startedAt"):
+            return _unix(started)
+    return None
+
+
+def _unix(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
 
 
 def job_outcome(job: Object | None) -> bool | None:

@@ -8,7 +8,9 @@ time has none yet.
 import asyncio
 import math
 import re
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +23,7 @@ URL_TEMPLATE = "http://{address}:9090/metrics"
 TIMEOUT_SECONDS = 2.0
 _AT_ONCE = 100
 _MOST_BYTES = 4 * 1024 * 1024
+_RATES, _FEWEST_RATES = 6, 3  # of failures: a minute of rounds, and what is enough to say something
 
 _CPU = "process_cpu_seconds_total"
 _REFUSED = "palaver_admissions_refused_total"
@@ -56,6 +59,17 @@ class Sample:
 
     at: float
     values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What failed unexpectedly in one pod."""
+
+    total: float
+    """Since its process began."""
+    lately: float | None
+    """A second: the median of the last minute's readings, so that half a minute without a database is not taken for
+    the pod's own fault. None while there are too few."""
 
 
 def parse(text: str) -> dict[str, float]:
@@ -179,7 +193,8 @@ class WorkspaceLoad:
     def __init__(self, reader: MetricsReader) -> None:
         self._reader = reader
         self._before: dict[str, Sample] = {}
-        self.errors: dict[str, float] = {}  # by pod: unexpected failures a second, as they were read last
+        self._rates: dict[str, deque[float]] = {}  # of failures, by the pod's uid
+        self.failures: dict[str, Failures] = {}  # by the pod's name; of those that answered last time
 
     async def read(self, pods: Sequence[Pod], cores: Mapping[str, float]) -> dict[str, list[PodLoad]]:
         """The load of each pod by role, in the order given. `cores` by role; a role that is not in it has one core."""
@@ -188,7 +203,10 @@ class WorkspaceLoad:
         for pod in pods:
             load = pod_load(pod.name, samples[pod.uid], self._before.get(pod.uid), cores.get(pod.role, 1.0))
             loads[pod.role].append(load)
-        self.errors = {pod.name: rate for pod in pods if (rate := self._errors(pod, samples[pod.uid])) is not None}
+        self.failures = {
+            pod.name: self._failures(pod, sample) for pod in pods if (sample := samples[pod.uid]) is not None
+        }
+        self._rates = {pod.uid: self._rates[pod.uid] for pod in pods if pod.uid in self._rates}
         # One that was missing goes on from its last reading; one that is gone is forgotten.
         self._before = {
             pod.uid: sample for pod in pods if (sample := samples[pod.uid] or self._before.get(pod.uid)) is not None
@@ -197,9 +215,15 @@ class WorkspaceLoad:
             loads["presence"] = share_reports(loads.get("gateway", []), loads["presence"])
         return loads
 
-    def _errors(self, pod: Pod, sample: Sample | None) -> float | None:
-        rates = [_rate(name, sample, self._before.get(pod.uid)) for name in _ERRORS] if sample is not None else [None]
-        return None if None in rates else sum(rate or 0.0 for rate in rates)
+    def _failures(self, pod: Pod, sample: Sample) -> Failures:
+        rates = [_rate(name, sample, self._before.get(pod.uid)) for name in _ERRORS]
+        known = self._rates.setdefault(pod.uid, deque(maxlen=_RATES))
+        if None in rates:
+            known.clear()  # a process that has just begun, or begun anew
+        else:
+            known.append(sum(rate or 0.0 for rate in rates))
+        lately = statistics.median_low(known) if len(known) >= _FEWEST_RATES else None
+        return Failures(sum(sample.values.get(name, 0.0) for name in _ERRORS), lately)
 
 
 def _rate(name: str, sample: Sample, before: Sample | None) -> float | None:

@@ -6,13 +6,29 @@ from dataclasses import dataclass
 
 import msgspec
 
-from palaver_operator.health import find_strain, find_trouble, is_ready, job_outcome
+from palaver_operator.health import (
+    find_strain,
+    find_trouble,
+    find_usual_failures,
+    is_ready,
+    is_watched,
+    job_outcome,
+)
 from palaver_operator.kinds import Key
+from palaver_operator.load import Failures
 from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.naming import COMPONENT, VERSION, Object, component_name
 from palaver_operator.objects.restore import build_restore
 from palaver_operator.resource import Workspace
-from palaver_operator.revisions import INPUTS, REVISION, STABLE, Revision, find_revision, put_revision, wanted_revision
+from palaver_operator.revisions import (
+    REVISION,
+    STABLE,
+    Revision,
+    find_revision,
+    inputs_of,
+    put_revision,
+    wanted_revision,
+)
 from palaver_operator.rollout import Component, Decision, Migration, Phase, Turn, decide
 
 WORKLOADS = ("Deployment", "StatefulSet")
@@ -51,20 +67,16 @@ def make_plan(
     *,
     running: str,
     failed: str,
-    strain: Mapping[str, str],
+    failures: Mapping[str, Failures],
     now: float,
     is_held: bool = False,
 ) -> Plan:
     """`running`: the version that all roles played last; `failed`: the target that is not to be tried again.
 
-    `strain`: by component why its new revision is to be taken back although it is ready. `now`: unix seconds.
+    `failures`: of those pods that said how often they fail, by name. `now`: unix seconds.
     `is_held`: every pod stays of the revision with which all was ready last, whatever the resource says of them.
     """
-    workloads = [
-        _look(workspace, one, live, strain.get(component_of(one), ""), now, is_held)
-        for one in built
-        if one["kind"] in WORKLOADS
-    ]
+    workloads = [_look(workspace, one, live, failures, now, is_held) for one in built if one["kind"] in WORKLOADS]
     order = {name: place for place, name in enumerate((*BACKING, *workspace.components))}
     workloads.sort(key=lambda one: order[one.component.name])
     restore = None if running else build_restore(workspace)
@@ -87,26 +99,6 @@ def make_plan(
 def list_pods(live: Mapping[Key, Object], component: str) -> list[Object]:
     """The pods of a component, ready or not."""
     return [one for key, one in live.items() if key.kind == "Pod" and component_of(one) == component]
-
-
-def find_strains(live: Mapping[Key, Object], errors: Mapping[str, float]) -> dict[str, str]:
-    """By component, why its newest revision is to be taken back. `errors`: unexpected failures a second, by pod."""
-    found = {}
-    for key, workload in live.items():
-        revision = find_revision(workload, REVISION) if key.kind in WORKLOADS else None
-        if revision is None:
-            continue
-        name = component_of(workload)
-        new: list[float] = []
-        old: list[float] = []
-        for pod in list_pods(live, name):
-            metadata = pod["metadata"]
-            if (rate := errors.get(metadata["name"])) is not None:
-                is_new = (metadata.get("annotations") or {}).get(INPUTS) == revision.inputs
-                (new if is_new else old).append(rate)
-        if strain := find_strain(new, old):
-            found[name] = strain
-    return found
 
 
 def version_of(workload: Object | None) -> str:
@@ -146,7 +138,12 @@ def _stable_label(workspace: Workspace, component: str, live: Mapping[Key, Objec
 
 
 def _look(
-    workspace: Workspace, built: Object, live: Mapping[Key, Object], strain: str, now: float, is_held: bool
+    workspace: Workspace,
+    built: Object,
+    live: Mapping[Key, Object],
+    failures: Mapping[str, Failures],
+    now: float,
+    is_held: bool,
 ) -> _Workload:
     name = component_of(built)
     there = live.get(Key(built["kind"], built["metadata"]["name"]))
@@ -154,17 +151,34 @@ def _look(
     current, stable = find_revision(there, REVISION), find_revision(there, STABLE)
     if is_held:
         wanted = stable or current or wanted
-    pods: Iterable[Object] = list_pods(live, name)
+    pods = list_pods(live, name)
+    trouble, watched = find_trouble(there, pods, current, now), True
+    if current is not None and stable is not None and current.inputs != stable.inputs:
+        new = [pod for pod in pods if inputs_of(pod) == current.inputs]
+        old = [pod for pod in pods if inputs_of(pod) != current.inputs]
+        trouble = trouble or find_strain(_lately(new, failures), _lately(old, failures), current.usual)
+        seconds = workspace.spec.rollout.soak_seconds
+        watched = not seconds or is_watched(new, failures, seconds, now)
+        usual = current.usual  # what was there before either of them
+    else:
+        usual = find_usual_failures(pods, failures, now)
     component = Component(
         name,
         wanted=wanted.inputs,
         current=current.inputs if current else None,
         stable=stable.inputs if stable else None,
         is_ready=is_ready(there),
-        trouble=find_trouble(there, pods, current, now) or strain,
+        trouble=trouble,
+        is_watched=watched,
         is_backing=name in BACKING,
     )
-    return _Workload(built, there, component, wanted, current, stable)
+    return _Workload(built, there, component, msgspec.structs.replace(wanted, usual=usual), current, stable)
+
+
+def _lately(pods: Iterable[Object], failures: Mapping[str, Failures]) -> list[float]:
+    """Failures a second, of those of which enough is known."""
+    found = [failures.get(pod["metadata"]["name"]) for pod in pods]
+    return [one.lately for one in found if one is not None and one.lately is not None]
 
 
 def _give(one: _Workload, turn: Turn, phase: Phase, now: float) -> None:
@@ -173,7 +187,7 @@ def _give(one: _Workload, turn: Turn, phase: Phase, now: float) -> None:
     if one.current is not None and one.current.inputs == chosen.inputs:
         chosen = one.current
     elif one.stable is not None and one.stable.inputs == chosen.inputs:
-        chosen = replace_since(one.stable, now)
+        chosen = msgspec.structs.replace(one.stable, since=now)
     put_revision(one.built, chosen, chosen if phase is Phase.COMPLETE else one.stable)
     if one.built["kind"] == "StatefulSet" and one.live is not None:
         # Can't be changed once it is there.
@@ -181,11 +195,6 @@ def _give(one: _Workload, turn: Turn, phase: Phase, now: float) -> None:
             {name: value for name, value in claim.items() if name != "status"}
             for claim in one.live["spec"]["volumeClaimTemplates"]
         ]
-
-
-def replace_since(revision: Revision, now: float) -> Revision:
-    """The same revision, given at another time."""
-    return Revision(revision.inputs, revision.template, now)
 
 
 _RESTORE = {True: Migration.NOT_NEEDED, False: Migration.NOT_RESTORED, None: Migration.RESTORING}

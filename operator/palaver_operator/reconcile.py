@@ -31,7 +31,6 @@ from palaver_operator.planning import (
     as_it_runs,
     component_of,
     find_running,
-    find_strains,
     list_pods,
     make_plan,
     version_of,
@@ -154,7 +153,7 @@ class Reconciler:
             live,
             running=running,
             failed=failed,
-            strain=find_strains(live, sizes.errors),
+            failures=sizes.failures,
             now=now.timestamp(),
             is_held=is_held,
         )

@@ -174,6 +174,12 @@ class Monitoring(_Part, frozen=True):
     labels: dict[str, str] = {}
 
 
+class Rollout(_Part, frozen=True):
+    """How a new revision comes."""
+
+    soak_seconds: int = 60  # how long each role is watched, ready, before the next one rolls
+
+
 class Drain(_Part, frozen=True):
     seconds: int = 30
     notice_seconds: int = 10
@@ -229,6 +235,7 @@ class Spec(_Part, frozen=True):
     settings: Settings = {}
     outbound: Outbound = Outbound()
     monitoring: Monitoring = Monitoring()
+    rollout: Rollout = Rollout()
     drain: Drain = Drain()
     paused: bool = False
     backup: Backup | None = None

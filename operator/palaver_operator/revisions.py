@@ -26,6 +26,7 @@ class Revision(msgspec.Struct, frozen=True):
     inputs: str
     template: dict[str, Any]
     since: float = 0.0  # unix seconds: when it was given to the workload
+    usual: float | None = None  # unexpected failures a second that a pod had before it came; None: nobody knows
 
 
 def wanted_revision(workspace: Workspace, component: str, built: Object, now: float) -> Revision:
@@ -43,6 +44,12 @@ def find_revision(workload: Object | None, annotation: str) -> Revision | None:
         return msgspec.json.decode(text, type=Revision) if text else None
     except msgspec.MsgspecError:
         return None
+
+
+def inputs_of(pod: Object) -> str:
+    """The revision that a pod is of, by its name; empty if nobody knows."""
+    inputs: str = (pod["metadata"].get("annotations") or {}).get(INPUTS, "")
+    return inputs
 
 
 def put_revision(built: Object, revision: Revision, stable: Revision | None) -> None:

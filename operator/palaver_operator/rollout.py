@@ -1,9 +1,10 @@
 """What may roll next: pure rules, called by reconcile.py with what it sees.
 
 A **revision** is what a component's pods are made from, known by a digest of what the resource says about them. A new
-one rolls through the components in their order, callee before caller, so gateways last; each must be ready before the
-next begins. If one doesn't get ready, all of them go back to their stable revision, the last with which everything
-was ready, and the failed one is not tried again until the resource says something else.
+one rolls through the components in their order, callee before caller, so gateways last; each must be ready and have
+been watched before the next begins. If one doesn't get ready, or fails more often than before, all of them go back to
+their stable revision, the last with which everything was well, and the failed one is not tried again until the resource
+says something else.
 """
 
 import hashlib
@@ -39,6 +40,7 @@ class Phase(Enum):
     RESTORING = "Restoring"
     MIGRATING = "Migrating"
     ROLLING = "Rolling"
+    WATCHING = "Watching"  # whether a component that is ready does its work
     ROLLED_BACK = "RolledBack"
 
 
@@ -52,6 +54,7 @@ class Component:
     stable: str | None
     is_ready: bool  # all pods are of `current`, and serve
     trouble: str = ""  # a sentence: why `current` won't get ready
+    is_watched: bool = True  # `current` has shown for long enough how it does
     is_backing: bool = False  # a database or NATS: the roles are not made before it is ready for the first time
 
 
@@ -102,10 +105,12 @@ def _go_on(components: Sequence[Component]) -> Decision:
             turns[one.name] = Turn.WANTED
         elif one.current is not None:
             turns[one.name] = Turn.CURRENT
-        if waiting_for is None and not (one.current == one.wanted and one.is_ready):
+        if waiting_for is None and not (one.current == one.wanted and one.is_ready and one.is_watched):
             waiting_for = one
     if waiting_for is None:
         return Decision(turns, Phase.COMPLETE)
+    if waiting_for.current == waiting_for.wanted and waiting_for.is_ready:
+        return Decision(turns, Phase.WATCHING, waiting_for.name)
     is_new = waiting_for.current != waiting_for.wanted or waiting_for.stable != waiting_for.wanted
     phase = Phase.ROLLING if is_new and waiting_for.stable is not None else Phase.WAITING
     return Decision(turns, phase, waiting_for.name, waiting_for.trouble)

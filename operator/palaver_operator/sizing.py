@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from palaver_operator.health import count_desired, is_pod_ready
 from palaver_operator.kinds import Key
-from palaver_operator.load import MetricsReader, Pod, WorkspaceLoad
+from palaver_operator.load import Failures, MetricsReader, Pod, WorkspaceLoad
 from palaver_operator.objects.naming import COMPONENT, Object, component_name
 from palaver_operator.resource import RolePlan, Workspace
 from palaver_operator.roles import ROLES, SINGLE
@@ -32,7 +32,7 @@ class Sizes:
 
     decisions: dict[str, Decision] = field(default_factory=dict)
     loads: dict[str, list[PodLoad]] = field(default_factory=dict)
-    errors: dict[str, float] = field(default_factory=dict)  # by pod: unexpected failures a second
+    failures: dict[str, Failures] = field(default_factory=dict)  # by pod
 
     @property
     def connections(self) -> int | None:
@@ -75,7 +75,7 @@ class Sizing:
         ready = [_pod(one) for one in pods if is_pod_ready(one) and (one.get("status") or {}).get("podIP")]
         cores = {name: _cores(workspace.role(name)) for name in workspace.components}
         loads = await known.load.read([pod for pod in ready if pod.role in cores], cores)
-        sizes = Sizes(loads=loads, errors=known.load.errors)
+        sizes = Sizes(loads=loads, failures=known.load.failures)
         if workspace.spec.scaling.enabled and not workspace.is_single:
             for role in ROLES:
                 deployment = live.get(Key("Deployment", component_name(workspace, role)))

@@ -119,6 +119,8 @@ def _progress(observed: Observed) -> Finding:
         return Finding(Reason.MIGRATING)
     if decision.phase is Phase.ROLLING:
         return Finding(Reason.ROLLING_OUT, f"now {decision.component}")
+    if decision.phase is Phase.WATCHING:
+        return Finding(Reason.WATCHING, f"now {decision.component}")
     return Finding(Reason.COMPLETE)
 
 

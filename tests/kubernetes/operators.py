@@ -92,6 +92,7 @@ def palaver(namespace: str, **spec: Any) -> Object:
         "mongodb": {"trial": {"storage": "1Gi"}},
         "nats": {"managed": {"replicas": 1, "storage": "1Gi"}},
         "drain": {"seconds": 1, "noticeSeconds": 0},
+        "rollout": {"soakSeconds": 0},
     }
     found = {name: value for name, value in {**usual, **spec}.items() if value is not None}
     return {

@@ -205,6 +205,36 @@ async def test_a_workspace_from_round_to_round(pages: tuple[Pages, str]) -> None
         assert Signal.CPU not in (await workspace.read([pod("g", uid="new")], {}))["gateway"][0].values
 
 
+async def test_failures_are_told_by_the_median_of_a_minute(pages: tuple[Pages, str]) -> None:
+    found, template = pages
+    now, total = 1000.0, 0
+
+    async with MetricsReader(template, clock=lambda: now) as reader:
+        workspace = WorkspaceLoad(reader)
+
+        async def read(*grown: int) -> list[float | None]:
+            nonlocal now, total
+            lately = []
+            for more in grown:
+                now, total = now + 10, total + more
+                lines = ("process_cpu_seconds_total 1", f'palaver_rest_errors_total{{area="a"}} {total}')
+                found["g"] = answers("\n".join(lines))
+                await workspace.read([pod("g")], {})
+                assert workspace.failures["g"].total == total
+                lately.append(workspace.failures["g"].lately)
+            return lately
+
+        assert await read(7, 20, 20, 20) == [None, None, None, 2.0]
+        assert await read(0, 0, 0) == [2.0, 2.0, 0.0]
+        assert await read(900, 900, 0, 0) == [0.0] * 4, "twenty seconds without a database"
+        assert await read(900, 900, 900) == [0.0, 90.0, 90.0]
+        total = 0
+        assert await read(5, 10, 10, 10) == [None, None, None, 1.0], "another process"
+        found["g"] = answers("", status=500)
+        await workspace.read([pod("g")], {})
+        assert workspace.failures == {}
+
+
 async def test_a_closed_reader_leaves_nothing_behind(pages: tuple[Pages, str]) -> None:
     found, template = pages
     found["g"] = answers(PAGE)

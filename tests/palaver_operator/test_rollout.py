@@ -57,6 +57,18 @@ def test_nothing_goes_on_before_the_one_before_it_is_ready() -> None:
     assert (decision.phase, decision.component) == (Phase.ROLLING, "auth")
 
 
+def test_nothing_goes_on_and_nothing_is_complete_before_it_has_been_watched() -> None:
+    for place, name in enumerate(ROLES):
+        components = _all("old", "old")
+        components[: place + 1] = [replace(one, current="new") for one in components[: place + 1]]
+        components[place] = replace(components[place], is_watched=False)
+        decision = decide(components, "", Migration.NOT_NEEDED)
+        assert (decision.phase, decision.component) == (Phase.WATCHING, name)
+        assert all(decision.turns[later] is Turn.CURRENT for later in ROLES[place + 1 :])
+        components[place] = replace(components[place], trouble="it answers with errors")
+        assert decide(components, "", Migration.NOT_NEEDED).phase is Phase.ROLLED_BACK
+
+
 def test_trouble_takes_everything_back_and_the_target_is_not_tried_again() -> None:
     components = _all("old", "old")
     components[0] = replace(components[0], current="new")
@@ -101,6 +113,7 @@ _revisions = st.sampled_from(["old", "new", None])
             stable=_revisions,
             is_ready=st.booleans(),
             trouble=st.sampled_from(["", "bad"]),
+            is_watched=st.booleans(),
         ),
         min_size=4,
         max_size=4,
@@ -130,9 +143,9 @@ def test_whatever_stands_there_is_never_taken_away_and_few_move(
     assert len(moving) <= 1, "one role at a time"
     if moving:
         before = components[: ROLES.index(moving[0])]
-        assert all(one.current == one.wanted and one.is_ready for one in before)
+        assert all(one.current == one.wanted and one.is_ready and one.is_watched for one in before)
     if decision.phase is Phase.COMPLETE:
-        assert all(one.current == one.wanted and one.is_ready for one in components)
+        assert all(one.current == one.wanted and one.is_ready and one.is_watched for one in components)
 
 
 @pytest.mark.parametrize(

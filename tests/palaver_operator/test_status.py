@@ -50,6 +50,7 @@ def test_all_is_well() -> None:
     [
         ({"is_new": True, "decision": Decision({}, Phase.WAITING, "nats")}, "Creating", "False"),
         ({"decision": Decision({}, Phase.ROLLING, "auth")}, "RollingOut", "False"),
+        ({"decision": Decision({}, Phase.WATCHING, "auth")}, "Watching", "False"),
         ({"decision": Decision({}, Phase.MIGRATING)}, "Migrating", "False"),
         ({"decision": Decision({}, Phase.ROLLED_BACK, "auth", "it fell", "x")}, "RolledBack", "True"),
         ({"waiting": Finding(Reason.OPERATOR_OLDER, "v")}, "OperatorOlder", "False"),

@@ -9,11 +9,21 @@ CLUSTER: dict[str, Any] = {
     "apiVersion": "palaver.chat/v1alpha1",
     "kind": "Palaver",
     "metadata": {"name": "chat", "namespace": "talk", "uid": "u-1", "generation": 1},
-    "spec": {"version": "1.4.0", "hostname": "chat.example.org", "mongodb": {"trial": {}}},
+    "spec": {
+        "version": "1.4.0",
+        "hostname": "chat.example.org",
+        "mongodb": {"trial": {}},
+        "rollout": {"soakSeconds": 0},
+    },
 }
 SINGLE: dict[str, Any] = {
     **CLUSTER,
-    "spec": {"version": "1.4.0", "hostname": "chat.example.org", "size": "single"},
+    "spec": {
+        "version": "1.4.0",
+        "hostname": "chat.example.org",
+        "size": "single",
+        "rollout": {"soakSeconds": 0},
+    },
 }
 
 

@@ -115,6 +115,7 @@ async def installed(plane: ControlPlane, namespace: str, folder: Path) -> AsyncI
                 "nats": {"secretName": "nats", "key": "url", "replicas": 1},
                 "admin": {"secretName": "admin"},
                 "drain": {"seconds": 4, "noticeSeconds": 3},
+                "rollout": {"soakSeconds": 15},
                 "scaling": {"downStabilizationSeconds": 5},
                 # What would be in the way of so many clients of few users.
                 "settings": {
