@@ -43,7 +43,10 @@ SENTENCES: dict[Reason, str] = {
     Reason.MIGRATING: "The database is brought to the new version; then the roles roll",
     Reason.ROLLING_OUT: "A new revision rolls, one role after the other",
     Reason.WATCHING: "A role serves with the new revision and is watched before the roll-out goes on",
-    Reason.ROLLED_BACK: "The new revision failed and was taken back; change the resource to try again",
+    Reason.ROLLED_BACK: (
+        "The new revision failed and was taken back; it is tried again when the resource changes, or its annotation "
+        "palaver.chat/retry does"
+    ),
     Reason.OPERATOR_OLDER: "The version that is wanted waits for an operator that is as new; what runs stays as it is",
     Reason.PAUSED: "spec.paused is true: the operator leaves the workspace as it is",
     Reason.AS_EXPECTED: "Nothing is wrong",

@@ -1,15 +1,16 @@
-"""What the status of workloads and pods means: ready, or in trouble. Pure; used by reconcile.py."""
+"""What the status of workloads and pods means: ready, moving, watched, or in trouble. Pure; used by planning.py."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from palaver_operator.load import Failures
 from palaver_operator.objects.naming import Object
 from palaver_operator.objects.workloads import PROGRESS_SECONDS
 from palaver_operator.revisions import Revision, inputs_of
 
 _LACKING_SECONDS = 60.0
+_GONE_SECONDS = 60.0  # after its grace a pod is gone, unless its node is lost
 _RESTARTS = 3  # so often a container may fall before its revision has failed
 _ERRORS_A_SECOND = 1.0  # what a new revision may have at any rate, a pod
 _WORSE = 3.0  # so many times more than the one before it
@@ -20,6 +21,17 @@ _HOPELESS = (
     "CreateContainerConfigError",
     "CreateContainerError",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What failed unexpectedly in one pod."""
+
+    total: float
+    """Since its process began."""
+    lately: float | None
+    """A second: the median of the last minute's readings, so that half a minute without a database is not taken for
+    the pod's own fault. None while there are too few."""
 
 
 def count_ready(workload: Object | None) -> int:
@@ -140,6 +152,24 @@ def _running_since(pod: Object) -> float | None:
 
 def _unix(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
+
+
+def is_moving(pod: Object, now: float) -> bool:
+    """Whether it starts or leaves, and has done so for no longer than that may take. `now`: unix seconds.
+
+    One that no node has room for, or whose node is lost, may stand there for ever. So may one that was evicted, which
+    is replaced already.
+    """
+    metadata = pod["metadata"]
+    if (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+        return False
+    if due := metadata.get("deletionTimestamp"):  # when its grace is over
+        return now < _unix(due) + _GONE_SECONDS
+    if is_pod_ready(pod):
+        return False
+    ready = [entry for entry in (pod.get("status") or {}).get("conditions") or [] if entry["type"] == "Ready"]
+    since = ready[0].get("lastTransitionTime") if ready else None
+    return now - _unix(since or metadata["creationTimestamp"]) < PROGRESS_SECONDS
 
 
 def job_outcome(job: Object | None) -> bool | None:

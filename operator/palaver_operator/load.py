@@ -17,6 +17,7 @@ from types import TracebackType
 
 import aiohttp
 
+from palaver_operator.health import Failures
 from palaver_operator.scaling import PodLoad, Signal
 
 URL_TEMPLATE = "http://{address}:9090/metrics"
@@ -59,17 +60,6 @@ class Sample:
 
     at: float
     values: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """What failed unexpectedly in one pod."""
-
-    total: float
-    """Since its process began."""
-    lately: float | None
-    """A second: the median of the last minute's readings, so that half a minute without a database is not taken for
-    the pod's own fault. None while there are too few."""
 
 
 def parse(text: str) -> dict[str, float]:

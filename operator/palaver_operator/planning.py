@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from palaver_operator.health import (
+    Failures,
     find_strain,
     find_trouble,
     find_usual_failures,
@@ -15,7 +16,6 @@ from palaver_operator.health import (
     job_outcome,
 )
 from palaver_operator.kinds import Key
-from palaver_operator.load import Failures
 from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.naming import COMPONENT, VERSION, Object, component_name
 from palaver_operator.objects.restore import build_restore
@@ -83,7 +83,7 @@ def make_plan(
     job = restore or build_migration(workspace)
     outcome = job_outcome(live.get(Key("Job", job["metadata"]["name"])))
     migration = _migrate(workspace, outcome, running) if restore is None else _RESTORE[outcome]
-    decision = decide([one.component for one in workloads], failed, migration)
+    decision = decide([one.component for one in workloads], failed, migration, workspace.retry)
     for one in workloads:
         if turn := decision.turns.get(one.component.name):
             _give(one, turn, decision.phase, now)

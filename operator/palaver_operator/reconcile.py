@@ -145,7 +145,7 @@ class Reconciler:
             metrics.CERTIFICATE_END.labels(workspace.namespace, workspace.name).set(end.timestamp())
         built = build(workspace, Surroundings(secrets, now, self._operator_namespace))
         autoscaled = [role for role in workspace.components if self._is_autoscaled(workspace, role)]
-        sizes = await self._sizing.look(workspace, live, autoscaled)
+        sizes = await self._sizing.look(workspace, live, autoscaled, now.timestamp())
         failed = (before.get("rollout") or {}).get("failed", "")
         plan = make_plan(
             workspace,

@@ -20,6 +20,9 @@ GROUP = "palaver.chat"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
+RETRY = f"{GROUP}/retry"
+"""The annotation of a Palaver that has what failed tried again; any other value than before will do."""
+
 Settings = dict[str, str | int | float | bool]
 
 
@@ -280,6 +283,7 @@ class Workspace(Identity):
     """One Palaver resource: what it is called, and what it wants."""
 
     spec: Spec
+    retry: str = ""  # the value of RETRY
 
     @property
     def is_single(self) -> bool:
@@ -369,7 +373,8 @@ def parse(body: dict[str, Any]) -> Workspace:
     except (KeyError, msgspec.ValidationError) as error:
         raise SpecError(f"this is no Palaver: {error}") from error
     _check(spec)
-    return Workspace(identity.name, identity.namespace, identity.uid, identity.generation, spec)
+    retry = (body["metadata"].get("annotations") or {}).get(RETRY, "")
+    return Workspace(identity.name, identity.namespace, identity.uid, identity.generation, spec, retry)
 
 
 def identify(body: dict[str, Any]) -> Identity:

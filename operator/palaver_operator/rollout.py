@@ -4,7 +4,7 @@ A **revision** is what a component's pods are made from, known by a digest of wh
 one rolls through the components in their order, callee before caller, so gateways last; each must be ready and have
 been watched before the next begins. If one doesn't get ready, or fails more often than before, all of them go back to
 their stable revision, the last with which everything was well, and the failed one is not tried again until the resource
-says something else.
+says something else, or says that it be tried again.
 """
 
 import hashlib
@@ -72,22 +72,25 @@ class Decision:
     failed: str = ""
 
 
-def name_target(components: Sequence[Component]) -> str:
-    """A name for everything that is wanted together."""
-    return hashlib.sha256(" ".join(one.wanted for one in components).encode()).hexdigest()[:16]
+def name_target(components: Sequence[Component], retry: str = "") -> str:
+    """A name for everything that is wanted together, and for this attempt at it."""
+    named = [*(one.wanted for one in components), *([retry] if retry else [])]
+    return hashlib.sha256(" ".join(named).encode()).hexdigest()[:16]
 
 
-def decide(components: Sequence[Component], failed: str, migration: Migration) -> Decision:
-    """`components` in the order in which they roll; `failed`: what the last decision said."""
+def decide(components: Sequence[Component], failed: str, migration: Migration, retry: str = "") -> Decision:
+    """`components` in the order in which they roll; `failed`: what the last decision said; `retry`: what the resource
+    says so that the same is another attempt."""
     if migration in (Migration.RESTORING, Migration.NOT_RESTORED):
         message = "The archive could not be restored" if migration is Migration.NOT_RESTORED else ""
         there = [one for one in components if one.is_backing or one.current is not None]
         return Decision(_keep(there), Phase.RESTORING, "restore", message)
-    target = name_target(components)
+    target = name_target(components, retry)
     if failed == target:
         return _roll_back(components, target, "", "")
     if migration is Migration.FAILED:
-        return _roll_back(components, target, "", "The migration of the database failed; nothing was rolled")
+        # Its Job is what remembers that: without it, or with another, the migration is tried again.
+        return _roll_back(components, "", "migrate", "the migration of the database failed; nothing was rolled")
     for one in components:
         if one.trouble and one.current == one.wanted and one.stable not in (None, one.current):
             return _roll_back(components, target, one.name, one.trouble)

@@ -109,8 +109,8 @@ class RoleLoad:
 
     size: int
     """What its Deployment is asked to have."""
-    existing: int
-    """Pods that there are: starting, ready and leaving."""
+    moving: int
+    """Pods that start or leave, and are worth waiting for: one that is stuck at it is not among them."""
     pods: Sequence[PodLoad]
     """Those that are ready and stay."""
 
@@ -143,7 +143,7 @@ class Decision:
 def decide(limits: RoleLimits, history: History, load: RoleLoad, now: float) -> Decision:
     """The role's size from now on. `now`: seconds of a clock that does not jump."""
     size, low, high = load.size, limits.min, limits.max
-    is_settled = load.existing == len(load.pods) == size
+    is_settled = load.moving == 0
     has_all = bool(load.pods) and all(_has_answered(pod, limits) for pod in load.pods)
     needed, why = _needed(limits, load, 1.0)
     to_keep, _ = _needed(limits, load, SPARE)
@@ -186,7 +186,7 @@ def decide(limits: RoleLimits, history: History, load: RoleLoad, now: float) -> 
         missing = sum(not _has_answered(pod, limits) for pod in load.pods)
         return answer(size, Reason.METRICS_MISSING, f"{missing} of {len(load.pods)} ready pods did not say everything")
     if not is_settled:
-        return answer(size, Reason.SETTLING, f"{load.existing} pods exist and {len(load.pods)} are ready, of {size}")
+        return answer(size, Reason.SETTLING, f"{load.moving} pods start or leave, {len(load.pods)} of {size} are ready")
     if not _is_over(history.since, window, now):
         return answer(size, Reason.STABILIZING, f"{floor} pods would do; not for long enough yet")
     if not _is_over(history.shrunk_at, SHRINK_SECONDS, now):

@@ -4,13 +4,13 @@ It remembers, by workspace, what was read and decided last; after a restart it b
 later.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 
-from palaver_operator.health import count_desired, is_pod_ready
+from palaver_operator.health import Failures, count_desired, is_moving, is_pod_ready
 from palaver_operator.kinds import Key
-from palaver_operator.load import Failures, MetricsReader, Pod, WorkspaceLoad
+from palaver_operator.load import MetricsReader, Pod, WorkspaceLoad
 from palaver_operator.objects.naming import COMPONENT, Object, component_name
 from palaver_operator.resource import RolePlan, Workspace
 from palaver_operator.roles import ROLES, SINGLE
@@ -59,13 +59,18 @@ class _Remembered:
 class Sizing:
     """`clock`: monotonic seconds."""
 
-    def __init__(self, reader: MetricsReader, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, reader: MetricsReader, clock: Callable[[], float] = monotonic) -> None:
         self._reader = reader
         self._clock = clock
         self._remembered: dict[str, _Remembered] = {}
 
-    async def look(self, workspace: Workspace, live: Mapping[Key, Object], autoscaled: Sequence[str]) -> Sizes:
-        """The sizes from now on: decided anew each round, else as before. `autoscaled`: roles that others size."""
+    async def look(
+        self, workspace: Workspace, live: Mapping[Key, Object], autoscaled: Sequence[str], time: float
+    ) -> Sizes:
+        """The sizes from now on: decided anew each round, else as before.
+
+        `autoscaled`: roles that others size; `time`: unix seconds.
+        """
         known = self._remembered.setdefault(workspace.uid, _Remembered(WorkspaceLoad(self._reader)))
         now = self._clock()
         if now < known.due_at:
@@ -82,8 +87,8 @@ class Sizing:
                 if deployment is None or role in autoscaled:
                     known.histories.pop(role, None)
                     continue
-                existing = [one for one in pods if one["metadata"]["labels"].get(COMPONENT) == role]
-                load = RoleLoad(count_desired(deployment), sum(map(_lives, existing)), loads.get(role, []))
+                moving = sum(is_moving(one, time) for one in pods if one["metadata"]["labels"].get(COMPONENT) == role)
+                load = RoleLoad(count_desired(deployment), moving, loads.get(role, []))
                 decision = decide(workspace.limits(role), known.histories.get(role, History()), load, self._clock())
                 known.histories[role] = decision.history
                 sizes.decisions[role] = decision
@@ -100,11 +105,6 @@ def _pod(found: Object) -> Pod:
     role = metadata["labels"].get(COMPONENT, "")
     address: str = found["status"]["podIP"]
     return Pod(metadata["uid"], metadata["name"], role, f"[{address}]" if ":" in address else address)
-
-
-def _lives(pod: Object) -> bool:
-    """Whether it starts, serves or leaves; one that was evicted stands there for long, and is replaced already."""
-    return (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
 
 
 def _cores(plan: RolePlan) -> float:

@@ -1,13 +1,14 @@
 """Revisions: what changes the pods of whom, what a new operator leaves alone, and the way there and back."""
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from palaver_operator.health import Failures
 from palaver_operator.kinds import Key
-from palaver_operator.load import Failures
 from palaver_operator.objects import Surroundings, build
 from palaver_operator.objects.certificates import build_certificates
 from palaver_operator.objects.jobs import build_migration
@@ -214,6 +215,44 @@ def test_a_failed_migration_rolls_nothing() -> None:
     assert made.decision.phase is Phase.ROLLED_BACK
     assert made.version == "1.4.0"
     assert templates(become(made, live)) == templates(live)
+
+
+@pytest.mark.parametrize("way", ["delete the Job", "annotate"])
+def test_a_failed_migration_is_tried_again(way: str) -> None:
+    new = workspace(version="1.5.0")
+    live = settled(workspace())
+    live = _with_job(become(plan(new, live, running="1.4.0"), live), new, "Failed")
+    failed = plan(new, live, running="1.4.0").decision.failed
+    key = Key("Job", build_migration(new)["metadata"]["name"])
+    if way == "annotate":
+        new = replace(new, retry="the disk is larger now")
+        again = Key("Job", build_migration(new)["metadata"]["name"])
+        assert again != key
+    else:
+        live = {one: found for one, found in live.items() if one != key}
+    made = plan(new, live, running="1.4.0", failed=failed)
+    assert made.decision.phase is Phase.MIGRATING
+    jobs = [one["metadata"]["name"] for one in made.objects if one["kind"] == "Job"]
+    assert jobs == [build_migration(new)["metadata"]["name"]]
+    live = _with_job(become(made, live), new, "Complete")
+    made = plan(new, live, running="1.4.0", failed=made.decision.failed)
+    assert (made.decision.phase, made.decision.component) == (Phase.ROLLING, "auth")
+
+
+def test_a_revision_that_failed_is_tried_again_when_it_is_asked_for() -> None:
+    before = settled(workspace())
+    found = workspace(image={"tag": "was-not-in-the-registry"})
+    live = become(plan(found, before, running="1.4.0"), before, ready=False)
+    live[Key("Deployment", "chat-auth")]["status"]["conditions"] = [
+        {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    ]
+    made = plan(found, live, running="1.4.0")
+    assert made.decision.phase is Phase.ROLLED_BACK
+    live = become(made, live)
+    assert plan(found, live, running="1.4.0", failed=made.decision.failed).decision.phase is Phase.ROLLED_BACK
+    asked = replace(found, retry="1")
+    made = plan(asked, live, running="1.4.0", failed=made.decision.failed)
+    assert (made.decision.phase, made.decision.component) == (Phase.ROLLING, "auth")
 
 
 def test_a_revision_that_fails_is_taken_back_exactly() -> None:

@@ -9,7 +9,7 @@ import yaml
 from palaver.roles import ROLES as PALAVER_ROLES
 from palaver.roles import list_callers as list_palaver_callers
 from palaver_operator.cli import read_crd
-from palaver_operator.resource import BackupSpec, Spec, SpecError, parse, parse_backup
+from palaver_operator.resource import RETRY, BackupSpec, Spec, SpecError, parse, parse_backup
 from palaver_operator.roles import ROLES, list_callers
 from tests.palaver_operator.workspaces import CLUSTER, SINGLE, palaver, workspace
 
@@ -19,6 +19,13 @@ def test_the_roles_are_palavers_own() -> None:
     for name, role in ROLES.items():
         assert role.calls == PALAVER_ROLES[name].calls
         assert set(list_callers(name)) == list_palaver_callers(name)
+
+
+def test_what_is_to_be_tried_again_is_said_by_an_annotation() -> None:
+    body = palaver()
+    assert parse(body).retry == ""
+    body["metadata"]["annotations"] = {RETRY: "1"}
+    assert parse(body).retry == "1"
 
 
 def _fields(schema: dict[str, Any], path: str = "") -> set[str]:

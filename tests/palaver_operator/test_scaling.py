@@ -34,7 +34,7 @@ def gateway(connections: float, lag: float = 1, cpu: float = 10, refused: float 
 
 
 def settled(pods: Sequence[PodLoad]) -> RoleLoad:
-    return RoleLoad(len(pods), len(pods), pods)
+    return RoleLoad(len(pods), 0, pods)
 
 
 def rounds(
@@ -97,7 +97,7 @@ def test_a_lag_that_more_pods_do_not_help_gets_no_more_than_double() -> None:
 
 def test_a_lag_while_pods_are_starting_asks_for_nothing_more() -> None:
     pods = [gateway(900, lag=300)] * 4
-    assert decide(LIMITS, History(), RoleLoad(5, 5, pods), 0).size == 5
+    assert decide(LIMITS, History(), RoleLoad(5, 1, pods), 0).size == 5
     assert decide(LIMITS, History(), settled([*pods, gateway(900)]), 0).size == 7
 
 
@@ -153,7 +153,7 @@ def test_many_go_down_by_a_tenth() -> None:
 
 def test_nobody_goes_while_another_one_is_still_leaving() -> None:
     history = rounds([100] * 100, size=2)[-1].history
-    load = RoleLoad(5, 6, [gateway(10)] * 5)
+    load = RoleLoad(5, 1, [gateway(10)] * 5)
     decision = decide(LIMITS, history, load, 1000)
     assert (decision.size, decision.reason) == (5, Reason.SETTLING)
     assert decide(LIMITS, history, settled([gateway(10)] * 5), 1000).size == 4
@@ -181,7 +181,7 @@ def test_after_a_restart_nothing_goes_down_before_the_window_is_over() -> None:
 
 @pytest.mark.parametrize(("size", "wanted"), [(1, 2), (25, 20), (0, 2)])
 def test_limits_are_obeyed_at_once(size: int, wanted: int) -> None:
-    decision = decide(LIMITS, History(), RoleLoad(size, size, [gateway(1)] * size), 0)
+    decision = decide(LIMITS, History(), RoleLoad(size, 0, [gateway(1)] * size), 0)
     assert (decision.size, decision.reason) == (wanted, Reason.LIMITS)
 
 
@@ -237,7 +237,7 @@ def lives(draw: st.DrawFn) -> tuple[RoleLimits, list[tuple[float, RoleLoad, Deci
         kind = draw(st.sampled_from((quiet, quiet, pod_loads)))
         alike = draw(st.lists(kind, min_size=1, max_size=3))
         pods = [alike[index % len(alike)] for index in range(ready)]
-        load = RoleLoad(size, ready + draw(st.sampled_from((0, 0, 0, 1))), pods)
+        load = RoleLoad(size, draw(st.sampled_from((0, 0, 0, 1))), pods)
         decision = decide(limits, history, load, now)
         seen.append((now, load, decision))
         size, history = decision.size, decision.history
@@ -260,7 +260,7 @@ def test_down_by_a_tenth_a_minute_at_most_and_only_when_everybody_has_spoken(
         if decision.size < load.size <= limits.max:
             assert load.size - decision.size <= max(1, load.size // 10)
             assert last_step is None or now - last_step >= SHRINK_SECONDS
-            assert load.existing == load.size == len(load.pods)
+            assert load.moving == 0
             assert all(Signal.CPU in pod.values for pod in load.pods)
             assert decision.reason == Reason.QUIET
         if decision.size < load.size:
@@ -294,8 +294,8 @@ def test_more_load_never_means_fewer_pods(
         for pod in pods
     ]
     size = data.draw(st.sampled_from((len(pods), len(pods) + 1)))
-    less_size = decide(limits, decision.history, RoleLoad(size, len(pods), pods), now + ROUND_SECONDS).size
-    more_size = decide(limits, decision.history, RoleLoad(size, len(pods), more), now + ROUND_SECONDS).size
+    less_size = decide(limits, decision.history, RoleLoad(size, size - len(pods), pods), now + ROUND_SECONDS).size
+    more_size = decide(limits, decision.history, RoleLoad(size, size - len(pods), more), now + ROUND_SECONDS).size
     assert less_size <= more_size
 
 
@@ -315,6 +315,18 @@ def test_a_load_at_the_edge_does_not_swing(most: float, parts: list[float], size
     """Even with no window at all: what lies within a tenth needs the same pods."""
     limits = dataclasses.replace(LIMITS, down_stabilization_seconds=0)
     assert_no_swing([decision.size for decision in rounds((most * part for part in parts), size, limits)])
+
+
+@given(role_limits(), st.integers(1, 60), st.integers(0, 3))
+def test_what_is_quiet_for_long_enough_gets_to_the_minimum(limits: RoleLimits, size: int, stuck: int) -> None:
+    """However many pods are stuck: they are among the first to go."""
+    history, now = History(), 0.0
+    while now < 8 * limits.down_stabilization_seconds + 70 * SHRINK_SECONDS:
+        pods = [gateway(0)] * max(1, size - stuck)
+        decision = decide(limits, history, RoleLoad(size, 0, pods), now)
+        stuck = max(0, stuck - max(0, size - decision.size))
+        size, history, now = decision.size, decision.history, now + ROUND_SECONDS
+    assert size == limits.min
 
 
 def assert_no_swing(sizes: Sequence[int]) -> None:

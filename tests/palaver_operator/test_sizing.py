@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,6 +18,7 @@ from palaver_operator.scaling import ROUND_SECONDS, TARGETS, Reason, Signal
 from palaver_operator.sizing import Sizes, Sizing
 from tests.palaver_operator.workspaces import workspace
 
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 SCALED = workspace(scaling={"downStabilizationSeconds": 60}, roles={"gateway": {"targets": {"connections": 100}}})
 
 
@@ -41,6 +43,7 @@ class Cluster:
 
     def add_pod(self, role: str, name: str, phase: str = "Running", ready: str = "True", **metadata: str) -> None:
         conditions = [{"type": "Ready", "status": ready}]
+        metadata.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
         self.live[Key("Pod", name)] = {
             "metadata": {"name": name, "uid": name, "labels": {COMPONENT: role}, **metadata},
             "status": {"phase": phase, "podIP": "127.0.0.1", "conditions": conditions},
@@ -79,7 +82,7 @@ def cluster() -> Iterator[Cluster]:
 
 class Clock:
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = 1000.0  # as the pods' time begins
 
     def __call__(self) -> float:
         return self.now
@@ -92,7 +95,7 @@ async def play(
     sizes = Sizes()
     for _ in range(rounds):
         clock.now += ROUND_SECONDS
-        sizes = await sizing.look(found, cluster.live, others)
+        sizes = await sizing.look(found, cluster.live, others, BEGUN + clock.now - 1000)
         for role, decision in sizes.decisions.items():
             if decision.size != cluster.live[Key("Deployment", f"chat-{role}")]["spec"]["replicas"]:
                 cluster.set_size(role, decision.size)
@@ -121,7 +124,7 @@ async def test_between_two_rounds_nobody_is_asked(cluster: Cluster) -> None:
         first = await play(cluster, sizing, clock, 1)
         asked = cluster.asked
         clock.now += 1
-        assert await sizing.look(SCALED, cluster.live, ()) is first
+        assert await sizing.look(SCALED, cluster.live, (), BEGUN) is first
         assert cluster.asked == asked
 
 
@@ -138,11 +141,35 @@ async def test_while_one_is_leaving_nobody_else_goes_and_it_is_not_counted(clust
     clock = Clock()
     async with MetricsReader(cluster.template, clock=clock) as reader:
         cluster.set_size("gateway", 4)
-        cluster.add_pod("gateway", "leaving", deletionTimestamp="2026-01-01T00:00:00Z")
+        cluster.add_pod("gateway", "leaving", deletionTimestamp="2026-01-01T00:05:00Z")
         cluster.connections = {"leaving": 100_000}
         sizes = await play(cluster, Sizing(reader, clock), clock, 10)
     assert sizes.connections == 0
     assert (sizes.decisions["gateway"].size, sizes.decisions["gateway"].reason) == (4, Reason.SETTLING)
+
+
+STUCK: list[tuple[str, dict[str, str]]] = [
+    ("no node has room for it", {"phase": "Pending", "ready": "False"}),
+    ("it falls again and again", {"ready": "False"}),
+    ("its node is lost", {"deletionTimestamp": "2026-01-01T00:00:30Z"}),
+]
+
+
+@pytest.mark.parametrize(("why", "pod"), STUCK, ids=[why for why, _ in STUCK])
+async def test_one_pod_that_is_stuck_keeps_nobody_from_going(cluster: Cluster, why: str, pod: dict[str, str]) -> None:
+    clock = Clock()
+
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        sizing = Sizing(reader, clock)
+        cluster.set_size("gateway", 4)
+        cluster.add_pod("gateway", "gateway-stuck", **pod)
+        early = await play(cluster, sizing, clock, 7)
+        assert early.decisions["gateway"].reason == Reason.SETTLING
+        sizes = early
+        for _ in range(50):
+            cluster.add_pod("gateway", "gateway-stuck", **pod)
+            sizes = await play(cluster, sizing, clock, 1)
+    assert sizes.decisions["gateway"].size == 2, why
 
 
 async def test_whom_others_size_is_left_to_them(cluster: Cluster) -> None:

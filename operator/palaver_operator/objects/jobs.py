@@ -46,6 +46,15 @@ def job_resources(memory: str) -> Object:
     return {"requests": {"cpu": "100m", "memory": memory}, "limits": {"memory": "512Mi"}}
 
 
+def job_name(workspace: Workspace, component: str, made_from: object) -> str:
+    """A name that says what a Job is made from, as it can't be changed, and what was done is not done again.
+
+    Whoever wants it done again gives the resource another `retry`.
+    """
+    parts = [made_from, workspace.retry] if workspace.retry else made_from
+    return f"{workspace.name}-{component}-{hashlib.sha256(msgspec.json.encode(parts, order='sorted')).hexdigest()[:8]}"
+
+
 def build_migration(workspace: Workspace) -> Object:
     """`palaver migrate` of the version that is wanted.
 
@@ -60,7 +69,5 @@ def build_migration(workspace: Workspace) -> Object:
         mounts=[],
     )
     template = job_template(workspace, COMPONENT, [], containers=[container])
-    # Its name says what it is made from: a Job can't be changed, and what was done is not done again.
-    digest = hashlib.sha256(msgspec.json.encode(template, order="sorted")).hexdigest()[:8]
-    name = f"{workspace.name}-migrate-{digest}"
+    name = job_name(workspace, COMPONENT, template)
     return job(workspace, name, COMPONENT, template, backoffLimit=4, activeDeadlineSeconds=3600)

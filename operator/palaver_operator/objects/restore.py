@@ -4,12 +4,8 @@ With MongoDB by a Job, before any role is made; a single pod does it by itself, 
 does nothing where there is a workspace already, and goes on where it ended before.
 """
 
-import hashlib
-
-import msgspec
-
 from palaver_operator.objects.backup import COMPONENT, address_of, destination_environment, destination_volumes
-from palaver_operator.objects.jobs import DAY_SECONDS, job, job_resources, job_template
+from palaver_operator.objects.jobs import DAY_SECONDS, job, job_name, job_resources, job_template
 from palaver_operator.objects.naming import Object
 from palaver_operator.objects.pods import database_environment, palaver_container
 from palaver_operator.resource import Restore, Workspace
@@ -22,8 +18,7 @@ def build_restore(workspace: Workspace) -> Object | None:
         return None
     volumes, mounts = destination_volumes(restore.source)
     template = job_template(workspace, COMPONENT, volumes, containers=[_container(workspace, restore, mounts)])
-    digest = hashlib.sha256(msgspec.json.encode(restore, order="sorted")).hexdigest()[:8]
-    name = f"{workspace.name}-restore-{digest}"
+    name = job_name(workspace, "restore", restore)
     return job(workspace, name, COMPONENT, template, backoffLimit=4, activeDeadlineSeconds=DAY_SECONDS)
 
 

@@ -160,7 +160,7 @@ class Player:
     def _decide(self) -> None:
         for role, limits in self._limits.items():
             load = self.world.load(role, ROUND_SECONDS)
-            load = RoleLoad(load.size, load.existing, self._distort(role, load.pods))
+            load = RoleLoad(load.size, load.moving, self._distort(role, load.pods))
             decision = decide(limits, self._histories[role], load, float(self.world.now))
             self._histories[role] = decision.history
             if decision.size != load.size:

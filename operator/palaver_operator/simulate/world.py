@@ -130,7 +130,7 @@ class World:
         """What the pods of a role say of themselves; rates since the last look, `seconds` ago."""
         pods = self.pods[role]
         loads = [self._pod_load(pod, seconds) for pod in pods if pod.leaving_at is None and pod.ready_at <= self.now]
-        return RoleLoad(self.sizes[role], len(pods), loads)
+        return RoleLoad(self.sizes[role], len(pods) - len(loads), loads)
 
     def _make(self, role: str, ready_at: int) -> Pod:
         self._made += 1
