@@ -29,6 +29,7 @@ class Reason(StrEnum):
     VERSION_REFUSED = "VersionRefused"
     SPEC_INVALID = "SpecInvalid"
     SECRET_MISSING = "SecretMissing"
+    SETTINGS_REFUSED = "SettingsRefused"
     KIND_MISSING = "KindMissing"
     APPLY_FAILED = "ApplyFailed"
     RECONCILE_FAILED = "ReconcileFailed"
@@ -55,6 +56,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.VERSION_REFUSED: "The version in the resource can't follow the one that runs",
     Reason.SPEC_INVALID: "The resource can't be understood",
     Reason.SECRET_MISSING: "A Secret that the resource names is missing, or lacks a key",
+    Reason.SETTINGS_REFUSED: "spec.settings is not taken, and the settings stay as they were",
     Reason.KIND_MISSING: "The cluster does not know a kind of object that the resource asks for",
     Reason.APPLY_FAILED: "The API server refused an object",
     Reason.RECONCILE_FAILED: "The operator could not do its work, and tries again",

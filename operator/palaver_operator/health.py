@@ -11,6 +11,7 @@ from palaver_operator.revisions import Revision, inputs_of
 
 _LACKING_SECONDS = 60.0
 _GONE_SECONDS = 60.0  # after its grace a pod is gone, unless its node is lost
+_MOST_WORDS = 500  # characters of what a process said last
 _RESTARTS = 3  # so often a container may fall before its revision has failed
 _ERRORS_A_SECOND = 1.0  # what a new revision may have at any rate, a pod
 _WORSE = 3.0  # so many times more than the one before it
@@ -79,7 +80,10 @@ def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revi
         for container in (pod.get("status") or {}).get("containerStatuses") or []:
             waiting = (container.get("state") or {}).get("waiting") or {}
             if container.get("restartCount", 0) >= _RESTARTS and not container.get("ready"):
-                return f"{pod['metadata']['name']} has ended {container['restartCount']} times"
+                last = ((container.get("lastState") or {}).get("terminated") or {}).get("message") or ""
+                words = last.strip().splitlines()[-1:]
+                why = f": {words[0][:_MOST_WORDS]}" if words else ""
+                return f"{pod['metadata']['name']} has ended {container['restartCount']} times{why}"
             if waiting.get("reason") in _HOPELESS and now - revision.since > PROGRESS_SECONDS / 2:
                 return f"{pod['metadata']['name']} can't start: {waiting['reason']}"
     for condition in (workload.get("status") or {}).get("conditions") or []:

@@ -14,8 +14,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from urllib.parse import urljoin
 
 import aiohttp
+import msgspec
 
 from palaver_operator.health import Failures
 from palaver_operator.scaling import PodLoad, Signal
@@ -24,6 +26,7 @@ URL_TEMPLATE = "http://{address}:9090/metrics"
 TIMEOUT_SECONDS = 2.0
 _AT_ONCE = 100
 _MOST_BYTES = 4 * 1024 * 1024
+_MOST_WORDS = 1000  # characters of what a pod says is wrong: it becomes part of a condition
 _RATES, _FEWEST_RATES = 6, 3  # of failures: a minute of rounds, and what is enough to say something
 
 _CPU = "process_cpu_seconds_total"
@@ -33,12 +36,13 @@ _CONNECTIONS = "palaver_connections"
 _LOOP_LAG = "palaver_event_loop_lag_last_seconds"
 _OUTBOX_AGE = "palaver_outbox_age_seconds"
 _FOLLOWER_AGE = "palaver_follower_oldest_seconds"
+_SETTINGS_WRONG = "palaver_settings_file_wrong"
 # What failed unexpectedly: not for scaling, but to see whether a new revision is worse than the one before.
 _ERRORS = ("palaver_rest_errors_total", "palaver_ddp_errors_total", "palaver_rpc_internal_errors_total")
 
 # Of several series of a name (by label) the sum counts for counters, the oldest for ages.
 _SUMS = frozenset((_CPU, _REFUSED, _REPORTS, _CONNECTIONS, *_ERRORS))
-_NAMES = (_CPU, _REFUSED, _CONNECTIONS, _LOOP_LAG, _OUTBOX_AGE, _FOLLOWER_AGE, *_ERRORS)
+_NAMES = (_CPU, _REFUSED, _CONNECTIONS, _LOOP_LAG, _OUTBOX_AGE, _FOLLOWER_AGE, _SETTINGS_WRONG, *_ERRORS)
 # Reports that presence did not answer are made again: only the answered ones say how much there is to do.
 _BEGINNINGS = {**{name: name for name in _NAMES}, f'{_REPORTS}{{outcome="answered"}}': _REPORTS}
 _REST = re.compile(r"(?:\{.*\})? +(\S+)(?: \d+)?")
@@ -52,6 +56,12 @@ class Pod:
     name: str
     role: str
     address: str
+
+
+class _Readiness(msgspec.Struct):
+    """What /readyz says, as far as it matters here."""
+
+    problems: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +164,27 @@ class MetricsReader:
         samples = await asyncio.gather(*(self._read_one(pod) for pod in pods))
         return {pod.uid: sample for pod, sample in zip(pods, samples, strict=True)}
 
+    async def read_problems(self, pod: Pod) -> str:
+        """What a pod says is wrong although it serves, as a sentence; empty if it says nothing."""
+        body = await self._get(urljoin(self._url(pod), "readyz"))
+        try:
+            found = msgspec.json.decode(body, type=_Readiness) if body is not None else _Readiness()
+        except msgspec.DecodeError:
+            return ""
+        return "; ".join(found.problems.values())[:_MOST_WORDS]
+
     async def _read_one(self, pod: Pod) -> Sample | None:
+        body = await self._get(self._url(pod))
+        at = self._clock()
+        values = parse(body.decode("utf-8", "replace")) if body is not None else {}
+        return Sample(at, values) if values else None
+
+    def _url(self, pod: Pod) -> str:
+        return self._url_template.format(address=pod.address, name=pod.name, role=pod.role)
+
+    async def _get(self, url: str) -> bytes | None:
+        """A page; None if it does not come in time, or is none."""
         assert self._session is not None, "entered before it reads"
-        url = self._url_template.format(address=pod.address, name=pod.name, role=pod.role)
         try:
             async with (
                 self._places,
@@ -170,11 +198,9 @@ class MetricsReader:
                     body += piece
                     if len(body) > _MOST_BYTES:
                         return None
-                at = self._clock()
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
             return None
-        values = parse(body.decode("utf-8", "replace"))
-        return Sample(at, values) if values else None
+        return bytes(body)
 
 
 class WorkspaceLoad:
@@ -185,6 +211,7 @@ class WorkspaceLoad:
         self._before: dict[str, Sample] = {}
         self._rates: dict[str, deque[float]] = {}  # of failures, by the pod's uid
         self.failures: dict[str, Failures] = {}  # by the pod's name; of those that answered last time
+        self.refused_settings: dict[str, str] = {}  # by the pod's name: what is wrong with its settings file
 
     async def read(self, pods: Sequence[Pod], cores: Mapping[str, float]) -> dict[str, list[PodLoad]]:
         """The load of each pod by role, in the order given. `cores` by role; a role that is not in it has one core."""
@@ -197,6 +224,9 @@ class WorkspaceLoad:
             pod.name: self._failures(pod, sample) for pod in pods if (sample := samples[pod.uid]) is not None
         }
         self._rates = {pod.uid: self._rates[pod.uid] for pod in pods if pod.uid in self._rates}
+        wrong = [pod for pod in pods if (sample := samples[pod.uid]) and sample.values.get(_SETTINGS_WRONG)]
+        told = await asyncio.gather(*(self._reader.read_problems(pod) for pod in wrong))
+        self.refused_settings = {pod.name: problem for pod, problem in zip(wrong, told, strict=True)}
         # One that was missing goes on from its last reading; one that is gone is forgotten.
         self._before = {
             pod.uid: sample for pod in pods if (sample := samples[pod.uid] or self._before.get(pod.uid)) is not None

@@ -146,6 +146,9 @@ class Reconciler:
         built = build(workspace, Surroundings(secrets, now, self._operator_namespace))
         autoscaled = [role for role in workspace.components if self._is_autoscaled(workspace, role)]
         sizes = await self._sizing.look(workspace, live, autoscaled, now.timestamp())
+        if sizes.refused_settings:
+            pod, problem = min(sizes.refused_settings.items())
+            problems.append(Finding(Reason.SETTINGS_REFUSED, problem or f"the log of {pod} says why"))
         failed = (before.get("rollout") or {}).get("failed", "")
         plan = make_plan(
             workspace,

@@ -33,6 +33,7 @@ class Sizes:
     decisions: dict[str, Decision] = field(default_factory=dict)
     loads: dict[str, list[PodLoad]] = field(default_factory=dict)
     failures: dict[str, Failures] = field(default_factory=dict)  # by pod
+    refused_settings: dict[str, str] = field(default_factory=dict)  # by pod: what is wrong with its settings file
 
     @property
     def connections(self) -> int | None:
@@ -80,7 +81,7 @@ class Sizing:
         ready = [_pod(one) for one in pods if is_pod_ready(one) and (one.get("status") or {}).get("podIP")]
         cores = {name: _cores(workspace.role(name)) for name in workspace.components}
         loads = await known.load.read([pod for pod in ready if pod.role in cores], cores)
-        sizes = Sizes(loads=loads, failures=known.load.failures)
+        sizes = Sizes(loads=loads, failures=known.load.failures, refused_settings=known.load.refused_settings)
         if workspace.spec.scaling.enabled and not workspace.is_single:
             for role in ROLES:
                 deployment = live.get(Key("Deployment", component_name(workspace, role)))

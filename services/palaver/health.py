@@ -30,14 +30,20 @@ _BACKLOG = 4096
 
 
 def health_routes(node: Any, *, metrics: bool) -> list[Route]:
-    """`/healthz` (this process runs), `/readyz` (it can serve; what it is); with `metrics`, `/metrics` (Prometheus)."""
+    """`/healthz` (this process runs), `/readyz` (it can serve; what it is).
+
+    With `metrics`, `/metrics` (Prometheus), and in `/readyz` what is wrong although it serves.
+    """
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
         ready = node.ready and not node.stopping.is_set()
-        body = {"status": "ready" if ready else "not ready", "version": __version__, "roles": list(node.roles)}
+        status = "ready" if ready else "not ready"
+        body: dict[str, Any] = {"status": status, "version": __version__, "roles": list(node.roles)}
+        if metrics and node.problems:
+            body["problems"] = node.problems
         return JSONResponse(body, 200 if ready else 503)
 
     async def prometheus(request: Request) -> Response:

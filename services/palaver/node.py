@@ -79,6 +79,7 @@ class Node:
         self.access: Access
         self.roles: dict[str, Service] = {}
         self.ready = False
+        self.problems: dict[str, str] = {}  # what is wrong although it serves; shown at /readyz
         self.stopping = asyncio.Event()
         self.failure: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -162,6 +162,32 @@ async def test_a_file_that_becomes_wrong_changes_nothing(
         await eventually(lambda: access.setting("Site_Name") == "Mended")
 
 
+async def test_a_workspace_that_has_run_starts_with_what_it_has(tmp_path: Path, mounted: Mounted) -> None:
+    async with deciding(tmp_path, "process", mounted.file):
+        pass
+    mounted.write({"Site_Nam": "Another"})
+    for _ in range(2):
+        async with deciding(tmp_path, "process", mounted.file) as running:
+            settings = await get_settings(running)
+            assert {id: settings[id]["value"] for id in VALUES} == VALUES
+            assert all(settings[id]["blocked"] for id in VALUES), "nobody else decides meanwhile"
+            await asyncio.sleep(0.2)
+            settings = await get_settings(running)
+            assert all(settings[id]["blocked"] for id in VALUES)
+            assert running.node.problems == {"settings file": "PALAVER_SETTINGS_FILE: there is no setting Site_Nam"}
+            assert settings_file.WRONG._value.get() == 1
+    async with deciding(tmp_path, "process", mounted.file) as running:
+        mounted.write({"Site_Name": "Mended"})
+        await eventually(lambda: access_of(running).setting("Site_Name") == "Mended")
+        await eventually(lambda: not access_of(running).policy.settings["Accounts_LoginExpiration"]["blocked"])
+        assert running.node.problems == {}
+        assert settings_file.WRONG._value.get() == 0
+        mounted.write({"Site_Name": 5})
+        await eventually(lambda: bool(running.node.problems))
+        mounted.write({"Site_Name": "Mended"})
+        await eventually(lambda: not running.node.problems)
+
+
 @pytest.mark.parametrize("transport", ["grpc", pytest.param("cluster", marks=pytest.mark.needs_servers)])
 async def test_replicas_with_different_files_do_not_undo_each_other(
     tmp_path: Path, transport: Transport, mounted: Mounted, monkeypatch: pytest.MonkeyPatch
@@ -220,7 +246,9 @@ def test_what_a_file_may_not_hold(tmp_path: Path, text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, lambda path: path.write_bytes(b" " * 3_000_000)])
-async def test_a_file_that_can_not_be_read_is_named_at_start(tmp_path: Path, make: Callable[[Path], None]) -> None:
+async def test_a_new_workspace_is_not_begun_with_a_file_that_can_not_be_read(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
     path = tmp_path / "settings.json"
     make(path)
     with pytest.raises(ConfigError, match=str(path)):

@@ -80,7 +80,7 @@ async def test_a_backup_becomes_a_job_and_goes_with_it(plane: ControlPlane, name
     assert "Complete" in shown
     # a change of the workspace takes nothing of it away
     await plane.kubectl(
-        "patch", "palaver", "chat", "-n", namespace, "--type=merge", '--patch={"spec":{"settings":{"a":1}}}'
+        "patch", "palaver", "chat", "-n", namespace, "--type=merge", '--patch={"spec":{"settings":{"Site_Name":"a"}}}'
     )
     await until_state(plane, namespace, "Ready")
     assert await plane.get("batch/v1", "jobs", namespace, name)

@@ -235,6 +235,24 @@ async def test_failures_are_told_by_the_median_of_a_minute(pages: tuple[Pages, s
         assert workspace.failures == {}
 
 
+async def test_who_refuses_its_settings_is_asked_why(pages: tuple[Pages, str]) -> None:
+    found, template = pages
+    found["auth/metrics"] = answers("process_cpu_seconds_total 1\npalaver_settings_file_wrong 1\n")
+    found["auth/readyz"] = answers('{"status": "ready", "problems": {"settings file": "there is no setting Site_Nam"}}')
+    found["other/metrics"] = answers("process_cpu_seconds_total 1\npalaver_settings_file_wrong 0\n")
+    async with MetricsReader(f"{template}/metrics") as reader:
+        workspace = WorkspaceLoad(reader)
+        pods = [pod("auth", "auth"), pod("other", "auth")]
+        await workspace.read(pods, {})
+        assert workspace.refused_settings == {"auth": "there is no setting Site_Nam"}
+        found["auth/readyz"] = answers("<html>", status=200)
+        await workspace.read(pods, {})
+        assert workspace.refused_settings == {"auth": ""}
+        found["auth/metrics"] = found["other/metrics"]
+        await workspace.read(pods, {})
+        assert workspace.refused_settings == {}
+
+
 async def test_a_closed_reader_leaves_nothing_behind(pages: tuple[Pages, str]) -> None:
     found, template = pages
     found["g"] = answers(PAGE)

@@ -281,11 +281,20 @@ def test_pods_that_end_again_and_again_are_trouble_before_the_deadline() -> None
     pod = {
         "kind": "Pod",
         "metadata": {"name": "chat-auth-x", **template["metadata"]},
-        "status": {"containerStatuses": [{"restartCount": 3, "ready": False, "state": {}}]},
+        "status": {
+            "containerStatuses": [
+                {
+                    "restartCount": 3,
+                    "ready": False,
+                    "state": {},
+                    "lastState": {"terminated": {"message": "...\npalaver: there is no setting Site_Nam\n"}},
+                }
+            ]
+        },
     }
     made = plan(bad, live | {Key("Pod", "chat-auth-x"): pod}, running="1.4.0")
     assert made.decision.phase is Phase.ROLLED_BACK
-    assert "ended 3 times" in made.decision.message
+    assert "ended 3 times: palaver: there is no setting Site_Nam" in made.decision.message
 
 
 BEGUN = NOW.timestamp()

@@ -218,6 +218,7 @@ def template(workspace: Workspace, component: str, secrets_digest: str) -> Objec
         resources=workspace.role(component).resources,
         mounts=mounts,
         ports=ports,
+        terminationMessagePolicy="FallbackToLogsOnError",  # why it ended is told with the trouble that it makes
         **probes(),
     )
     annotations = {"palaver.chat/secrets": secrets_digest}

@@ -4,9 +4,13 @@
 is, so every process hears of them in the same way and all agree. A setting that is decided is `blocked`: policy.py
 refuses to change it for anybody else, and clients show it so. What leaves the file keeps its value, and is free again.
 
-The file is read again every few seconds (a mounted ConfigMap changes by another target of a link). One that is wrong by
-then changes nothing. Replicas of auth may have different files for a moment, as a change reaches one after the other;
-they must not undo each other's work. So one of them decides, under a lease, for as long as it lives.
+The file is read again every few seconds (a mounted ConfigMap changes by another target of a link). One that is wrong
+changes nothing: the workspace goes on with the settings that it has, which are those of the last file that was right.
+That it is wrong stands in the log, in a metric and among the node's problems. Only a workspace that has no settings yet
+is not begun with such a file: what it was to forbid would be allowed.
+
+Replicas of auth may have different files for a moment, as a change reaches one after the other; they must not undo each
+other's work. So one of them decides, under a lease, for as long as it lives.
 
 Made by role.py.
 """
@@ -32,9 +36,12 @@ from palaver.node import Node
 logger = logging.getLogger(__name__)
 
 DECIDED = Gauge("palaver_settings_decided", "Settings that the file of this process decides (PALAVER_SETTINGS_FILE)")
-REFUSED = Counter(
-    "palaver_settings_files_refused_total", "Changed settings files that were not taken: what was read before counts"
+REFUSED = Counter("palaver_settings_files_refused_total", "Settings files that were not taken: nothing was changed")
+WRONG = Gauge(
+    "palaver_settings_file_wrong", "1 while the settings file of this process can't be taken (PALAVER_SETTINGS_FILE)"
 )
+
+PROBLEM = "settings file"
 
 _LEASE = "settings"
 _LEASE_SECONDS = 6.0
@@ -51,14 +58,17 @@ class SettingsFile:
         self._defaults = defaults
         name = node.config.settings_file
         self._path = Path(name) if name else None
-        self._content: bytes | None = None  # as it was read last, right or wrong
-        self._decided: dict[str, Any] = {}
+        self._content: bytes | None = None  # of the last one that was right
+        self._decided: dict[str, Any] | None = {} if self._path is None else None  # None: none was right so far
         self._running: asyncio.Task[Any] | None = None
 
     async def open(self) -> None:
-        """Reads the file, decides, and goes on doing so. Raises ConfigError for a file that can't be."""
-        await self._read()
-        await self._settle(await self._policies.list_settings())
+        """Reads the file, decides, and goes on doing so. Raises ConfigError for a wrong file of a new workspace."""
+        settings = await self._policies.list_settings()
+        is_new = not any(setting["_id"] == "uniqueID" and setting["value"] for setting in settings)
+        if (error := await self._take()) is not None and is_new:
+            raise error
+        await self._settle(settings)
         self._running = self._node.spawn(self._run(), "settings file")
 
     async def close(self) -> None:
@@ -70,34 +80,44 @@ class SettingsFile:
                 await self._node.live.release(_LEASE, self._node.config.node_id)
 
     async def _run(self) -> None:
-        said = ""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            try:
-                await self._read()
-            except ConfigError as error:
-                if str(error) != said:
-                    REFUSED.inc()
-                    logger.error("the settings stay as they are: %s", error)
-                said = str(error)
+            await self._take()
             try:
                 await self._settle(self._node.access.policy.settings.values())
             except Unavailable as error:
                 logger.warning("what the settings file decides has to wait: %s", error)
 
+    async def _take(self) -> ConfigError | None:
+        """Takes the file if it is another one than the last time. Says what is wrong with it, once to people."""
+        problems = self._node.problems
+        try:
+            await self._read()
+        except ConfigError as error:
+            if problems.get(PROBLEM) != str(error):
+                problems[PROBLEM] = str(error)
+                REFUSED.inc()
+                logger.error("the settings stay as they are: %s", error)
+            WRONG.set(1)
+            return error
+        problems.pop(PROBLEM, None)
+        WRONG.set(0)
+        return None
+
     async def _read(self) -> None:
-        """Takes the file if it is another one than the last time. Raises ConfigError for one that is wrong."""
         if self._path is None:
             return
         content = await asyncio.to_thread(_read, self._path)
         if content == self._content:
             return
-        self._content = content
         self._decided = parse_decided(content, self._defaults.settings)
+        self._content = content
         DECIDED.set(len(self._decided))
 
     async def _settle(self, settings: Iterable[Document]) -> None:
         """Makes these settings, as they are, what the file says; if deciding is this process's."""
+        if self._decided is None:
+            return  # others may know better
         differing = [setting["_id"] for setting in settings if not self._is_settled(setting)]
         if not differing and self._path is None:
             return
@@ -111,9 +131,9 @@ class SettingsFile:
                 logger.info("settings decided by the settings file, or free again: %s", ", ".join(differing))
 
     def _is_settled(self, setting: Document) -> bool:
-        id = setting["_id"]
-        if id in self._decided:
-            return bool(setting.get("blocked")) and setting["value"] == self._decided[id]
+        id, decided = setting["_id"], self._decided or {}
+        if id in decided:
+            return bool(setting.get("blocked")) and setting["value"] == decided[id]
         # Of a setting that this version does not know, it does not know either who may change it.
         return not setting.get("blocked") or bool(setting.get("readonly")) or id not in self._defaults.settings
 
