@@ -212,7 +212,7 @@ class Restore(_Part, frozen=True):
     """What a workspace is made of before it runs for the first time."""
 
     source: Destination = msgspec.field(name="from")
-    archive: str = ""  # empty: the newest there
+    archive: str = ""  # empty: the newest there, if all are of one workspace
 
 
 class Spec(_Part, frozen=True):

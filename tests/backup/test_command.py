@@ -179,6 +179,8 @@ async def test_a_running_server_is_backed_up_and_made_again(server: PalaverProce
     assert "There is a workspace already" in refusal
     said = await run("restore", backups, "--if-empty", **data_of(again.folder / "data"))
     assert said == "There is a workspace already: nothing is restored.\n"
+    nothing = await run("restore", tmp_path / "nothing", "--if-empty", **data_of(again.folder / "data"))
+    assert nothing == said, "whatever the place keeps by now"
 
 
 async def test_a_server_that_runs_keeps_a_restore_out(server: PalaverProcess, tmp_path: Path) -> None:

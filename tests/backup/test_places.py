@@ -8,7 +8,7 @@ import pytest
 
 from palaver.backup.archive import ArchiveNotFound
 from palaver.backup.making import Backup, make_name
-from palaver.backup.places import Place, is_name, parse_place
+from palaver.backup.places import Owner, Place, SeveralWorkspaces, is_name, parse_place
 from palaver.config import Config, ConfigError
 from palaver.ids import new_id
 from tests.backup.conftest import MakeStorage
@@ -59,11 +59,16 @@ async def storage(make_storage: MakeStorage) -> Storage:
     return await make_storage("sqlite")
 
 
-async def keep(place: Place, storage: Storage, name: str, workspace: str = "chat", *, whole: bool = True) -> None:
+CHAT = Owner("chat", "11aa")
+ELSEWHERE = Owner("chat", "22bb")  # a workspace of the same name, in another cluster
+OF_OLD = Owner("chat", "")
+
+
+async def keep(place: Place, storage: Storage, name: str, owner: Owner = CHAT, *, whole: bool = True) -> None:
     archive = place.blobs(name)
     await archive.open()
-    await place.announce(name, workspace)
-    backup = Backup(storage.database, storage.uploads, archive, workspace=workspace)
+    await place.announce(name, owner)
+    backup = Backup(storage.database, storage.uploads, archive, workspace=owner.workspace)
     await backup.make(name)
     if not whole:
         await archive.delete("parts/manifest")
@@ -95,14 +100,32 @@ async def test_the_oldest_are_removed(place: Place, storage: Storage) -> None:
         await keep(place, storage, name)
     await keep(place, storage, "20260100", whole=False)
     await keep(place, storage, "20260104", whole=False)
-    await keep(place, storage, "20260099", workspace="another")
-    assert await place.prune("chat", 2) == ["20260101", "20260100"]
-    assert await place.prune("chat", 2) == []
-    assert sorted([name async for name in place._list_names()]) == ["20260099", "20260102", "20260103", "20260104"]
+    await keep(place, storage, "20260099", Owner("another", "11aa"))
+    await keep(place, storage, "20260098", ELSEWHERE)
+    await keep(place, storage, "20260097", OF_OLD)
+    others = ["20260097", "20260098", "20260099"]
+    assert await place.prune(CHAT, 2) == ["20260101", "20260100"]
+    assert await place.prune(CHAT, 2) == []
+    assert sorted([name async for name in place._list_names()]) == [*others, "20260102", "20260103", "20260104"]
     assert [blob async for blob in place.blobs("20260101").list("parts")] == []
-    assert (await place.find_archive()).manifest.name == "20260103"
-    assert await place.prune("chat", 0) == ["20260104", "20260103", "20260102"]
-    assert (await place.find_archive()).manifest.name == "20260099"
+    assert await place.prune(CHAT, 0) == ["20260104", "20260103", "20260102"]
+    assert sorted([name async for name in place._list_names()]) == others
+
+
+@pytest.mark.parametrize("other", [ELSEWHERE, Owner("another", "22bb"), OF_OLD])
+async def test_of_several_workspaces_the_newest_is_nobodys(
+    place: Place, config: Config, storage: Storage, other: Owner
+) -> None:
+    await keep(place, storage, "20260101")
+    await keep(place, storage, "20260102", other, whole=False)
+    assert (await place.find_archive()).manifest.name == "20260101", "there is one only that can be meant"
+    await keep(place, storage, "20260103", other)
+    with pytest.raises(SeveralWorkspaces) as raised:
+        await place.find_archive()
+    for name, owner in (("20260101", CHAT), ("20260103", other)):
+        assert f"{place.show(name)} of {owner.workspace}" in str(raised.value)
+        own = parse_place(place.show(name), config)
+        assert (await own.find_archive()).manifest.name == name
 
 
 def test_names_sort_by_time() -> None:

@@ -17,7 +17,7 @@ async def test_up_at_once_and_down_by_the_emptiest(plane: ControlPlane, namespac
         return counts.get(name, 10) if role == "gateway" else 0
 
     async def gateways() -> list[Object]:
-        found = await plane.list_objects("v1", "pods", namespace, "app.plane.io/component=gateway")
+        found = await plane.list_objects("v1", "pods", namespace, "app.kubernetes.io/component=gateway")
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
     async def size() -> int:

@@ -17,9 +17,10 @@ import orjson
 from palaver import failpoints
 from palaver.backup.archive import ArchiveReader, Manifest
 from palaver.backup.making import Backup, make_name
-from palaver.backup.places import Place, is_name, parse_place
-from palaver.backup.restoring import NotEmpty, Restore, Restored
+from palaver.backup.places import Owner, Place, is_name, parse_place
+from palaver.backup.restoring import NotEmpty, Restore, Restored, check_empty
 from palaver.config import Config
+from palaver.database import Database
 from palaver.node import build_blobs, hold_embedded, opened_database
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def add_backup_arguments(parser: argparse.ArgumentParser) -> None:
 def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what `palaver restore` takes."""
     parser.add_argument(
-        "place", metavar="FROM", help=f"an archive, or where archives are kept, for the newest: {_PLACE}"
+        "place", metavar="FROM", help=f"an archive, or where those of one workspace are kept, for the newest: {_PLACE}"
     )
     parser.add_argument("--if-empty", action="store_true", help="do nothing where there is a workspace already")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what was done to this file, as JSON")
@@ -68,14 +69,11 @@ def run_backup(config: Config, parser: argparse.ArgumentParser, parsed: argparse
 def run_restore(config: Config, parsed: argparse.Namespace) -> None:
     """Restores an archive into this configuration's workspace. Raises the same, NotEmpty, HalfRestored."""
     failpoints.arm_from_environment(config.failpoints)
-    try:
-        report = asyncio.run(_restore_archive(config, parsed.place))
-    except NotEmpty:
-        if not parsed.if_empty:
-            raise
+    # Where there is a workspace it is of no interest what the place keeps by now: this may run before each start.
+    if parsed.if_empty and not asyncio.run(_is_empty(config)):
         print("There is a workspace already: nothing is restored.")
         return
-    _write_report(parsed.report, report)
+    _write_report(parsed.report, asyncio.run(_restore_archive(config, parsed.place)))
 
 
 Report = dict[str, str | int | float | bool]
@@ -93,7 +91,8 @@ async def _make_archive(config: Config, place: Place, name: str, verify: bool, k
         for blobs in (uploads, archive):
             await blobs.open()
             stack.push_async_callback(blobs.close)
-        await place.announce(name, config.workspace)
+        owner = await _get_owner(config, database)
+        await place.announce(name, owner)
         manifest = await Backup(database, uploads, archive, workspace=config.workspace).make(name)
     report: Report = {"archive": place.show(name), **_count(manifest), "seconds": _since(started)}
     logger.info("backup made", extra=report)
@@ -106,9 +105,15 @@ async def _make_archive(config: Config, place: Place, name: str, verify: bool, k
     if verify:
         report |= {**await _verify(ArchiveReader(archive, manifest), place.show(name)), "seconds": _since(started)}
     if keep:
-        for gone in await place.prune(config.workspace, keep):
+        for gone in await place.prune(owner, keep):
             print(f"{place.show(gone)}: removed")
     return report
+
+
+async def _get_owner(config: Config, database: Database) -> Owner:
+    """Whose the archives of this configuration's workspace are."""
+    setting = await database.get("settings", "uniqueID")
+    return Owner(config.workspace, str(setting["value"]) if setting is not None else "")
 
 
 async def _verify_archive(config: Config, address: str) -> Report:
@@ -132,6 +137,17 @@ async def _verify(archive: ArchiveReader, shown: str) -> Report:
     logger.info("backup verified", extra={**report, "seconds": _since(started)})
     print(f"{shown}: verified, {report['documents']} documents, {done.uploads} uploads, {_since(started)} s")
     return report
+
+
+async def _is_empty(config: Config) -> bool:
+    """Whether an archive can be restored into this configuration's database, or one half restored is there."""
+    with hold_embedded(config):
+        async with opened_database(config, may_be_new=True) as database:
+            try:
+                await check_empty(database)
+            except NotEmpty:
+                return False
+    return True
 
 
 async def _restore_archive(config: Config, address: str) -> Report:

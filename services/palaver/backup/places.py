@@ -1,7 +1,10 @@
 """Where archives are kept: a folder, or what is below a prefix in a bucket; any number of archives of any workspaces.
 
-    archives/<name>      of which workspace the archive is; written before its first part
+    archives/<name>      whose the archive is; written before its first part
     <name>/parts/…       the archive itself (`archive.py`)
+
+Names of workspaces are no identities: there may be a "chat" in each of two clusters. So whose an archive is says the
+workspace's own id, too, and nobody removes or takes what is another's.
 
 Called by `command.py`.
 """
@@ -12,16 +15,36 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 from palaver.backup.archive import ArchiveNotFound, ArchiveReader, find_manifest
 from palaver.blobs import BlobNotFound, Blobs
 from palaver.blobs.files import FileBlobs
 from palaver.config import Config, ConfigError
+from palaver.errors import InvalidInput
 
 is_name = re.compile(r"[A-Za-z0-9]{1,64}").fullmatch
 
 _INDEX = "archives"
-_MAX_WORKSPACE_BYTES = 4096
+_MAX_OWNER_BYTES = 4096
+
+
+class SeveralWorkspaces(InvalidInput):
+    """Which archive is meant can't be said: those of several workspaces are there."""
+
+    code = "error-archives-of-several-workspaces"
+    reason = "There are archives of several workspaces"
+
+
+class Owner(NamedTuple):
+    """Whose an archive is: what the workspace is called, and its `uniqueID`.
+
+    The id is empty for archives of the first versions, which did not write it down. They are nobody's: only by its name
+    is one of them restored, and none is ever removed.
+    """
+
+    workspace: str
+    id: str
 
 
 class Place(ABC):
@@ -42,29 +65,44 @@ class Place(ABC):
         return f"{self.shown}/{name}"
 
     async def find_archive(self) -> ArchiveReader:
-        """The archive whose address this is, or the newest that is kept here. Raises ArchiveNotFound, NewerArchive."""
+        """The archive whose address this is, or the newest that is kept here, if all are of one workspace.
+
+        Raises ArchiveNotFound, NewerArchive, SeveralWorkspaces.
+        """
         if (manifest := await find_manifest(self.blobs())) is not None:
             return ArchiveReader(self.blobs(), manifest)
+        newest: dict[Owner, ArchiveReader] = {}
         for name in sorted([name async for name in self._list_names()], reverse=True):
+            owner = await self._find_owner(name)
+            if owner is None or owner in newest:
+                continue
             if (manifest := await find_manifest(self.blobs(name))) is not None:
-                return ArchiveReader(self.blobs(name), manifest)
-        raise ArchiveNotFound(
-            f"{self.shown} is no archive, and keeps none: without a manifest it is being made, or its backup died"
-        )
+                newest[owner] = ArchiveReader(self.blobs(name), manifest)
+        if not newest:
+            raise ArchiveNotFound(
+                f"{self.shown} is no archive, and keeps none: without a manifest it is being made, or its backup died"
+            )
+        if len(newest) > 1:
+            known = [f"{self.show(one.manifest.name)} of {owner.workspace}" for owner, one in newest.items()]
+            raise SeveralWorkspaces(
+                f"{self.shown} keeps archives of several workspaces: say which one is meant. The newest of each: "
+                f"{', '.join(known)}"
+            )
+        return next(iter(newest.values()))
 
-    async def announce(self, name: str, workspace: str) -> None:
+    async def announce(self, name: str, owner: Owner) -> None:
         """Says that there will be an archive."""
         blobs = self.blobs()
         await blobs.open()
-        await blobs.put(f"{_INDEX}/{name}", _one(workspace.encode()), max_size=_MAX_WORKSPACE_BYTES)
+        await blobs.put(f"{_INDEX}/{name}", _one("\n".join(owner).encode()), max_size=_MAX_OWNER_BYTES)
 
-    async def prune(self, workspace: str, keep: int) -> list[str]:
+    async def prune(self, owner: Owner, keep: int) -> list[str]:
         """Removes all archives of a workspace but the newest `keep` whole ones, and what of newer ones is not whole
         yet. Returns the names of those that are gone."""
         kept = 0
         removed: list[str] = []
         for name in sorted([name async for name in self._list_names()], reverse=True):
-            if await self._find_workspace(name) != workspace:
+            if await self._find_owner(name) != owner:
                 continue
             if kept < keep:
                 kept += await find_manifest(self.blobs(name)) is not None
@@ -80,12 +118,13 @@ class Place(ABC):
             if is_name(name):
                 yield name
 
-    async def _find_workspace(self, name: str) -> str | None:
+    async def _find_owner(self, name: str) -> Owner | None:
         try:
             content = b"".join([piece async for piece in await self.blobs().read(f"{_INDEX}/{name}")])
         except BlobNotFound:  # somebody else was faster
             return None
-        return content.decode(errors="replace")
+        workspace, _, id = content.decode(errors="replace").partition("\n")
+        return Owner(workspace, id)
 
 
 class Folder(Place):

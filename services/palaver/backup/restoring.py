@@ -65,6 +65,16 @@ class Restored:
         self.doubled_names: list[str] = []
 
 
+async def check_empty(database: Database) -> str | None:
+    """Raises NotEmpty where there is a workspace already. Returns the archive of which one is half restored, if so."""
+    owner = await database.find_claim(RESTORING)
+    if owner is None:
+        for kind in CUT_ORDER:
+            if await database.list_streams(kind, limit=1):
+                raise NotEmpty("There is a workspace already: an archive is restored into an empty one")
+    return owner
+
+
 class Restore:
     """One archive into one workspace."""
 
@@ -91,11 +101,7 @@ class Restore:
         return self._done
 
     async def _begin(self, manifest: Manifest) -> None:
-        owner = await self._database.find_claim(RESTORING)
-        if owner is None:
-            for kind in CUT_ORDER:
-                if await self._database.list_streams(kind, limit=1):
-                    raise NotEmpty("There is a workspace already: an archive is restored into an empty one")
+        owner = await check_empty(self._database)
         if not await self._database.claim(RESTORING, manifest.name):
             raise HalfRestored(
                 f"The archive {owner} was being restored here: restore that one again, which goes on where it ended, or"
