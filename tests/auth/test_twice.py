@@ -13,6 +13,7 @@ from palaver.v1 import auth_pb2
 from palaver.v1.auth_pb2 import (
     LoginReply,
     LogoutRequest,
+    ResetKeysRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
     UpdatePermissionsRequest,
@@ -24,6 +25,7 @@ from tests.services import service_nodes
 # By method: the request, given Ann's id and her login.
 COMMANDS: dict[str, Callable[[str, LoginReply], Any]] = {
     "logout": lambda id, logged_in: LogoutRequest(actor=user_actor(id), hashed_token=logged_in.hashed_token),
+    "reset_keys": lambda id, logged_in: ResetKeysRequest(actor=ADMIN, user_id=id),
     "set_user_active": lambda id, logged_in: SetUserActiveRequest(actor=ADMIN, user_id=id, active=False),
     "set_user_status": lambda id, logged_in: SetUserStatusRequest(
         actor=user_actor(id), status="busy", status_text="at lunch"
