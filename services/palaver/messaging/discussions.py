@@ -19,7 +19,8 @@ from palaver.events import SYSTEM, room_stream, user_actor
 from palaver.ids import new_id
 from palaver.log.durable import DurableFollower, Follower
 from palaver.messaging import rules
-from palaver.messaging.messages import Messages, extra_size
+from palaver.messaging.extras import extra_size
+from palaver.messaging.messages import Messages
 from palaver.messaging.notices import Notices, reference
 from palaver.messaging.paging import read_page
 from palaver.messaging.rooms import Rooms, new_room

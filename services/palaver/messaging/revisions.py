@@ -12,17 +12,10 @@ from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, PalaverErr
 from palaver.events import room_stream
 from palaver.ids import new_id
 from palaver.messaging import markup, mentions, rules
+from palaver.messaging.extras import add_quotes, check_extra_size, extra_size, is_empty, parse_extra
 from palaver.messaging.files import find_attached
 from palaver.messaging.mentions import NOBODY
-from palaver.messaging.messages import (
-    Messages,
-    add_quotes,
-    check_extra_size,
-    extra_size,
-    is_empty,
-    parse_extra,
-    text_fields,
-)
+from palaver.messaging.messages import Messages, text_fields
 from palaver.messaging.quotes import Quotes
 from palaver.messaging.rules import milliseconds
 from palaver.messaging.views import View, Views, hiding_the_room
