@@ -153,7 +153,9 @@ def surface(client: Client) -> Client:
     """These endpoints over the node of a running API."""
     endpoints = endpoints_of(sys.modules[__name__])
     gateway = cast(Gateway, client.node.roles["gateway"])
-    rest = RestSurface(client.node, endpoints, Admission(client.node.config), gateway.presence, gateway.pictures)
+    rest = RestSurface(
+        client.node, endpoints, Admission(client.node.config), gateway.presence, gateway.pictures, gateway.limiter
+    )
     app = Starlette(routes=[Route("/api/v1/{path:path}", rest)])
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://chat.example.org/api/v1/")
     found = Client(http, client.node)

@@ -16,6 +16,7 @@ from palaver.gateway.ddp.streams import Streams
 from palaver.gateway.ephemeral import Ephemeral
 from palaver.gateway.fanout import Room, Rooms, tell_my_messages
 from palaver.gateway.following import Following
+from palaver.gateway.limits import RateLimiter
 from palaver.gateway.people import People
 from palaver.gateway.pictures import Pictures
 from palaver.gateway.presence_reports import PresenceReports
@@ -56,11 +57,22 @@ class Gateway:
         admission = Admission(node.config)
         self.following = Following(node, self.rooms, self.people)
         self.pictures = Pictures(node.blobs, node.http)
+        self.limiter = RateLimiter(node)
         self.ddp = DdpServer(
-            node, self.streams, self.people, self.following, known_methods, admission, self.presence, self.pictures
+            node,
+            self.streams,
+            self.people,
+            self.following,
+            known_methods,
+            admission,
+            self.presence,
+            self.pictures,
+            self.limiter,
         )
         endpoints = [declared for module in rest.ENDPOINT_MODULES for declared in endpoints_of(module)]
-        rest_surface = RestSurface(node, endpoints, admission, self.presence, self.pictures, known_methods)
+        rest_surface = RestSurface(
+            node, endpoints, admission, self.presence, self.pictures, self.limiter, known_methods
+        )
         self.app = build_app(node, rest_surface, self.ddp, self.pictures)
 
     async def open(self) -> None:
@@ -70,6 +82,7 @@ class Gateway:
         self._node.spawn(self.presence.run_lease(), "lease of this node")
         self._node.spawn(self.presence.run(), "presence reports")
         await self.streams.open()
+        await self.limiter.open()
         await self._ephemeral.open()
         await self._node.live.subscribe(USER_RENAMED, self._on_user_renamed)
         await self._node.live.subscribe(USER_DELETED, self._on_user_deleted)

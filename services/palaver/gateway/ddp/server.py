@@ -18,6 +18,7 @@ from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.errors import error_object, is_failure
+from palaver.gateway.ddp.limits import MethodLimits
 from palaver.gateway.ddp.login import login_request, neutral, strip_second_factor
 from palaver.gateway.ddp.method import MatchFailed, Method, call_method
 from palaver.gateway.ddp.publications import PUBLICATIONS
@@ -25,6 +26,7 @@ from palaver.gateway.ddp.streams import Streams
 from palaver.gateway.ejson import loads
 from palaver.gateway.following import Following
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
+from palaver.gateway.limits import RateLimiter
 from palaver.gateway.people import People
 from palaver.gateway.pictures import Pictures
 from palaver.gateway.presence_reports import PresenceReports
@@ -76,6 +78,7 @@ class DdpServer:
         admission: Admission,
         presence: PresenceReports,
         pictures: Pictures,
+        limiter: RateLimiter,
     ) -> None:
         self._node = node
         self._admission = admission
@@ -83,6 +86,7 @@ class DdpServer:
         self._people = people
         self._following = following
         self._presence = presence
+        self._limits = MethodLimits(node, limiter)
         self._pictures = pictures
         self._methods = methods
         self._known_methods = frozenset((*methods, "login", "logout", "stream-notify-room"))
@@ -209,6 +213,7 @@ class DdpServer:
                     raise MatchFailed
                 if name != "login":
                     await self._check_login(connection)
+                self._limits.check(connection, known)
                 if name.startswith("stream-"):
                     result = None
                     await self._streams.write(connection, name, parameters)

@@ -18,6 +18,7 @@ from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Method
 from palaver.gateway.ejson import loads, rest_dumps
+from palaver.gateway.limits import RateLimiter
 from palaver.gateway.pictures import Pictures
 from palaver.gateway.presence_reports import PresenceReports
 from palaver.gateway.rest.endpoint import Endpoint, is_strict
@@ -29,7 +30,6 @@ from palaver.gateway.rest.errors import (
     invalid_params,
     match_failure,
 )
-from palaver.gateway.rest.limits import RateLimiter
 from palaver.gateway.uploads import Incoming
 from palaver.node import Node
 from palaver.telemetry import name_request, request_span
@@ -72,6 +72,7 @@ class RestSurface:
         admission: Admission,
         presence: PresenceReports,
         pictures: Pictures,
+        limiter: RateLimiter,
         ddp_methods: Mapping[str, Method] | None = None,
     ) -> None:
         self._node = node
@@ -79,7 +80,7 @@ class RestSurface:
         self._presence = presence
         self._pictures = pictures
         self._ddp_methods = ddp_methods or {}
-        self._limiter = RateLimiter()
+        self._limiter = limiter
         self._exact: dict[str, dict[str, Endpoint]] = {}
         self._patterns: dict[str, list[Endpoint]] = {}
         for declared in endpoints:
