@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from palaver.messaging.quotes import linked_id
 from tests.messaging.helpers import Chat, loaded, refused
 from tests.messaging.test_messages import make_room
+from tests.messaging.test_uploads import add
 
 SITE = "http://chat.example.org"
 
@@ -26,6 +28,7 @@ async def test_a_link_to_a_message_quotes_it(chat: Chat) -> None:
             "author_icon": "/avatar/ann",
             "ts": first["ts"],
             "message_link": link(first),
+            "md": first["md"],
         }
     ]
     assert sent["urls"] == [{"url": link(first), "ignoreParse": True}]
@@ -48,6 +51,25 @@ async def test_quotes_within_each_other_are_limited(chat: Chat) -> None:
     assert depth(await chat.send(ann, room_id, link(message))) == 1
     await chat.set_setting("Message_QuoteChainLimit", 0)
     assert "attachments" not in await chat.send(ann, room_id, link(message))
+
+
+async def test_quotes_have_trees_as_long_as_there_is_room(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    dense = await chat.send(ann, room_id, "*a* " * 1200)
+    assert len(orjson.dumps(dense["md"])) > 64 * 1024
+    [quoted] = (await chat.send(ann, room_id, link(dense)))["attachments"]
+    assert quoted["text"] == dense["msg"]
+    assert "md" not in quoted
+
+
+async def test_a_file_may_be_sent_with_a_quote(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    first = await chat.send(ann, room_id, "first")
+    upload = await add(chat, ann, room_id)
+    sent = await chat.send(ann, room_id, link(first), upload_id=upload["_id"], description="*so*")
+    quoted, file = sent["attachments"]
+    assert quoted["text"] == "first"
+    assert file["descriptionMd"][0]["value"][0]["type"] == "BOLD"
 
 
 async def test_nobody_quotes_what_they_may_not_read(chat: Chat) -> None:

@@ -85,13 +85,20 @@ def extra_size(message: Document) -> int:
 
 
 def add_quotes(message: dict[str, Any], quoted: Sequence[Document]) -> None:
-    """Shows these quotes in the place of those that the message has; as many as there is room for."""
+    """Shows these quotes in the place of those that the message has; as many as there is room for, if need be without
+    the trees of their texts."""
     others = [attachment for attachment in message.get("attachments", ()) if "message_link" not in attachment]
     shown: list[Document] = []
     for quote in quoted:
-        if extra_size({**message, "attachments": [*shown, quote, *others]}) <= _MAX_EXTRA_BYTES:
-            shown.append(quote)
+        treeless = {name: value for name, value in quote.items() if name != "md"}
+        fits = next((each for each in (quote, treeless) if _has_room(message, [*shown, each, *others])), None)
+        if fits is not None:
+            shown.append(fits)
             for url in message["urls"]:
                 if url["url"] == quote["message_link"]:
                     url["ignoreParse"] = True
     message["attachments"] = [*shown, *others]
+
+
+def _has_room(message: Document, attachments: list[Document]) -> bool:
+    return extra_size({**message, "attachments": attachments}) <= _MAX_EXTRA_BYTES

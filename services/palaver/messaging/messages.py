@@ -95,8 +95,6 @@ class Messages:
             assert subscription is not None
             at = rules.event_time(room, now())
             message = _compose(message_id, room_id, sender, text, at, extra, named, options)
-            if quoted:
-                add_quotes(message, quoted)
             if access.setting("Message_Read_Receipt_Enabled"):
                 message["unread"] = True
             event = Event()
@@ -106,6 +104,8 @@ class Messages:
                 message.update(files.message_fields(upload, request.description))
                 fact.upload_id = request.upload_id
             self.describe_attachments(message, options)
+            if quoted:
+                add_quotes(message, quoted)
             fact.sender_group_mentions = subscription.get("own_group_mentions", 0)
             root: Document | None = None
             if request.thread_id:

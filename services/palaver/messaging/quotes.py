@@ -35,7 +35,8 @@ class Quotes:
         for link in [link for link in mentions.links(text) if link.startswith(site)][:_MAX_QUOTES]:
             message = await self._views.find_readable(sender, linked_id(link))
             if message is not None:
-                found.append(quote(message, depth, message_link=link))
+                tree = {"md": message["md"]} if "md" in message else {}
+                found.append(quote(message, depth, message_link=link, **tree))
         return found
 
 
