@@ -69,6 +69,7 @@ from palaver.v1.auth_pb2 import (
     UpdatePermissionsRequest,
     UpdateSettingRequest,
     UpdateUserRequest,
+    UserCounts,
     UserReply,
     UserRoleRequest,
     VerifyEmailRequest,
@@ -102,6 +103,7 @@ from palaver.v1.messaging_pb2 import (
     GetRoomHeadsReply,
     GetRoomHeadsRequest,
     GetRoomRequest,
+    GetStatisticsRequest,
     GetUploadRequest,
     InviteReply,
     InviteRequest,
@@ -127,6 +129,7 @@ from palaver.v1.messaging_pb2 import (
     ListRoomEventsRequest,
     ListRoomsReply,
     ListRoomsRequest,
+    ListStatisticsRequest,
     ListSubscriptionsReply,
     ListSubscriptionsRequest,
     ListThreadsRequest,
@@ -152,6 +155,7 @@ from palaver.v1.messaging_pb2 import (
     SpotlightReply,
     SpotlightRequest,
     StarMessageRequest,
+    StatisticsReply,
     SubscriptionReply,
     SuggestKeysRequest,
     TellOffTheRecordRequest,
@@ -209,6 +213,8 @@ class Auth(Protocol):
     async def list_users(self, request: ListUsersRequest) -> DocumentsReply: ...
     async def get_users(self, request: GetUsersRequest) -> DocumentsReply: ...
     async def list_pictures_in_use(self, request: PicturesRequest) -> PicturesReply: ...
+
+    async def count_users(self, request: Empty) -> UserCounts: ...
 
     async def set_keys(self, request: SetKeysRequest) -> Empty: ...
 
@@ -293,6 +299,10 @@ class Messaging(Protocol):
     async def close_reports(self, request: CloseReportsRequest) -> Empty: ...
     async def search_messages(self, request: SearchMessagesRequest) -> DocumentsReply: ...
     async def spotlight(self, request: SpotlightRequest) -> SpotlightReply: ...
+    async def get_statistics(self, request: GetStatisticsRequest) -> StatisticsReply: ...
+
+    async def list_statistics(self, request: ListStatisticsRequest) -> DocumentsReply: ...
+
     async def set_room_key(self, request: SetRoomKeyRequest) -> Empty: ...
 
     async def suggest_keys(self, request: SuggestKeysRequest) -> Empty: ...

@@ -92,6 +92,7 @@ from palaver.v1.auth_pb2 import (
     UpdatePermissionsRequest,
     UpdateSettingRequest,
     UpdateUserRequest,
+    UserCounts,
     UserReply,
     UserRoleRequest,
     VerifyEmailRequest,
@@ -309,6 +310,9 @@ class AuthService:
 
     async def get_users(self, request: GetUsersRequest) -> DocumentsReply:
         return await self._users.get_many(request)
+
+    async def count_users(self, request: Empty) -> UserCounts:
+        return await self._users.count()
 
     async def set_keys(self, request: SetKeysRequest) -> Empty:
         return await self._keys.set(request)

@@ -65,6 +65,16 @@ class Store:
         where: Filter = {"lastLogin": {"$lt": {"$date": before}}, "roles": role, "active": True, **_THERE}
         return await self._database.find("users", where, sort=[("lastLogin", 1)], limit=limit)
 
+    async def count_users(self) -> tuple[int, int, int]:
+        """All users; the active ones besides apps; apps."""
+        apps: Filter = {"type": "app", **_THERE}
+        active: Filter = {"active": True, "type": {"$ne": "app"}, **_THERE}
+        return (
+            await self._database.count("users", _THERE),
+            await self._database.count("users", active),
+            await self._database.count("users", apps),
+        )
+
     async def count_admins(self) -> int:
         """Administrators who can log in."""
         return await self._database.count("users", {"roles": "admin", "active": True, **_THERE})

@@ -29,6 +29,7 @@ from palaver.v1.auth_pb2 import (
     PicturesReply,
     PicturesRequest,
     RegisterUserRequest,
+    UserCounts,
     UserReply,
 )
 
@@ -269,6 +270,11 @@ class Users:
         """For another service: users by id and by name; unknown ones are left out."""
         users = await self._store.list_users(request.user_ids, request.usernames)
         return DocumentsReply(documents=[orjson.dumps(public_user(user)) for user in users], total=len(users))
+
+    async def count(self) -> UserCounts:
+        """For another service: how many there are."""
+        total, active, apps = await self._store.count_users()
+        return UserCounts(total=total, active=active, apps=apps)
 
     async def list_pictures_in_use(self, request: PicturesRequest) -> PicturesReply:
         """For another service: those of these pictures that some user has."""

@@ -39,6 +39,7 @@ from palaver.messaging.reports import Reports
 from palaver.messaging.revisions import Revisions
 from palaver.messaging.rooms import Rooms
 from palaver.messaging.search import Search
+from palaver.messaging.statistics import Statistics
 from palaver.messaging.store import Store
 from palaver.messaging.threads import Threads
 from palaver.messaging.uploads import Uploads
@@ -99,6 +100,7 @@ class MessagingService:
         self._webhook_history = WebhookHistory(node, self._catalogue, deliveries)
         posting = Posting(store, self._messages, self._members, self._direct)
         self._incoming = Incoming(node, posting)
+        self._statistics = Statistics(node)
         self._keys = Keys(node, store, views)
         self._webhook_sender = Sender(node, deliveries, posting)
         self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
@@ -222,6 +224,12 @@ class MessagingService:
 
     async def send_message(self, request: api.SendMessageRequest) -> api.MessageReply:
         return await self._answer("send_message", request, self._messages.send)
+
+    async def get_statistics(self, request: api.GetStatisticsRequest) -> api.StatisticsReply:
+        return await self._answer("get_statistics", request, self._statistics.get)
+
+    async def list_statistics(self, request: api.ListStatisticsRequest) -> auth.DocumentsReply:
+        return await self._answer("list_statistics", request, self._statistics.list_some)
 
     async def set_room_key(self, request: api.SetRoomKeyRequest) -> auth.Empty:
         return await self._answer("set_room_key", request, self._keys.set_room_key)

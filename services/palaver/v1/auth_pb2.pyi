@@ -1295,6 +1295,33 @@ class PicturesReply(_message.Message):
 Global___PicturesReply: _TypeAlias = PicturesReply  # noqa: Y015
 
 @_typing.final
+class UserCounts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    APPS_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """apps included"""
+    active: _builtins.int
+    """people and bots who may log in"""
+    apps: _builtins.int
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        active: _builtins.int = ...,
+        apps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "apps", b"apps", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserCounts: _TypeAlias = UserCounts  # noqa: Y015
+
+@_typing.final
 class SetKeysRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -106,6 +106,77 @@ class CheckRelinquishRequest(_message.Message):
 Global___CheckRelinquishRequest: _TypeAlias = CheckRelinquishRequest  # noqa: Y015
 
 @_typing.final
+class GetStatisticsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REFRESH_FIELD_NUMBER: _builtins.int
+    refresh: _builtins.bool
+    """counted within the last minute"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        refresh: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "refresh", b"refresh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatisticsRequest: _TypeAlias = GetStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class StatisticsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    statistics: _builtins.bytes
+    """JSON object"""
+    def __init__(
+        self,
+        *,
+        statistics: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatisticsReply: _TypeAlias = StatisticsReply  # noqa: Y015
+
+@_typing.final
+class ListStatisticsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    count: _builtins.int
+    """0: all"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        offset: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatisticsRequest: _TypeAlias = ListStatisticsRequest  # noqa: Y015
+
+@_typing.final
 class ActorRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

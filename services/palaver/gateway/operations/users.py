@@ -1,5 +1,7 @@
 """Accounts: finding, creating and changing them. Shared by `rest/users*.py` and `ddp/methods/users.py`."""
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +16,13 @@ from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
 from palaver.gateway.operations import invites, letters
 from palaver.gateway.operations.presence import join_status, set_status
-from palaver.ids import new_token
+from palaver.ids import new_id, new_token
 from palaver.v1.auth_pb2 import (
     CreateUserRequest,
     DeactivateIdleRequest,
     DeleteUserRequest,
     GetUserRequest,
+    GetUsersRequest,
     ListUsersRequest,
     LogoutRequest,
     RegisterUserRequest,
@@ -31,6 +34,8 @@ from palaver.v1.messaging_pb2 import CheckRelinquishRequest, JoinDefaultRoomsReq
 Document = dict[str, Any]
 
 QUERY_FIELDS = ("_id", "username", "name", "active", "type", "roles", "createdAt", "emails.address")
+_SUGGESTIONS = 20
+_MAX_SUGGESTED = 50
 _MAX_DAYS = 1_000_000  # more than anybody means
 SORT_FIELDS = ("username", "name", "active", "type", "createdAt")
 
@@ -339,6 +344,29 @@ async def is_username_free(call: Call, username: str) -> bool:
     except UserNotFound:
         return True
     return False
+
+
+async def suggest_username(call: Call) -> str:
+    """A username that is free, made of the caller's name or address."""
+    me = await get_document(call, call.me.id)
+    address = next((email["address"] for email in me.get("emails", ())), "")
+    prefix = str(call.setting("Accounts_DefaultUsernamePrefixSuggestion") or "user")
+    for text in (me.get("name", ""), address.partition("@")[0], prefix):
+        base = _as_username(text)
+        if not base:
+            continue
+        wanted = [base, *(f"{base}-{number}" for number in range(1, _SUGGESTIONS))]
+        reply = await call.services.auth.get_users(GetUsersRequest(usernames=wanted))
+        taken = {user["username"].lower() for user in map(orjson.loads, reply.documents) if user["_id"] != call.me.id}
+        if free := next((name for name in wanted if name not in taken), ""):
+            return free
+    return f"{_as_username(prefix) or 'user'}-{new_id().lower()}"
+
+
+def _as_username(text: str) -> str:
+    """What of a name can be in a username everywhere: small letters without marks, digits, dots between words."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return ".".join(re.findall(r"[a-z0-9]+", plain))[:_MAX_SUGGESTED]
 
 
 async def _add_to_default_rooms(call: Call, user_id: str) -> None:

@@ -271,3 +271,8 @@ async def autocomplete(call: Call, query: AutocompleteQuery) -> Answer:
 @endpoint("GET", "users.checkUsernameAvailability", query=UsernameQuery)
 async def check_username_availability(call: Call, query: UsernameQuery) -> Answer:
     return {"result": await users.is_username_free(call, query.username)}
+
+
+@endpoint("GET", "users.getUsernameSuggestion")
+async def get_username_suggestion(call: Call) -> Answer:
+    return {"result": await users.suggest_username(call)}

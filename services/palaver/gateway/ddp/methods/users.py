@@ -171,6 +171,11 @@ async def check_username_availability(call: Call, username: str) -> bool:
     return await users.is_username_free(call, username)
 
 
+@method("getUsernameSuggestion")
+async def get_username_suggestion(call: Call) -> str:
+    return await users.suggest_username(call)
+
+
 @method("getPasswordPolicy", anonymous=True)
 async def get_password_policy(call: Call) -> dict[str, Any]:
     return authentication.password_policy(call)
