@@ -7,6 +7,7 @@ crds/ refuse at admission what is refused here; a test compares both.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 RETRY = f"{GROUP}/retry"
 """The annotation of a Palaver that has what failed tried again; any other value than before will do."""
 
+Quantities = dict[str, dict[str, str | int | float]]
 Settings = dict[str, str | int | float | bool]
 
 
@@ -104,6 +106,7 @@ class TrialMongodb(_Part, frozen=True):
     storage: str = "10Gi"
     storage_class_name: str = ""
     image: str = "mongo:8"
+    resources: Resources | None = None
 
 
 class Mongodb(_Part, frozen=True):
@@ -117,6 +120,7 @@ class ManagedNats(_Part, frozen=True):
     storage: str = "10Gi"
     storage_class_name: str = ""
     image: str = "nats:2"
+    resources: Resources | None = None
 
 
 class Nats(_Part, frozen=True):
@@ -161,6 +165,24 @@ class Admin(_Part, frozen=True):
 
 class Federation(_Part, frozen=True):
     enabled: bool = False
+
+
+class Toleration(_Part, frozen=True):
+    key: str = ""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str = ""
+    effect: str = ""
+    toleration_seconds: int | None = None
+
+
+class Pods(_Part, frozen=True):
+    """What all pods of a workspace have in common, beside what they are for."""
+
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    priority_class_name: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
 
 
 class Outbound(_Part, frozen=True):
@@ -227,6 +249,7 @@ class Spec(_Part, frozen=True):
     expected_users: int = 2000
     roles: Roles = Roles()
     resources: Resources | None = None  # of the one pod of size single
+    pods: Pods = Pods()
     scaling: Scaling = Scaling()
     mongodb: Mongodb | None = None
     nats: Nats | None = None
@@ -265,7 +288,7 @@ class RolePlan:
     min: int
     max: int
     targets: Targets
-    resources: dict[str, dict[str, str | int | float]]
+    resources: Quantities
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,14 +378,14 @@ class Workspace(Identity):
         The floor is two, so that one can go; where nothing scales by itself it is what the expected users need.
         """
         if name == SINGLE.name:
-            return RolePlan(1, 1, Targets(), _resources(self.spec.resources, SINGLE.name))
+            return RolePlan(1, 1, Targets(), resources_of(self.spec.resources, SINGLE.usual_resources))
         given: RoleSpec = getattr(self.spec.roles, name)
         needed = math.ceil(self.spec.expected_users / ROLES[name].users_per_pod)
         floor = given.min if given.min is not None else 2 if self.spec.scaling.enabled else max(2, needed)
         if given.max is not None and given.min is None:
             floor = min(floor, given.max)
         most = given.max if given.max is not None else max(floor, 2 * needed, 4)
-        return RolePlan(floor, most, given.targets, _resources(given.resources, name))
+        return RolePlan(floor, most, given.targets, resources_of(given.resources, ROLES[name].usual_resources))
 
 
 def parse(body: dict[str, Any]) -> Workspace:
@@ -429,8 +452,8 @@ def _check_destination(to: Destination) -> None:
         raise SpecError("to: say either objectStorage or volume")
 
 
-def _resources(given: Resources | None, name: str) -> dict[str, dict[str, str | int | float]]:
-    if given is not None:
-        return {kind: dict(found) for kind in ("requests", "limits") if (found := getattr(given, kind))}
-    role = ROLES.get(name, SINGLE)
-    return {"requests": {"cpu": role.cpu, "memory": role.memory}, "limits": {"memory": role.memory_limit}}
+def resources_of(given: Resources | None, usual: Mapping[str, Mapping[str, str]]) -> Quantities:
+    """What a container asks for: what the resource says, or else what is usual."""
+    if given is None:
+        return {kind: dict(found) for kind, found in usual.items()}
+    return {kind: dict(found) for kind in ("requests", "limits") if (found := getattr(given, kind))}

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from palaver_operator.objects.naming import Object
-from palaver_operator.resource import ManagedNats, RoleSpec, TrialMongodb, Workspace
+from palaver_operator.resource import ManagedNats, Pods, Resources, RoleSpec, TrialMongodb, Workspace
 from palaver_operator.roles import FETCHERS, SINGLE
 
 REVISION = "palaver.chat/revision"
@@ -65,11 +65,14 @@ def _inputs(workspace: Workspace, component: str, secrets: str) -> list[object]:
     """Everything that the resource says about the pods of a component. What is at its default is not in it."""
     spec = workspace.spec
     common: list[object] = [secrets, spec.image.pull_secrets]
+    if spec.pods != Pods():
+        common.append(spec.pods)
     if component == "mongodb" and workspace.trial_mongodb:
-        return [*common, _named(workspace.trial_mongodb.image, TrialMongodb().image, "mongo:8")]
+        image = _named(workspace.trial_mongodb.image, TrialMongodb().image, "mongo:8")
+        return [*common, image, *_given(workspace.trial_mongodb.resources)]
     if component == "nats" and workspace.managed_nats:
         image = _named(workspace.managed_nats.image, ManagedNats().image, "nats:2")
-        return [*common, image, workspace.managed_nats.replicas]
+        return [*common, image, workspace.managed_nats.replicas, *_given(workspace.managed_nats.resources)]
     given = spec.resources if component == SINGLE.name else _role(workspace, component).resources
     found = [*common, spec.image, spec.version, workspace.url, spec.drain, spec.object_storage, given]
     if not workspace.is_single:
@@ -81,6 +84,10 @@ def _inputs(workspace: Workspace, component: str, secrets: str) -> list[object]:
     if component in FETCHERS and spec.outbound.allowed:
         found.append(spec.outbound.allowed)
     return found
+
+
+def _given(resources: Resources | None) -> list[object]:
+    return [] if resources is None else [resources]
 
 
 def _named(image: str, usual: str, first: str) -> str:

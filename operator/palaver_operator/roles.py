@@ -17,6 +17,10 @@ class Role:
     memory: str
     memory_limit: str
 
+    @property
+    def usual_resources(self) -> dict[str, dict[str, str]]:
+        return {"requests": {"cpu": self.cpu, "memory": self.memory}, "limits": {"memory": self.memory_limit}}
+
 
 ROLES: dict[str, Role] = {
     role.name: role

@@ -303,8 +303,15 @@ async def test_every_part_of_the_spec_can_be_changed(plane: ControlPlane, namesp
             "tls": {"secretName": "mine"},
             "route": {"className": "nginx", "annotations": {"a": "b"}},
             "drain": {"seconds": 2, "noticeSeconds": 1},
-            "nats": {"managed": {"replicas": 3, "image": "nats:2.12"}},
-            "mongodb": {"trial": {"image": "mongo:9"}},
+            "nats": {"managed": {"replicas": 3, "image": "nats:2.12", "resources": {"limits": {"memory": "2Gi"}}}},
+            "mongodb": {"trial": {"image": "mongo:9", "resources": {"limits": {"memory": "2Gi"}}}},
+            "pods": {
+                "nodeSelector": {"kubernetes.io/os": "linux"},
+                "tolerations": [{"key": "pool", "value": "chat", "effect": "NoExecute", "tolerationSeconds": 5}],
+                "labels": {"team": "t"},
+                "annotations": {"mesh": "off"},
+            },
+            "outbound": {"allowed": ["10.1.0.0/16", "ci.internal"]},
             "objectStorage": storage,
             "admin": {"secretName": "mine"},
             "dataPolicy": "Delete",
@@ -486,6 +493,7 @@ async def test_a_secret_that_is_missing_is_told_and_taken_when_it_comes(
     # When it is lost again, those who run stay.
     before = await deployment(plane, namespace, "auth")
     await plane.kubectl("delete", "secret", "mine", "-n", namespace)
+    await until_state(plane, namespace, "SecretMissing")
     await patch(plane, namespace, {"drain": {"seconds": 2}})
     await until_state(plane, namespace, "SecretMissing")
     after = await deployment(plane, namespace, "auth")

@@ -102,6 +102,27 @@ def test_what_serves_is_spread_probed_budgeted_and_stops_in_order() -> None:
             assert spec["terminationGracePeriodSeconds"] == 12 + 2 * 40 + 5
 
 
+@pytest.mark.parametrize("base", [CLUSTER, SINGLE])
+def test_all_pods_run_where_the_resource_wants_them_and_bear_what_it_says(base: dict[str, Any]) -> None:
+    found = workspace(
+        base,
+        pods={
+            "nodeSelector": {"pool": "chat"},
+            "tolerations": [{"key": "pool", "operator": "Exists"}],
+            "priorityClassName": "high",
+            "labels": {"team": "t", "app.kubernetes.io/instance": "other"},
+            "annotations": {"mesh": "off"},
+        },
+    )
+    for template in [*pods(made(found)), build_migration(found)["spec"]["template"]]:
+        spec, metadata = template["spec"], template["metadata"]
+        assert (spec["nodeSelector"], spec["priorityClassName"]) == ({"pool": "chat"}, "high")
+        assert spec["tolerations"] == [{"key": "pool", "operator": "Exists"}]
+        assert metadata["labels"]["team"] == "t"
+        assert metadata["labels"]["app.kubernetes.io/instance"] == "chat", "what finds the pods stays"
+        assert metadata["annotations"]["mesh"] == "off"
+
+
 def test_names_that_others_rely_on() -> None:
     found = made(workspace())
     for role in ROLES:

@@ -31,7 +31,7 @@ def test_what_is_to_be_tried_again_is_said_by_an_annotation() -> None:
 def _fields(schema: dict[str, Any], path: str = "") -> set[str]:
     found = set()
     for name, part in schema.get("properties", {}).items():
-        found |= {f"{path}.{name}"} | _fields(part, f"{path}.{name}")
+        found |= {f"{path}.{name}"} | _fields(part, f"{path}.{name}") | _fields(part.get("items", {}), f"{path}.{name}")
     return found
 
 

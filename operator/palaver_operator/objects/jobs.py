@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 
-from palaver_operator.objects.naming import Object, labels, make
+from palaver_operator.objects.naming import Object, make
 from palaver_operator.objects.pods import (
     TMP,
     USER,
     database_environment,
     palaver_container,
     pod_basics,
+    pod_metadata,
     pod_security,
 )
 from palaver_operator.resource import Workspace
@@ -30,7 +31,7 @@ def job(workspace: Workspace, name: str, component: str, template: Object, **lim
 def job_template(workspace: Workspace, component: str, volumes: list[Object], **pod: Any) -> Object:
     """The pod of a Job that works with Palaver's image. `volumes`: beside TMP; `pod`: its containers, and what else."""
     return {
-        "metadata": {"labels": labels(workspace, component, workspace.spec.version)},
+        "metadata": pod_metadata(workspace, component, version=workspace.spec.version),
         "spec": {
             **pod_basics(workspace),
             "restartPolicy": "Never",

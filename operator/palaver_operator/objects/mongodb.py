@@ -1,13 +1,14 @@
 """The MongoDB of a trial: one server with a volume. A workspace that matters has one of its own."""
 
-from palaver_operator.objects.naming import MONGODB_PORT, Object, component_name, labels
-from palaver_operator.objects.pods import container_security, from_secret, pod_basics, pod_security
+from palaver_operator.objects.naming import MONGODB_PORT, Object, component_name
+from palaver_operator.objects.pods import container_security, from_secret, pod_basics, pod_metadata, pod_security
 from palaver_operator.objects.services import service
 from palaver_operator.objects.workloads import claim, stateful_set
-from palaver_operator.resource import SecretKey, TrialMongodb, Workspace
+from palaver_operator.resource import SecretKey, TrialMongodb, Workspace, resources_of
 
 COMPONENT = "mongodb"
 _USER = 999  # of the official image
+_RESOURCES = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1536Mi"}}
 
 
 def build_mongodb(workspace: Workspace, secrets_digest: str) -> list[Object]:
@@ -39,7 +40,7 @@ def _template(workspace: Workspace, trial: TrialMongodb, secrets_digest: str) ->
             from_secret("MONGO_INITDB_ROOT_PASSWORD", SecretKey(secret, "password")),
         ],
         "ports": [{"name": "mongodb", "containerPort": MONGODB_PORT}],
-        "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1536Mi"}},
+        "resources": resources_of(trial.resources, _RESOURCES),
         "securityContext": container_security(),
         "startupProbe": asked | {"periodSeconds": 1, "failureThreshold": 300},
         "readinessProbe": asked | {"periodSeconds": 5, "failureThreshold": 3},
@@ -51,10 +52,7 @@ def _template(workspace: Workspace, trial: TrialMongodb, secrets_digest: str) ->
         ],
     }
     return {
-        "metadata": {
-            "labels": labels(workspace, COMPONENT),
-            "annotations": {"palaver.chat/secrets": secrets_digest},
-        },
+        "metadata": pod_metadata(workspace, COMPONENT, {"palaver.chat/secrets": secrets_digest}),
         "spec": {
             **pod_basics(workspace),
             "securityContext": pod_security(_USER),

@@ -8,16 +8,16 @@ from palaver_operator.objects.naming import (
     NATS_ROUTE_PORT,
     Object,
     component_name,
-    labels,
 )
-from palaver_operator.objects.pods import container_security, pod_basics, pod_security, spread
+from palaver_operator.objects.pods import container_security, pod_basics, pod_metadata, pod_security, spread
 from palaver_operator.objects.secrets import Values, secret
 from palaver_operator.objects.services import headless, service
 from palaver_operator.objects.workloads import claim, disruption_budget, stateful_set
-from palaver_operator.resource import ManagedNats, Workspace
+from palaver_operator.resource import ManagedNats, Workspace, resources_of
 
 COMPONENT = "nats"
 _USER = 1000
+_RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 
 
 def build_nats(workspace: Workspace, password: Values, secrets_digest: str) -> list[Object]:
@@ -89,7 +89,7 @@ def _template(workspace: Workspace, managed: ManagedNats, secrets_digest: str) -
             {"name": "routes", "containerPort": NATS_ROUTE_PORT},
             {"name": "monitor", "containerPort": NATS_MONITOR_PORT},
         ],
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": resources_of(managed.resources, _RESOURCES),
         "securityContext": container_security(),
         # It has started when its streams are whole again: so a rolling restart leaves two of three copies.
         "startupProbe": ask("", periodSeconds=2, failureThreshold=150),
@@ -103,10 +103,7 @@ def _template(workspace: Workspace, managed: ManagedNats, secrets_digest: str) -
     }
     config = {"secretName": f"{component_name(workspace, COMPONENT)}-config", "defaultMode": 0o440}
     return {
-        "metadata": {
-            "labels": labels(workspace, COMPONENT),
-            "annotations": {"palaver.chat/secrets": secrets_digest},
-        },
+        "metadata": pod_metadata(workspace, COMPONENT, {"palaver.chat/secrets": secrets_digest}),
         "spec": {
             **pod_basics(workspace),
             **spread(workspace, COMPONENT),

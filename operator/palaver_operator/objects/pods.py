@@ -4,6 +4,8 @@ processes.
 
 from typing import Any
 
+import msgspec
+
 from palaver_operator.objects.naming import (
     GRPC_PORT,
     HEALTH_PORT,
@@ -221,12 +223,10 @@ def template(workspace: Workspace, component: str, secrets_digest: str) -> Objec
         terminationMessagePolicy="FallbackToLogsOnError",  # why it ended is told with the trouble that it makes
         **probes(),
     )
-    annotations = {"palaver.chat/secrets": secrets_digest}
     return {
-        "metadata": {
-            "labels": labels(workspace, component, workspace.spec.version),
-            "annotations": annotations,
-        },
+        "metadata": pod_metadata(
+            workspace, component, {"palaver.chat/secrets": secrets_digest}, version=workspace.spec.version
+        ),
         "spec": {
             **pod_basics(workspace),
             **spread(workspace, component),
@@ -238,11 +238,29 @@ def template(workspace: Workspace, component: str, secrets_digest: str) -> Objec
     }
 
 
+def pod_metadata(
+    workspace: Workspace, component: str, annotations: dict[str, str] | None = None, *, version: str = ""
+) -> Object:
+    """For every pod: what the resource wants all to bear, and what finds them, which nothing stands in for."""
+    pods = workspace.spec.pods
+    metadata: Object = {"labels": pods.labels | labels(workspace, component, version)}
+    if borne := pods.annotations | (annotations or {}):
+        metadata["annotations"] = borne
+    return metadata
+
+
 def pod_basics(workspace: Workspace) -> Object:
-    """For every pod: no token for the API server, and no variables of Services, which would be taken for
-    configuration.
+    """For every pod: where the resource wants it, no token for the API server, and no variables of Services, which
+    would be taken for configuration.
     """
     basics: Object = {"automountServiceAccountToken": False, "enableServiceLinks": False}
     if secrets := workspace.spec.image.pull_secrets:
         basics["imagePullSecrets"] = [{"name": name} for name in secrets]
+    pods = workspace.spec.pods
+    if pods.node_selector:
+        basics["nodeSelector"] = dict(pods.node_selector)
+    if pods.tolerations:
+        basics["tolerations"] = [msgspec.to_builtins(one) for one in pods.tolerations]
+    if pods.priority_class_name:
+        basics["priorityClassName"] = pods.priority_class_name
     return basics
