@@ -81,6 +81,8 @@ from palaver.v1.integration_pb2 import (
     ListDeliveriesRequest,
     ListIntegrationsRequest,
     PostByWebhookRequest,
+    PreviewUrlReply,
+    PreviewUrlRequest,
     SaveIntegrationRequest,
 )
 from palaver.v1.messaging_pb2 import (
@@ -384,6 +386,7 @@ class Messaging(Protocol):
 
     async def replay_delivery(self, request: DeliveryRequest) -> Empty: ...
 
+    async def preview_url(self, request: PreviewUrlRequest) -> PreviewUrlReply: ...
     async def list_memberships(self, request: ListMembershipsRequest) -> ListMembershipsReply: ...
 
     async def list_joins(self, request: ListJoinsRequest) -> ListJoinsReply: ...

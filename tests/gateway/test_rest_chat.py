@@ -391,3 +391,11 @@ async def test_numbers_are_called_numbers(alice: Client) -> None:
     for path, name in (("channels.history", "count"), ("channels.history", "offset")):
         answer = await alice.get(path, 400, roomId=room_id, **{name: "zz"})
         assert answer["error"] == "must be number [invalid-params]"
+
+
+async def test_previews_of_links(alice: Client) -> None:
+    await alice.get("chat.getURLPreview", 400, url="http://example.org/")
+    await alice.get("chat.getURLPreview", 400, roomId="GENERAL")
+    answer = await alice.get("chat.getURLPreview", 400, roomId="GENERAL", url="http://127.0.0.1/")
+    assert answer["errorType"] == "error-invalid-url"
+    await alice.get("chat.getURLPreview", 400, roomId="unknown", url="http://example.org/")

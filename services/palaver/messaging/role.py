@@ -30,6 +30,7 @@ from palaver.messaging.messages import Messages
 from palaver.messaging.names import Names
 from palaver.messaging.notices import ROCKET_CAT, Notices
 from palaver.messaging.off_the_record import OffTheRecord
+from palaver.messaging.previews.fetching import Previews
 from palaver.messaging.quotes import Quotes
 from palaver.messaging.reactions import Reactions
 from palaver.messaging.reads import Reads
@@ -102,6 +103,7 @@ class MessagingService:
         self._incoming = Incoming(node, posting)
         self._statistics = Statistics(node)
         self._keys = Keys(node, store, views)
+        self._previews = Previews(node, views)
         self._webhook_sender = Sender(node, deliveries, posting)
         self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
         self._followers = {
@@ -344,6 +346,9 @@ class MessagingService:
 
     async def replay_delivery(self, request: integration.DeliveryRequest) -> auth.Empty:
         return await self._answer("replay_delivery", request, self._webhook_history.replay)
+
+    async def preview_url(self, request: integration.PreviewUrlRequest) -> integration.PreviewUrlReply:
+        return await self._answer("preview_url", request, self._previews.preview)
 
     async def check_access(self, request: api.CheckAccessRequest) -> api.CheckAccessReply:
         return await self._answer("check_access", request, self._lists.check_access)

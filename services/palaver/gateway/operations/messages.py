@@ -17,6 +17,7 @@ from palaver.gateway.ejson import Fragment, encode, fragments
 from palaver.gateway.operations.attachments import check_attachments
 from palaver.gateway.operations.rooms import get_room, join, open_direct_room
 from palaver.ids import new_id
+from palaver.v1.integration_pb2 import PreviewUrlRequest
 from palaver.v1.messaging_pb2 import (
     DeleteMessageRequest,
     EditMessageRequest,
@@ -229,3 +230,9 @@ async def tell_off_the_record(call: Call, room_id: str, type: str) -> None:
     """Tells a direct room of how its members talk off the record."""
     request = TellOffTheRecordRequest(actor=call.actor, room_id=room_id, type=type)
     await call.services.messaging.tell_off_the_record(request)
+
+
+async def preview_url(call: Call, room_id: str, url: str) -> Fragment:
+    """What a link shows, for a room that the caller may read."""
+    reply = await call.services.messaging.preview_url(PreviewUrlRequest(actor=call.actor, room_id=room_id, url=url))
+    return Fragment(reply.preview)

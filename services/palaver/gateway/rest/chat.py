@@ -69,6 +69,11 @@ class MessageQuery(LooseParams, rename="camel"):
     msg_id: str = ""
 
 
+class PreviewQuery(LooseParams, rename="camel"):
+    room_id: str = ""
+    url: str = ""
+
+
 class SearchQuery(Page, rename="camel"):
     room_id: str = ""
     search_text: str = ""
@@ -244,3 +249,13 @@ async def ignore_user(call: Call, query: IgnoreQuery) -> Answer:
     ignore = query.ignore.lower() in ("true", "1", "")
     await subscriptions.ignore_user(call, query.rid, query.user_id, ignore=ignore)
     return {}
+
+
+@endpoint("GET", "chat.getURLPreview", query=PreviewQuery)
+async def get_url_preview(call: Call, query: PreviewQuery) -> Answer:
+    """What a link shows, before its message is sent."""
+    if not query.room_id.strip():
+        raise InvalidInput('The required "roomId" query param is missing.', code="error-roomId-param-not-provided")
+    if not query.url.strip():
+        raise InvalidInput('The required "url" query param is missing.', code="error-url-param-not-provided")
+    return {"urlPreview": await messages.preview_url(call, query.room_id, query.url.strip())}
