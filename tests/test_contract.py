@@ -199,6 +199,7 @@ def test_what_may_be_called_twice() -> None:
             "OpenDirectRoom",
             "PinMessage",
             "PostByWebhook",
+            "PruneMessages",
             "React",
             "RemoveIntegration",
             "RemoveInvite",

@@ -142,6 +142,8 @@ from palaver.v1.messaging_pb2 import (
     MessageRequest,
     OpenDirectRoomRequest,
     PinMessageRequest,
+    PruneMessagesReply,
+    PruneMessagesRequest,
     ReactRequest,
     ReportReply,
     ReportRequest,
@@ -309,6 +311,8 @@ class Messaging(Protocol):
     async def edit_message(self, request: EditMessageRequest) -> MessageReply: ...
 
     async def delete_message(self, request: DeleteMessageRequest) -> MessageReply: ...
+
+    async def prune_messages(self, request: PruneMessagesRequest) -> PruneMessagesReply: ...
 
     async def react(self, request: ReactRequest) -> MessageReply: ...
 

@@ -98,6 +98,7 @@ class Room(TypedDict, total=False):
     deleted_at: Date
     cleared_at: Date  # a deleted direct room that came back is empty before this
     parent_message_id: str  # what a discussion is about
+    gone: int  # deleted messages that `msgs` no longer counts
 
 
 class ReadMark(TypedDict):
@@ -199,6 +200,7 @@ _INSIDE_ROOM = (
     "deleted_at",
     "cleared_at",
     "parent_message_id",
+    "gone",
 )
 _INSIDE_SUBSCRIPTION = (
     "own",

@@ -56,6 +56,7 @@ STREAM_OF_FACT: dict[str, str] = {
     "invite_removed": "room",
     "message_reported": "room",
     "message_reports_closed": "room",
+    "messages_pruned": "room",
     "user_created": "user",
     "user_changed": "user",
     "user_deleted": "user",

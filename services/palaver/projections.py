@@ -287,7 +287,29 @@ def _message_deleted(event: Event) -> list[Put]:
     if fact.thread_root:
         root = _json(fact.thread_root)
         puts.append(Put("messages", root["_id"], set={"tcount": root["tcount"], "_updatedAt": root["_updatedAt"]}))
-    return puts + _last_message(event, fact.room_last_message)
+    return puts + _remaining(event, fact) + _last_message(event, fact.room_last_message)
+
+
+def _messages_pruned(event: Event) -> list[Put]:
+    fact = event.messages_pruned
+    gone: Document = {"_hidden": True, "deleted_at": date(event.at), "msg": "", "_updatedAt": date(event.at)}
+    puts = [Put("messages", message_id, set=gone, unset=_CONTENT) for message_id in fact.message_ids]
+    puts += [Put("uploads", upload_id, set={"deleted_at": date(event.at)}) for upload_id in fact.upload_ids]
+    fields = ("attachments", "file", "files", "tcount", "_updatedAt")
+    for message in map(_json, fact.changed):
+        changed = {name: message[name] for name in fields if name in message}
+        puts.append(
+            Put("messages", message["_id"], set=changed, unset=tuple(name for name in fields if name not in message))
+        )
+    return puts + _remaining(event, fact) + _last_message(event, fact.room_last_message)
+
+
+def _remaining(event: Event, fact: Any) -> list[Put]:
+    """How many messages the room has from now on, where some are gone; older events don't say."""
+    if not fact.HasField("remaining"):
+        return []
+    counts = {"msgs": fact.remaining.messages, "gone": fact.remaining.gone, "_updatedAt": date(event.at)}
+    return [Put("rooms", event.stream_id, set=counts)]
 
 
 def _messages_erased(event: Event) -> list[Put]:
@@ -304,7 +326,7 @@ def _messages_erased(event: Event) -> list[Put]:
     puts += [Put("uploads", upload_id, set=upload) for upload_id in fact.upload_ids]
     for root in map(_json, fact.thread_roots):
         puts.append(Put("messages", root["_id"], set={"tcount": root["tcount"], "_updatedAt": root["_updatedAt"]}))
-    return puts + _last_message(event, fact.room_last_message)
+    return puts + _remaining(event, fact) + _last_message(event, fact.room_last_message)
 
 
 def _last_message(event: Event, data: bytes) -> list[Put]:
@@ -499,6 +521,7 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "invite_removed": _invite_removed,
     "message_reported": _message_reported,
     "message_reports_closed": _message_reports_closed,
+    "messages_pruned": _messages_pruned,
     "user_created": _user_created,
     "user_changed": _user_changed,
     "user_deleted": _user_deleted,

@@ -25,7 +25,7 @@ from palaver.gateway.rest.endpoint import endpoints_of
 from palaver.gateway.session import NOTIFY_USER_BITS
 from palaver.gateway.state import RoomStates
 from palaver.node import Node
-from palaver.v1.event_pb2 import Event, MessageDeleted, MessageSent, MessagesErased
+from palaver.v1.event_pb2 import Event, MessageDeleted, MessageSent, MessagesErased, MessagesPruned
 
 # Permissions that let somebody hear rooms or settings: who loses one is to hear no more.
 _HEARING_PERMISSIONS = frozenset(
@@ -111,6 +111,8 @@ class Gateway:
                 self._on_deleted(room, event.message_deleted)
                 if event.message_deleted.thread_root:
                     room.queue_message(event.message_deleted.thread_root)
+            case "messages_pruned":
+                self._on_pruned(room, event.messages_pruned)
             case "messages_erased":
                 self._on_erased(room, event.messages_erased)
             case "member_joined":
@@ -171,6 +173,13 @@ class Gateway:
             room.queue_event("e2e.keyRequest", orjson.dumps(key_id))
             for session in room.members:
                 session.tell(NOTIFY_USER_BITS["e2ekeyRequest"], orjson.dumps([room_id, key_id])[1:-1])
+
+    def _on_pruned(self, room: Room, fact: MessagesPruned) -> None:
+        if fact.message_ids:
+            asked = {**orjson.loads(fact.asked), "ids": list(fact.message_ids)}
+            room.queue_event("deleteMessageBulk", orjson.dumps(asked))
+        for message in fact.changed:
+            room.queue_message(message)
 
     def _on_left(self, room: Room, user_id: str) -> None:
         """Who is no member may still hear a public room, if the permissions say so."""

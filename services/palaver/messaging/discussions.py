@@ -46,6 +46,8 @@ _FACTS = frozenset(
         "member_left",
         "message_sent",
         "message_deleted",
+        "messages_erased",
+        "messages_pruned",
     }
 )
 _MAX_NAME = 200

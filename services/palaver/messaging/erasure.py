@@ -20,7 +20,7 @@ from palaver.messaging.revisions import NotYet, find_last_message
 from palaver.messaging.store import Store
 from palaver.messaging.views import SYSTEM_USER
 from palaver.node import Node
-from palaver.v1.event_pb2 import Event
+from palaver.v1.event_pb2 import Event, Remaining
 
 ALIAS = "Removed User"
 
@@ -82,7 +82,8 @@ class Erasure:
                 fact.author = orjson.dumps(reference(SYSTEM_USER))
                 fact.alias = ALIAS
             else:
-                fact.thread_roots.extend(await _list_roots(draft, messages, at))
+                fact.thread_roots.extend(await list_roots(draft, messages, at))
+                fact.remaining.CopyFrom(_remaining(room, messages))
             last = room.get("lastMessage")
             if last is not None and last["_id"] in fact.message_ids:
                 if unlink:
@@ -100,12 +101,18 @@ class Erasure:
         raise Unavailable("The room is too busy")
 
 
+def _remaining(room: Document, messages: Sequence[Document]) -> Remaining:
+    """Copies in the history of edits were never counted."""
+    copies = sum(bool(message.get("_hidden")) for message in messages)
+    return rules.remaining(room, len(messages) - copies, copies)
+
+
 def _says_something(message: Document) -> bool:
     """Whether it is still there to see, or in the history of edits."""
     return not message.get("_hidden") or ("parent" in message and bool(message["msg"]))
 
 
-async def _list_roots(draft: Draft, messages: Sequence[Document], at: int) -> list[bytes]:
+async def list_roots(draft: Draft, messages: Sequence[Document], at: int) -> list[bytes]:
     """The first messages of threads that lose replies, with how many they have from now on."""
     gone = {message["_id"] for message in messages}
     lost: dict[str, int] = {}

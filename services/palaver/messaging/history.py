@@ -132,7 +132,7 @@ class History:
         if not whole:
             return await self._store.database.count("messages", {"$and": where})
         deleted = await self._store.database.count("messages", {"rid": room["_id"], "deleted_at": {"$exists": True}})
-        return max(0, int(room.get("msgs", 0)) - deleted)
+        return max(0, int(room.get("msgs", 0)) - (deleted - int(room.get("gone", 0))))
 
 
 def _visible(room: Document, request: ListMessagesRequest) -> list[Filter]:

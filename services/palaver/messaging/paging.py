@@ -48,11 +48,11 @@ async def read_page(
     size = 0
     name, direction = order
     sort = [(name, direction), ("_id", direction)]
-    behind = _behind(order, *parse_place(start)) if start else []
+    rest = behind(order, *parse_place(start)) if start else []
     skip = 0 if start else offset
     while True:
         limit = min(_PART, count + 1 - len(page.messages))
-        found = await database.find("messages", {"$and": [*where, *behind]}, sort=sort, skip=skip, limit=limit)
+        found = await database.find("messages", {"$and": [*where, *rest]}, sort=sort, skip=skip, limit=limit)
         for message, data in zip(found, await show(found), strict=True):
             size += len(data)
             if len(page.messages) == count or (page.messages and size > MAX_BYTES):
@@ -64,7 +64,7 @@ async def read_page(
         if len(found) < limit:
             page.next = ""
             return page
-        behind, skip = _behind(order, page.times[-1], found[-1]["_id"]), 0
+        rest, skip = behind(order, page.times[-1], found[-1]["_id"]), 0
 
 
 def place(message: Document, name: str) -> str:
@@ -80,7 +80,7 @@ def parse_place(text: str) -> tuple[int, str]:
     return int(at), id
 
 
-def _behind(order: Order, at: int, id: str) -> list[Filter]:
+def behind(order: Order, at: int, id: str) -> list[Filter]:
     """The conditions for what comes after a place."""
     name, direction = order
     beyond, bound = ("$gt", "$gte") if direction > 0 else ("$lt", "$lte")

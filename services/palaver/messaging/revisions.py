@@ -121,6 +121,8 @@ class Revisions:
                 fact.kept = _copy(message, user, at)
             if self._node.access.setting("Message_ShowDeletedStatus"):
                 fact.shown = _tombstone(message, user, at)
+            else:
+                fact.remaining.CopyFrom(rules.remaining(view.room, 1))
             if (upload := await find_attached(draft, message)) is not None:
                 fact.upload_id = upload["_id"]
             if thread_id := message.get("tmid"):

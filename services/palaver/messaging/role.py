@@ -30,7 +30,11 @@ from palaver.messaging.messages import Messages
 from palaver.messaging.names import Names
 from palaver.messaging.notices import ROCKET_CAT, Notices
 from palaver.messaging.off_the_record import OffTheRecord
+<<<<<<< HEAD
 from palaver.messaging.previews.fetching import Previews
+=======
+from palaver.messaging.pruning import Pruning
+>>>>>>> a26b337 (Pruning: what is old in a room goes, with its files and what it tells of; rooms count what they have left)
 from palaver.messaging.quotes import Quotes
 from palaver.messaging.reactions import Reactions
 from palaver.messaging.reads import Reads
@@ -88,6 +92,7 @@ class MessagingService:
         self._discussions = Discussions(node, store, views, self._rooms, self._messages, notices)
         self._revisions = Revisions(node, views, self._messages, quotes)
         self._reports = Reports(node, store, views, self._messages, self._revisions)
+        self._pruning = Pruning(node, views, self._rooms)
         self._reactions = Reactions(node, views)
         self._marks = Marks(node, store, views, self._messages, notices)
         self._off_the_record = OffTheRecord(node, views, notices)
@@ -265,6 +270,9 @@ class MessagingService:
 
     async def delete_message(self, request: api.DeleteMessageRequest) -> api.MessageReply:
         return await self._answer("delete_message", request, self._revisions.delete)
+
+    async def prune_messages(self, request: api.PruneMessagesRequest) -> api.PruneMessagesReply:
+        return await self._answer("prune_messages", request, self._pruning.prune)
 
     async def react(self, request: api.ReactRequest) -> api.MessageReply:
         return await self._answer("react", request, self._reactions.react)

@@ -50,6 +50,7 @@ from typing import Any
 
 from palaver.database import Document
 from palaver.documents import ReadMark, public_subscription
+from palaver.v1.event_pb2 import Remaining
 
 # A room's clock may run ahead of the wall clock by this much, so that its events' times rise strictly even where that
 # one is set back, or another process's is slow: the order of what was said is worth more than an hour. Beyond a day,
@@ -179,6 +180,12 @@ def find_unread_threads(records: Iterable[Document], heads: Mapping[str, Documen
             mentioning.append(record["thread_id"])
         found[record["rid"]] = (every, mentioning, max(changed, last))
     return {rid: UnreadThreads(tuple(a), tuple(m), changed) for rid, (a, m, changed) in found.items()}
+
+
+def remaining(room: Mapping[str, Any], gone: int, uncounted: int = 0) -> Remaining:
+    """How many messages the room has when so many more are gone, and some besides that it has never counted."""
+    messages = max(0, int(room.get("msgs", 0)) - gone)
+    return Remaining(messages=messages, gone=int(room.get("gone", 0)) + gone + uncounted)
 
 
 # -- documents as the clients see them ---------------------------------------------------------------------------------

@@ -104,6 +104,7 @@ class Event(_message.Message):
     INVITE_REMOVED_FIELD_NUMBER: _builtins.int
     MESSAGE_REPORTED_FIELD_NUMBER: _builtins.int
     MESSAGE_REPORTS_CLOSED_FIELD_NUMBER: _builtins.int
+    MESSAGES_PRUNED_FIELD_NUMBER: _builtins.int
     USER_CREATED_FIELD_NUMBER: _builtins.int
     USER_CHANGED_FIELD_NUMBER: _builtins.int
     USER_DELETED_FIELD_NUMBER: _builtins.int
@@ -184,6 +185,8 @@ class Event(_message.Message):
     @_builtins.property
     def message_reports_closed(self) -> Global___ReportsClosed: ...
     @_builtins.property
+    def messages_pruned(self) -> Global___MessagesPruned: ...
+    @_builtins.property
     def user_created(self) -> Global___UserCreated:
         """user streams"""
 
@@ -254,6 +257,7 @@ class Event(_message.Message):
         invite_removed: Global___InviteRemoved | None = ...,
         message_reported: Global___Reported | None = ...,
         message_reports_closed: Global___ReportsClosed | None = ...,
+        messages_pruned: Global___MessagesPruned | None = ...,
         user_created: Global___UserCreated | None = ...,
         user_changed: Global___UserChanged | None = ...,
         user_deleted: Global___UserDeleted | None = ...,
@@ -273,11 +277,11 @@ class Event(_message.Message):
         integration_saved: Global___IntegrationSaved | None = ...,
         integration_removed: Global___IntegrationRemoved | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "messages_pruned", b"messages_pruned", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "messages_pruned", b"messages_pruned", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "message_reported", "message_reports_closed", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "message_starred", "user_reported", "user_reports_closed", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted", "integration_saved", "integration_removed"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "message_reported", "message_reports_closed", "messages_pruned", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "message_starred", "user_reported", "user_reports_closed", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted", "integration_saved", "integration_removed"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -768,6 +772,7 @@ class MessageDeleted(_message.Message):
     KEPT_FIELD_NUMBER: _builtins.int
     SHOWN_FIELD_NUMBER: _builtins.int
     UNMENTIONED_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
     ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     sent_at: _builtins.int
@@ -789,6 +794,8 @@ class MessageDeleted(_message.Message):
     def unmentioned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """users whom the message mentioned directly"""
 
+    @_builtins.property
+    def remaining(self) -> Global___Remaining: ...
     def __init__(
         self,
         *,
@@ -801,11 +808,12 @@ class MessageDeleted(_message.Message):
         kept: _builtins.bytes = ...,
         shown: _builtins.bytes = ...,
         unmentioned: _abc.Iterable[_builtins.str] | None = ...,
+        remaining: Global___Remaining | None = ...,
         room_last_message: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "message_id", b"message_id", "parent_id", b"parent_id", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "shown", b"shown", "thread_id", b"thread_id", "thread_root", b"thread_root", "unmentioned", b"unmentioned", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "message_id", b"message_id", "parent_id", b"parent_id", "remaining", b"remaining", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "shown", b"shown", "thread_id", b"thread_id", "thread_root", b"thread_root", "unmentioned", b"unmentioned", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -824,6 +832,7 @@ class MessagesErased(_message.Message):
     ALIAS_FIELD_NUMBER: _builtins.int
     THREAD_ROOTS_FIELD_NUMBER: _builtins.int
     ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     author: _builtins.bytes
     """whose they are now (the `u` of each), JSON object; empty: they are gone"""
@@ -839,6 +848,10 @@ class MessagesErased(_message.Message):
     def thread_roots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """first messages of threads whose replies are gone, as they are now"""
 
+    @_builtins.property
+    def remaining(self) -> Global___Remaining:
+        """where they are gone"""
+
     def __init__(
         self,
         *,
@@ -849,14 +862,85 @@ class MessagesErased(_message.Message):
         alias: _builtins.str = ...,
         thread_roots: _abc.Iterable[_builtins.bytes] | None = ...,
         room_last_message: _builtins.bytes = ...,
+        remaining: Global___Remaining | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "author", b"author", "message_ids", b"message_ids", "room_last_message", b"room_last_message", "thread_roots", b"thread_roots", "upload_ids", b"upload_ids", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "author", b"author", "message_ids", b"message_ids", "remaining", b"remaining", "room_last_message", b"room_last_message", "thread_roots", b"thread_roots", "upload_ids", b"upload_ids", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessagesErased: _TypeAlias = MessagesErased  # noqa: Y015
+
+@_typing.final
+class MessagesPruned(_message.Message):
+    """Some messages of a room are gone because of their age, or their files are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
+    UPLOAD_IDS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    room_last_message: _builtins.bytes
+    """the room's new `lastMessage` where it was one of these: a document or "null"; else empty"""
+    asked: _builtins.bytes
+    """what was to be pruned, as clients are told of it, JSON object"""
+    @_builtins.property
+    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def upload_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Messages that stay, as they are now: without their file, or first ones of threads that have lost replies."""
+
+    @_builtins.property
+    def remaining(self) -> Global___Remaining: ...
+    def __init__(
+        self,
+        *,
+        message_ids: _abc.Iterable[_builtins.str] | None = ...,
+        upload_ids: _abc.Iterable[_builtins.str] | None = ...,
+        changed: _abc.Iterable[_builtins.bytes] | None = ...,
+        room_last_message: _builtins.bytes = ...,
+        remaining: Global___Remaining | None = ...,
+        asked: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "changed", b"changed", "message_ids", b"message_ids", "remaining", b"remaining", "room_last_message", b"room_last_message", "upload_ids", b"upload_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessagesPruned: _TypeAlias = MessagesPruned  # noqa: Y015
+
+@_typing.final
+class Remaining(_message.Message):
+    """How many messages a room has when some are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
+    messages: _builtins.int
+    """the room's `msgs`"""
+    gone: _builtins.int
+    """deleted ones that it no longer counts, all together"""
+    def __init__(
+        self,
+        *,
+        messages: _builtins.int = ...,
+        gone: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Remaining: _TypeAlias = Remaining  # noqa: Y015
 
 @_typing.final
 class UploadAdded(_message.Message):

@@ -1471,6 +1471,94 @@ class DeleteMessageRequest(_message.Message):
 Global___DeleteMessageRequest: _TypeAlias = DeleteMessageRequest  # noqa: Y015
 
 @_typing.final
+class PruneMessagesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    LATEST_FIELD_NUMBER: _builtins.int
+    INCLUSIVE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    USERNAMES_FIELD_NUMBER: _builtins.int
+    EXCLUDE_PINNED_FIELD_NUMBER: _builtins.int
+    FILES_ONLY_FIELD_NUMBER: _builtins.int
+    IGNORE_THREADS_FIELD_NUMBER: _builtins.int
+    IGNORE_DISCUSSIONS_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    room_id: _builtins.str
+    oldest: _builtins.int
+    """epoch milliseconds"""
+    latest: _builtins.int
+    """epoch milliseconds"""
+    inclusive: _builtins.bool
+    """of both ends"""
+    limit: _builtins.int
+    """how many at most; 0: all"""
+    exclude_pinned: _builtins.bool
+    files_only: _builtins.bool
+    """the messages stay"""
+    ignore_threads: _builtins.bool
+    """threads' first messages and replies stay"""
+    ignore_discussions: _builtins.bool
+    """messages that tell of discussions stay; otherwise the discussions go, too"""
+    start: _builtins.str
+    """`next` of an earlier answer"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    @_builtins.property
+    def usernames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """only what these have written; empty: everybody"""
+
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        room_id: _builtins.str = ...,
+        oldest: _builtins.int = ...,
+        latest: _builtins.int = ...,
+        inclusive: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+        usernames: _abc.Iterable[_builtins.str] | None = ...,
+        exclude_pinned: _builtins.bool = ...,
+        files_only: _builtins.bool = ...,
+        ignore_threads: _builtins.bool = ...,
+        ignore_discussions: _builtins.bool = ...,
+        start: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "exclude_pinned", b"exclude_pinned", "files_only", b"files_only", "ignore_discussions", b"ignore_discussions", "ignore_threads", b"ignore_threads", "inclusive", b"inclusive", "latest", b"latest", "limit", b"limit", "oldest", b"oldest", "room_id", b"room_id", "start", b"start", "usernames", b"usernames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneMessagesRequest: _TypeAlias = PruneMessagesRequest  # noqa: Y015
+
+@_typing.final
+class PruneMessagesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """messages that are gone, or have lost their file"""
+    next: _builtins.str
+    """where it goes on; empty: that was all"""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        next: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "next", b"next"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneMessagesReply: _TypeAlias = PruneMessagesReply  # noqa: Y015
+
+@_typing.final
 class ReactRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

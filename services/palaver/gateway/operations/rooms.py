@@ -23,6 +23,7 @@ from palaver.v1.messaging_pb2 import (
     ListSubscriptionsRequest,
     MembersRequest,
     OpenDirectRoomRequest,
+    PruneMessagesRequest,
     RoomReply,
     RoomRequest,
     SetMemberRoleRequest,
@@ -192,6 +193,20 @@ async def save_settings(call: Call, room_id: str, settings: Document) -> None:
         await update_room(call, room_id, **changes)
     if picture is not None:
         await set_room_avatar(call, room_id, picture)
+
+
+async def prune(call: Call, request: PruneMessagesRequest) -> int:
+    """Prunes all that is meant, a part at a time; `request` lacks the actor. Answers how many messages it were."""
+    request.actor.CopyFrom(call.actor)
+    limit = request.limit
+    count = 0
+    while True:
+        reply = await call.services.messaging.prune_messages(request)
+        count += reply.count
+        if not reply.next:
+            return count
+        request.start = reply.next
+        request.limit = limit - count if limit else 0
 
 
 async def delete_room(call: Call, room_id: str) -> None:

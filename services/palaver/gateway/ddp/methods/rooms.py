@@ -10,7 +10,7 @@ from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Count, Date, method
 from palaver.gateway.ejson import Fragment, fragments
 from palaver.gateway.operations import directory, discussions, rooms, users
-from palaver.v1.messaging_pb2 import ListRoomsRequest
+from palaver.v1.messaging_pb2 import ListRoomsRequest, PruneMessagesRequest
 
 Document = dict[str, Any]
 
@@ -322,6 +322,39 @@ async def save_settings(call: Call, room_id: str, settings: Document | str, valu
         raise InvalidInput("Invalid settings provided", code="error-invalid-settings")
     await rooms.save_settings(call, room_id, changes)
     return {"result": True, "rid": room_id}
+
+
+class Pruned(msgspec.Struct, rename="camel"):
+    """What `cleanRoomHistory` takes."""
+
+    room_id: str
+    latest: Date
+    oldest: Date
+    inclusive: bool | None = True
+    limit: Count | None = None
+    exclude_pinned: bool | None = False
+    ignore_discussion: bool | None = True
+    files_only: bool | None = False
+    from_users: list[str] | None = None
+    ignore_threads: bool | None = None
+
+
+@method("cleanRoomHistory", Pruned)
+async def prune(call: Call, wanted: Pruned) -> int:
+    """How many messages are gone."""
+    request = PruneMessagesRequest(
+        room_id=wanted.room_id,
+        oldest=wanted.oldest.milliseconds,
+        latest=wanted.latest.milliseconds,
+        inclusive=bool(wanted.inclusive),
+        limit=wanted.limit or 0,
+        usernames=wanted.from_users or (),
+        exclude_pinned=bool(wanted.exclude_pinned),
+        files_only=bool(wanted.files_only),
+        ignore_threads=bool(wanted.ignore_threads),
+        ignore_discussions=bool(wanted.ignore_discussion),
+    )
+    return await rooms.prune(call, request)
 
 
 @method("archiveRoom", str)
