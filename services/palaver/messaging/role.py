@@ -30,11 +30,8 @@ from palaver.messaging.messages import Messages
 from palaver.messaging.names import Names
 from palaver.messaging.notices import ROCKET_CAT, Notices
 from palaver.messaging.off_the_record import OffTheRecord
-<<<<<<< HEAD
 from palaver.messaging.previews.fetching import Previews
-=======
 from palaver.messaging.pruning import Pruning
->>>>>>> a26b337 (Pruning: what is old in a room goes, with its files and what it tells of; rooms count what they have left)
 from palaver.messaging.quotes import Quotes
 from palaver.messaging.reactions import Reactions
 from palaver.messaging.reads import Reads
