@@ -25,6 +25,8 @@ from palaver.v1.event_pb2 import (
     Mention,
     MessageChanged,
     MessageDeleted,
+    MessageReported,
+    MessageReportsClosed,
     MessageSent,
     MessagesErased,
     MessagesPruned,
@@ -32,8 +34,6 @@ from palaver.v1.event_pb2 import (
     PermissionChanged,
     Remaining,
     RenamedSubscription,
-    Reported,
-    ReportsClosed,
     RoleDeleted,
     RoleSaved,
     RoomChanged,
@@ -48,6 +48,8 @@ from palaver.v1.event_pb2 import (
     UserChanged,
     UserCreated,
     UserDeleted,
+    UserReported,
+    UserReportsClosed,
 )
 
 AT = 1_700_000_000_000
@@ -143,8 +145,8 @@ SAMPLES: dict[str, Any] = {
     ),
     "invite_made": InviteMade(invite_id="i1", invite=data({"_id": "i1", "rid": "r1"})),
     "invite_removed": InviteRemoved(invite_id="i1"),
-    "message_reported": Reported(report_id="x1", report=data({"_id": "x1", "kind": "message"})),
-    "message_reports_closed": ReportsClosed(report_ids=["x1"], moderation=data({"moderatedBy": "u1"})),
+    "message_reported": MessageReported(report_id="x1", report=data({"_id": "x1", "kind": "message"})),
+    "message_reports_closed": MessageReportsClosed(report_ids=["x1"], moderation=data({"moderatedBy": "u1"})),
     "user_created": UserCreated(user=data({"_id": "u1", "username": "alice"})),
     "user_changed": UserChanged(set=data({"name": "Alice"}), unset=["bio"]),
     "user_deleted": UserDeleted(),
@@ -157,8 +159,8 @@ SAMPLES: dict[str, Any] = {
         room_id="r1", subscription_id="s1", set=data({"f": True}), unset=["hideUnreadStatus"]
     ),
     "message_starred": MessageStarred(room_id="r1", message_id="m1", starred=True, message=data({"_id": "m1"})),
-    "user_reported": Reported(report_id="x2", report=data({"_id": "x2", "kind": "user"})),
-    "user_reports_closed": ReportsClosed(report_ids=["x2"], moderation=data({"moderatedBy": "u1"})),
+    "user_reported": UserReported(report_id="x2", report=data({"_id": "x2", "kind": "user"})),
+    "user_reports_closed": UserReportsClosed(report_ids=["x2"], moderation=data({"moderatedBy": "u1"})),
     "setting_changed": SettingChanged(setting_id="Site_Name", setting=data({"_id": "Site_Name", "value": "x"})),
     "permission_changed": PermissionChanged(permission_id="p", permission=data({"_id": "p", "roles": ["admin"]})),
     "role_saved": RoleSaved(role_id="boss", role=data({"_id": "boss", "name": "Boss"})),

@@ -11,7 +11,14 @@ import orjson
 
 from palaver.database import Document, Put
 from palaver.errors import Unavailable
-from palaver.v1.event_pb2 import Event, MessageSent, Reported, ReportsClosed
+from palaver.v1.event_pb2 import (
+    Event,
+    MessageReported,
+    MessageReportsClosed,
+    MessageSent,
+    UserReported,
+    UserReportsClosed,
+)
 
 # Fields of a message that its later events may set or remove.
 CHANGING_MESSAGE_FIELDS = (
@@ -368,7 +375,7 @@ def _user_reported(event: Event) -> list[Put]:
     return _reported(event.user_reported)
 
 
-def _reported(fact: Reported) -> list[Put]:
+def _reported(fact: MessageReported | UserReported) -> list[Put]:
     return [Put("reports", fact.report_id, insert=_json(fact.report))]
 
 
@@ -380,7 +387,7 @@ def _user_reports_closed(event: Event) -> list[Put]:
     return _reports_closed(event, event.user_reports_closed)
 
 
-def _reports_closed(event: Event, fact: ReportsClosed) -> list[Put]:
+def _reports_closed(event: Event, fact: MessageReportsClosed | UserReportsClosed) -> list[Put]:
     closed = {"closed_at": date(event.at), "moderationInfo": _json(fact.moderation), "_updatedAt": date(event.at)}
     return [Put("reports", report_id, set=closed) for report_id in fact.report_ids]
 

@@ -36,7 +36,7 @@ ROLES: dict[str, Role] = {
             ("presence", "auth"),
             messaging_pb2.DESCRIPTOR.services_by_name["Messaging"],
             affinity="room_id",
-            by_actor=frozenset({"MarkRead", "MarkUnread", "SetSubscription"}),
+            by_actor=frozenset({"MarkRead", "MarkUnread", "SetSubscription", "StarMessage"}),
             commits=True,
         ),
         Role("gateway", "palaver.gateway.role", ("messaging", "presence", "auth"), None),

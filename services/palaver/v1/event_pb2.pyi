@@ -181,9 +181,9 @@ class Event(_message.Message):
     @_builtins.property
     def invite_removed(self) -> Global___InviteRemoved: ...
     @_builtins.property
-    def message_reported(self) -> Global___Reported: ...
+    def message_reported(self) -> Global___MessageReported: ...
     @_builtins.property
-    def message_reports_closed(self) -> Global___ReportsClosed: ...
+    def message_reports_closed(self) -> Global___MessageReportsClosed: ...
     @_builtins.property
     def messages_pruned(self) -> Global___MessagesPruned: ...
     @_builtins.property
@@ -205,11 +205,11 @@ class Event(_message.Message):
     @_builtins.property
     def message_starred(self) -> Global___MessageStarred: ...
     @_builtins.property
-    def user_reported(self) -> Global___Reported:
+    def user_reported(self) -> Global___UserReported:
         """in the stream of who was reported"""
 
     @_builtins.property
-    def user_reports_closed(self) -> Global___ReportsClosed: ...
+    def user_reports_closed(self) -> Global___UserReportsClosed: ...
     @_builtins.property
     def setting_changed(self) -> Global___SettingChanged:
         """the workspace stream"""
@@ -255,8 +255,8 @@ class Event(_message.Message):
         messages_erased: Global___MessagesErased | None = ...,
         invite_made: Global___InviteMade | None = ...,
         invite_removed: Global___InviteRemoved | None = ...,
-        message_reported: Global___Reported | None = ...,
-        message_reports_closed: Global___ReportsClosed | None = ...,
+        message_reported: Global___MessageReported | None = ...,
+        message_reports_closed: Global___MessageReportsClosed | None = ...,
         messages_pruned: Global___MessagesPruned | None = ...,
         user_created: Global___UserCreated | None = ...,
         user_changed: Global___UserChanged | None = ...,
@@ -266,8 +266,8 @@ class Event(_message.Message):
         room_read: Global___RoomRead | None = ...,
         subscription_preferred: Global___SubscriptionPreferred | None = ...,
         message_starred: Global___MessageStarred | None = ...,
-        user_reported: Global___Reported | None = ...,
-        user_reports_closed: Global___ReportsClosed | None = ...,
+        user_reported: Global___UserReported | None = ...,
+        user_reports_closed: Global___UserReportsClosed | None = ...,
         setting_changed: Global___SettingChanged | None = ...,
         permission_changed: Global___PermissionChanged | None = ...,
         role_saved: Global___RoleSaved | None = ...,
@@ -1203,8 +1203,8 @@ class MessageStarred(_message.Message):
 Global___MessageStarred: _TypeAlias = MessageStarred  # noqa: Y015
 
 @_typing.final
-class Reported(_message.Message):
-    """Somebody has told the moderators of a message or a user."""
+class MessageReported(_message.Message):
+    """Somebody has told the moderators of a message of the room."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1224,10 +1224,10 @@ class Reported(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Reported: _TypeAlias = Reported  # noqa: Y015
+Global___MessageReported: _TypeAlias = MessageReported  # noqa: Y015
 
 @_typing.final
-class ReportsClosed(_message.Message):
+class MessageReportsClosed(_message.Message):
     """The moderators have dealt with these."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1250,7 +1250,56 @@ class ReportsClosed(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReportsClosed: _TypeAlias = ReportsClosed  # noqa: Y015
+Global___MessageReportsClosed: _TypeAlias = MessageReportsClosed  # noqa: Y015
+
+@_typing.final
+class UserReported(_message.Message):
+    """Somebody has told the moderators of the user whose stream this is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.str
+    report: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.str = ...,
+        report: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "report_id", b"report_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserReported: _TypeAlias = UserReported  # noqa: Y015
+
+@_typing.final
+class UserReportsClosed(_message.Message):
+    """The moderators have dealt with these."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_IDS_FIELD_NUMBER: _builtins.int
+    MODERATION_FIELD_NUMBER: _builtins.int
+    moderation: _builtins.bytes
+    @_builtins.property
+    def report_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        report_ids: _abc.Iterable[_builtins.str] | None = ...,
+        moderation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moderation", b"moderation", "report_ids", b"report_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserReportsClosed: _TypeAlias = UserReportsClosed  # noqa: Y015
 
 @_typing.final
 class SettingChanged(_message.Message):
