@@ -62,6 +62,7 @@ class Route(_Part, frozen=True):
     class_name: str = ""
     annotations: dict[str, str] = {}
     gateway: Gateway = Gateway()
+    trusted_proxies: int | None = None
 
 
 class Resources(_Part, frozen=True):
@@ -326,6 +327,12 @@ class Workspace(Identity):
     def url(self) -> str:
         """The address at which users reach it."""
         return f"{'http' if self.spec.tls is None else 'https'}://{self.spec.hostname}"
+
+    @property
+    def trusted_proxies(self) -> int:
+        """How many proxies on each way to a gateway write down whom they speak for: the route's own, if not said."""
+        route = self.spec.route
+        return int(route.kind != "None") if route.trusted_proxies is None else route.trusted_proxies
 
     @property
     def managed_nats(self) -> ManagedNats | None:

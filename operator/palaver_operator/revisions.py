@@ -81,6 +81,8 @@ def _inputs(workspace: Workspace, component: str, secrets: str) -> list[object]:
         found.append(spec.restore)
     if component in ("auth", SINGLE.name):
         found.append(workspace.admin_secret)
+    if component in ("gateway", SINGLE.name) and workspace.trusted_proxies != 1:
+        found.append(workspace.trusted_proxies)
     if component in FETCHERS and spec.outbound.allowed:
         found.append(spec.outbound.allowed)
     return found

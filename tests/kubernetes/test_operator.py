@@ -301,7 +301,7 @@ async def test_every_part_of_the_spec_can_be_changed(plane: ControlPlane, namesp
             "image": {"repository": "other", "tag": "0.1.0-x", "pullPolicy": "Always", "pullSecrets": ["mine"]},
             "hostname": "other.example.org",
             "tls": {"secretName": "mine"},
-            "route": {"className": "nginx", "annotations": {"a": "b"}},
+            "route": {"className": "nginx", "annotations": {"a": "b"}, "trustedProxies": 2},
             "drain": {"seconds": 2, "noticeSeconds": 1},
             "nats": {"managed": {"replicas": 3, "image": "nats:2.12", "resources": {"limits": {"memory": "2Gi"}}}},
             "mongodb": {"trial": {"image": "mongo:9", "resources": {"limits": {"memory": "2Gi"}}}},

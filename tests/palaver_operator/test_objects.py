@@ -10,6 +10,7 @@ from palaver.config import Config
 from palaver_operator.objects import Surroundings, build, list_named_values
 from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.network import list_ports
+from palaver_operator.objects.pods import environment
 from palaver_operator.resource import SecretKey, Workspace
 from palaver_operator.roles import ROLES, list_callers
 from tests.palaver_operator.workspaces import CLUSTER, SINGLE, workspace
@@ -201,6 +202,18 @@ def test_only_who_fetches_for_users_gets_out_and_to_what_is_public(base: dict[st
     allowed = {"allowed": ["10.1.2.3", "fd00::/8", "ci.internal"]}
     assert ways(outbound=allowed) == {name: [*public, "10.1.2.3/32", "fd00::/8"] for name in fetchers}
     assert ways(outbound={"enabled": False}) == {}
+
+
+@pytest.mark.parametrize(
+    ("route", "proxies"),
+    [({}, "1"), ({"kind": "None"}, "0"), ({"trustedProxies": 3}, "3"), ({"trustedProxies": 0}, "0")],
+)
+@pytest.mark.parametrize(("base", "component"), [(CLUSTER, "gateway"), (SINGLE, "single")])
+def test_clients_are_known_behind_the_proxies_that_there_are(
+    route: dict[str, Any], proxies: str, base: dict[str, Any], component: str
+) -> None:
+    variables = environment(workspace(base, route=route), component)
+    assert {"name": "PALAVER_TRUSTED_PROXIES", "value": proxies} in variables
 
 
 def test_servers_outside_are_reached_at_their_ports() -> None:

@@ -138,6 +138,7 @@ def environment(workspace: Workspace, component: str) -> list[Object]:
     if component in ("gateway", SINGLE.name):
         found.append({"name": "PALAVER_PORT", "value": str(PUBLIC_PORT)})
         found.append({"name": "PALAVER_NOTICE_SECONDS", "value": str(drain.notice_seconds)})
+        found.append({"name": "PALAVER_TRUSTED_PROXIES", "value": str(workspace.trusted_proxies)})
     if component in ("auth", SINGLE.name):
         admin = workspace.admin_secret
         found += [
