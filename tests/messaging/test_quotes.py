@@ -5,7 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
+from palaver.messaging.erasure import Erasure
 from palaver.messaging.quotes import linked_id
+from palaver.messaging.store import Store
 from tests.messaging.helpers import Chat, loaded, refused
 from tests.messaging.test_messages import make_room
 from tests.messaging.test_uploads import add
@@ -166,3 +168,16 @@ async def test_a_deleted_message_leaves_its_status(chat: Chat) -> None:
         await chat.delete(ann, sent["_id"])
     with refused("error-message-not-found"):
         await chat.edit(ann, sent["_id"], "again")
+
+
+async def test_history_is_erased_with_its_author(local: Chat) -> None:
+    room_id, (ann, bob) = await make_room(local, "ann", "bob")
+    await local.set_setting("Message_KeepHistory", True)
+    sent = await local.send(ann, room_id, "one")
+    await local.edit(ann, sent["_id"], "two")
+    his = await local.send(bob, room_id, "his")
+    await local.edit(bob, his["_id"], "his own")
+    node = local.running.nodes["messaging"]
+    await Erasure(node, Store(local.database)).erase("annId", unlink=False)
+    stored = await local.database.find("messages", {"rid": room_id})
+    assert sorted(message["msg"] for message in stored) == ["", "", "his", "his own"]
