@@ -112,6 +112,10 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {f"palaver_operator_workspace_degraded{{{OWN}}}": "1x120"},
         {f"palaver_operator_workspace_degraded{{{OWN}}}": "0x120"},
     ),
+    "PalaverSettingsRefused": (
+        {f"palaver_settings_file_wrong{{{OWN}}}": "1x120"},
+        {f"palaver_settings_file_wrong{{{OWN}}}": "0x120"},
+    ),
     "PalaverCertificateEnding": (
         {f"palaver_operator_certificate_end_timestamp_seconds{{{OWN}}}": f"{10 * DAY}x120"},
         {f"palaver_operator_certificate_end_timestamp_seconds{{{OWN}}}": f"{80 * DAY}x120"},
