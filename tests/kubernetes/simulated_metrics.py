@@ -13,8 +13,11 @@ _REST = "".join(
 
 
 @asynccontextmanager
-async def serving_metrics(connections: Callable[[str, str], int]) -> AsyncIterator[str]:
-    """A template of addresses at which each pod has so many connections (by its role and name), and nothing to do."""
+async def serving_metrics(
+    connections: Callable[[str, str], int], failures: Callable[[str, str], int] = lambda role, name: 0
+) -> AsyncIterator[str]:
+    """A template of addresses at which each pod has so many connections and failures (by its role and name),
+    and nothing to do."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -28,6 +31,7 @@ async def serving_metrics(connections: Callable[[str, str], int]) -> AsyncIterat
             "palaver_event_loop_lag_last_seconds 0.001",
             "palaver_outbox_age_seconds 0",
             "palaver_follower_oldest_seconds 0",
+            f'palaver_rpc_internal_errors_total{{method="x"}} {failures(role, name)}',
             "process_cpu_seconds_total 1",
         ]
         body = "\n".join([*lines, _REST]).encode()
