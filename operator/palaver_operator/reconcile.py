@@ -162,7 +162,8 @@ class Reconciler:
         )
         await self._set_sizes(workspace, plan, sizes, live, autoscaled)
         problems += await self._applier.apply(workspace, plan.objects, live)
-        await self._applier.prune(workspace, plan.objects, live)
+        if not is_held:  # pods that stay as they are may need what the resource no longer speaks of
+            await self._applier.prune(workspace, plan.objects, live)
         if plan.version:
             await self._schedules.tend(workspace, body["metadata"]["creationTimestamp"], now)
         return await self._tell(workspace, body, plan, sizes, problems, waiting, autoscaled)

@@ -494,8 +494,9 @@ async def test_a_secret_that_is_missing_is_told_and_taken_when_it_comes(
     before = await deployment(plane, namespace, "auth")
     await plane.kubectl("delete", "secret", "mine", "-n", namespace)
     await until_state(plane, namespace, "SecretMissing")
-    await patch(plane, namespace, {"drain": {"seconds": 2}})
+    await patch(plane, namespace, {"drain": {"seconds": 2}, "nats": {"managed": None, "secretName": "lost"}})
     await until_state(plane, namespace, "SecretMissing")
     after = await deployment(plane, namespace, "auth")
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert await plane.find("apps/v1", "statefulsets", namespace, "chat-nats"), "who runs still needs it"
     assert await plane.list_objects(PALAVERS, "palavers", namespace)
