@@ -40,7 +40,7 @@ async def make(chat: Chat, site: Outside, actor: Actor = ADMIN, **fields: Any) -
     return await save(chat, actor, type=OUTGOING, **{**defaults, **fields})
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 90) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.02)
@@ -247,6 +247,23 @@ async def test_who_may_look(chat: Chat) -> None:
                 await call
         with refused("error-invalid-post-as-user"):
             await make(chat, site, alice, username="alice", event="userCreated", impersonateUser=True)
+
+
+async def test_a_record_that_is_no_delivery_stops_no_other(chat: Chat) -> None:
+    room = await chat.room(ADMIN, "builds")
+    async with outside({"/hook": Answer()}) as site:
+        made = await make(chat, site)
+        broken = f"{made['_id']}/00000000000001-broken"
+        await chat.database.put_record("webhook_deliveries", broken, {"finished": False, "due": 1, "attempts": 0})
+        await chat.database.put_record("webhook_due", f"{1:014d}/{broken}", {})
+
+        async def is_given_up() -> bool:
+            record = await chat.database.find_record("webhook_deliveries", broken)
+            return record is not None and record["finished"]
+
+        await until(is_given_up)
+        await chat.send(ADMIN, room["_id"], "hello")
+        await posted(site, 1)
 
 
 class Crash(BaseException):

@@ -74,6 +74,9 @@ class Sender:
             while not self._stopping:
                 self._wake.clear()
                 try:
+                    await node.access.find_users(
+                        ()
+                    )  # the settings are known from here on, also in a process that starts
                     if await node.live.acquire(_LEASE, node.config.node_id, _LEASE_SECONDS):
                         await self._start_due()
                 except Unavailable as error:
@@ -111,6 +114,10 @@ class Sender:
         except Unavailable as error:
             logger.warning("webhook %s has to wait: %s", key, error)
             await asyncio.sleep(_ROUND_SECONDS)
+        except Exception as error:  # one that can't be posted, whatever the reason, is no reason to post no other
+            logger.exception("webhook %s is given up", key)
+            POSTED.labels("failed").inc()
+            await self._give_up(due_key, key, error)
         finally:
             del self._busy[due_key]
             self._of_integration[integration_id] -= 1
@@ -152,6 +159,15 @@ class Sender:
             await self._deliveries.finish(due_key, key, {**tried, "error": "The answer was 410"})
         else:
             await self._fail(due_key, key, tried, integration, f"The answer was {fetched.status}")
+
+    async def _give_up(self, due_key: str, key: str, error: Exception) -> None:
+        try:
+            delivery = await self._deliveries.find(key) or {}
+            await self._deliveries.finish(
+                due_key, key, {**delivery, "error": f"It failed here: {type(error).__name__}"}
+            )
+        except Unavailable:
+            await asyncio.sleep(_ROUND_SECONDS)
 
     async def _fail(self, due_key: str, key: str, tried: Document, integration: Document, problem: str) -> None:
         """The next try, or none."""
