@@ -19,6 +19,7 @@ from palaver.v1.messaging_pb2 import ListRoomsRequest
 _ROOMS_OF_ADMINISTRATORS = {"c": "c", "p": "p", "d": "d", "l": "l", "channels": "c", "privateGroups": "p"}
 _AUTOCOMPLETED = ("_id", "fname", "name", "t", "avatarETag", "encrypted", "prid")
 _AUTOCOMPLETE_COUNT = 10
+_MOST_ROOMS = 1000
 _SHOWN_OF_PARENT = ("_id", "name", "fname", "t", "prid", "u")
 
 
@@ -92,6 +93,10 @@ class RoomIdQuery(LooseParams):
 
 class SelectorQuery(Page):
     selector: str = ""
+
+
+class TeamlessQuery(Page):
+    name: str = ""
 
 
 class Selector(msgspec.Struct):
@@ -246,7 +251,41 @@ async def autocomplete_page(call: Call, query: SelectorQuery) -> Answer:
     return {"items": items, "total": total}
 
 
-async def _autocomplete(call: Call, selector: str, offset: int, count: int) -> tuple[list[dict[str, Any]], int]:
+@endpoint(
+    "GET",
+    "rooms.autocomplete.adminRooms",
+    query=SelectorQuery,
+    permissions=["view-room-administration"],
+)
+async def autocomplete_administrated(call: Call, query: SelectorQuery) -> Answer:
+    """A few of all rooms with such a name, for administrators."""
+    scope = ListRoomsRequest.EVERYTHING
+    return {"items": (await _autocomplete(call, query.selector, 0, _AUTOCOMPLETE_COUNT, scope))[0]}
+
+
+@endpoint("GET", "rooms.autocomplete.availableForTeams", query=TeamlessQuery)
+async def autocomplete_teamless(call: Call, query: TeamlessQuery) -> Answer:
+    """A few rooms with such a name that the caller owns and that belong to no team and no other room."""
+    own = map(orjson.loads, (await subscriptions.list_subscriptions(call)).subscriptions)
+    ids = [one["rid"] for one in own if "owner" in one.get("roles", ()) and not one.get("teamId")]
+    reply = await rooms.list_rooms(
+        call,
+        ListRoomsRequest.JOINED,
+        ("c", "p"),
+        where={"_id": {"$in": ids[:_MOST_ROOMS]}, "prid": None, **rooms.named(query.name)},
+        sort=rooms.BY_NAME,
+        count=_AUTOCOMPLETE_COUNT,
+    )
+    return {"items": [_autocompleted(room) for room in reply.rooms]}
+
+
+async def _autocomplete(
+    call: Call,
+    selector: str,
+    offset: int,
+    count: int,
+    scope: ListRoomsRequest.Scope.ValueType = ListRoomsRequest.JOINED,
+) -> tuple[list[dict[str, Any]], int]:
     if not selector:
         raise Failure("The 'selector' param is required")
     try:
@@ -255,15 +294,19 @@ async def _autocomplete(call: Call, selector: str, offset: int, count: int) -> t
         raise InvalidInput("Invalid selector parameter", code="error-invalid-selector") from error
     reply = await rooms.list_rooms(
         call,
-        ListRoomsRequest.JOINED,
+        scope,
         ("c", "p"),
         where=rooms.named(name),
         sort=rooms.BY_NAME,
         offset=offset,
         count=count,
     )
-    found = [orjson.loads(room) for room in reply.rooms]
-    return [{name: room[name] for name in _AUTOCOMPLETED if name in room} for room in found], reply.total
+    return [_autocompleted(room) for room in reply.rooms], reply.total
+
+
+def _autocompleted(data: bytes) -> dict[str, Any]:
+    room = orjson.loads(data)
+    return {name: room[name] for name in _AUTOCOMPLETED if name in room}
 
 
 async def find_room(call: Call, which: WhichRoom) -> tuple[bytes, dict[str, Any]]:
