@@ -1,6 +1,6 @@
 """What the contract promises of its idempotent commands: made twice, each does and answers what it did once."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -13,20 +13,40 @@ from palaver.rpc import method_name
 from palaver.v1 import messaging_pb2
 from palaver.v1.messaging_pb2 import (
     EditMessageRequest,
+    FindOrCreateInviteRequest,
     FollowThreadRequest,
+    InviteRequest,
     JoinDefaultRoomsRequest,
     JoinRoomRequest,
     MarkReadRequest,
     MarkUnreadRequest,
     MembersRequest,
+    ResetMemberKeysRequest,
     SendMessageRequest,
     SetSubscriptionRequest,
     StarMessageRequest,
+    SuggestKeysRequest,
     UploadRequest,
 )
 from tests.messaging.helpers import Chat
 
 ANN, BOB, NEW = user_actor("annId"), user_actor("bobId"), user_actor("newId")
+
+
+async def use_invite(chat: Chat, room_id: str) -> InviteRequest:
+    request = FindOrCreateInviteRequest(actor=ANN, room_id=room_id, days=1, max_uses=5)
+    invite = orjson.loads((await chat.messaging.find_or_create_invite(request)).invite)
+    return InviteRequest(actor=NEW, invite_id=invite["_id"])
+
+
+def suggest_key(room_id: str, user_id: str) -> SuggestKeysRequest:
+    return SuggestKeysRequest(actor=ANN, room_id=room_id, keys=[SuggestKeysRequest.Key(user_id=user_id, key="key")])
+
+
+async def reset_member_keys(chat: Chat, room_id: str) -> ResetMemberKeysRequest:
+    await chat.messaging.suggest_keys(suggest_key(room_id, "annId"))
+    return ResetMemberKeysRequest(actor=ANN, user_id="annId")
+
 
 # By method: the request in a room of Ann and Bob, where Ann has written "hers".
 COMMANDS: dict[str, Callable[[str], Any]] = {
@@ -47,6 +67,13 @@ COMMANDS: dict[str, Callable[[str], Any]] = {
     ),
     "star_message": lambda room_id: StarMessageRequest(actor=BOB, message_id="hers", star=True),
     "follow_thread": lambda room_id: FollowThreadRequest(actor=BOB, message_id="hers", follow=True),
+    "find_or_create_invite": lambda room_id: FindOrCreateInviteRequest(actor=ANN, room_id=room_id, days=1, max_uses=5),
+    "suggest_keys": lambda room_id: suggest_key(room_id, "bobId"),
+}
+# The same of commands that need something to be there before.
+PREPARED: dict[str, Callable[[Chat, str], Awaitable[Any]]] = {
+    "use_invite": use_invite,
+    "reset_member_keys": reset_member_keys,
 }
 
 
@@ -57,15 +84,17 @@ def test_every_such_command_is_tried() -> None:
         for method in service.methods
         if method.GetOptions().idempotency_level == MethodOptions.IDEMPOTENT
     }
-    assert promised == COMMANDS.keys()
+    assert promised == COMMANDS.keys() | PREPARED.keys()
 
 
-@pytest.mark.parametrize("method", COMMANDS)
+@pytest.mark.parametrize("method", [*COMMANDS, *PREPARED])
 async def test_a_command_made_twice(method: str, local: Chat) -> None:
     await local.users("ann", "bob", "new")
     room_id = (await local.room(ANN, "room", "bob"))["_id"]
     await local.send(ANN, room_id, "hello", message_id="hers")
-    command, request = getattr(local.messaging, method), COMMANDS[method](room_id)
+    prepare = PREPARED.get(method)
+    request = COMMANDS[method](room_id) if prepare is None else await prepare(local, room_id)
+    command = getattr(local.messaging, method)
     streams = [room_stream(room_id), room_stream("GENERAL"), *map(user_stream, ("annId", "bobId", "newId"))]
 
     async def heads() -> dict[Stream, int]:
