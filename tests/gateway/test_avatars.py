@@ -144,6 +144,13 @@ async def test_whose_picture_may_be_changed(admin: Client, alice: Client, bob: C
     assert (await upload(admin, picture(), 400, username="nobody"))["errorType"] == "error-invalid-user"
     await upload(admin, picture(), username="alice")
     assert (await shown(bob, "alice")).headers["content-type"] == "image/jpeg"
+    # Who moderates may take a picture away, but give none.
+    permission = {"_id": "manage-moderation-actions", "roles": ["admin", "user"]}
+    await admin.post("permissions.update", permissions=[permission])
+    assert (await upload(bob, picture(), 400, username="alice"))["errorType"] == "error-not-allowed"
+    await bob.post("users.resetAvatar", userId=alice.user_id)
+    assert (await shown(bob, "alice")).headers["content-type"] == "image/svg+xml"
+    await admin.post("permissions.update", permissions=[{**permission, "roles": ["admin"]}])
     await admin.post("settings/Accounts_AllowUserAvatarChange", value=False)
     assert (await upload(alice, picture(), 400))["errorType"] == "error-not-allowed"
     assert (await alice.post("users.resetAvatar", 400))["errorType"] == "error-not-allowed"
