@@ -190,6 +190,7 @@ def test_what_may_be_called_twice() -> None:
         "presence": set(),
         "messaging": {
             "AnswerKey",
+            "ClearDeliveries",
             "CloseReports",
             "CreateDiscussion",
             "CreateRoom",
