@@ -73,6 +73,7 @@ async def test_a_picture_becomes_a_message_that_shows_it(admin: Client, alice: C
             "type": "file",
             "fileId": file["_id"],
             "description": "my cat",
+            "descriptionMd": [{"type": "PARAGRAPH", "value": [{"type": "PLAIN_TEXT", "value": "my cat"}]}],
             "image_url": path,
             "image_type": "image/png",
             "image_size": len(PNG),

@@ -29,7 +29,7 @@ async def test_a_revision_that_fails_more_often_than_the_one_before_is_taken_bac
     async def drain_seconds() -> str:
         found = await plane.get("apps/v1", "deployments", namespace, "chat-auth")
         environment = found["spec"]["template"]["spec"]["containers"][0]["env"]
-        return next(one["value"] for one in environment if one["name"] == "PALAVER_DRAIN_SECONDS")
+        return str(next(one["value"] for one in environment if one["name"] == "PALAVER_DRAIN_SECONDS"))
 
     async with serving_metrics(lambda role, name: 0, failures) as template:
         options = ("--lease", "", "--metrics-url-template", template)
