@@ -40,7 +40,7 @@ T = TypeVar("T")
 _AT_A_TIME = 500
 _YEAR = 365 * 86_400_000
 # What decides how the events and documents look.
-_SOURCES = ("database", "v1", "projections.py", "events.py", "documents.py", "ids.py")
+_SOURCES = ("database", "v1", "projections", "events.py", "documents.py", "ids.py")
 _SERVICE_SOURCES = ("auth/accounts.py", "auth/tokens.py", "messaging/rooms.py", "messaging/rules.py")
 
 

@@ -9,7 +9,8 @@ from palaver.database import STREAM_COLLECTIONS, Document, Put
 from palaver.database.schema import COLLECTIONS
 from palaver.errors import Unavailable
 from palaver.events import STREAM_OF_FACT, SYSTEM, user_actor
-from palaver.projections import CHANGING_MESSAGE_FIELDS, project
+from palaver.projections import project
+from palaver.projections.messages import CHANGING_MESSAGE_FIELDS
 from palaver.v1.event_pb2 import (
     CustomStatusDeleted,
     CustomStatusSaved,

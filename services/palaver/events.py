@@ -1,7 +1,7 @@
 """The typed event table: streams, facts, and the little that everybody needs to know of an event.
 
 The facts themselves are documented in proto/palaver/v1/event.proto; what each does to the documents is
-`projections.py`.
+`projections`.
 """
 
 from palaver.database import Stream

@@ -1,7 +1,7 @@
 """Messages that are pinned for everybody in their room, starred by one user, or mention one; and the lists of these.
 
 A pin is the message's and a fact of the room. A star is its user's own: a fact of their stream, which costs the room
-nothing, however many there are. Who is mentioned has an entry for it, written with the message (`projections.py`).
+nothing, however many there are. Who is mentioned has an entry for it, written with the message (`projections`).
 """
 
 from typing import Any
