@@ -1,4 +1,4 @@
-"""Pruning: deleting what was said in a room up to some time, or only its files. Called by who may, and by retention.
+"""Pruning: deleting what was said in a room up to some time, or only its files. Called by role.py.
 
 Some messages at a time, in one event, which says what the room has left and shows as its last message.
 """
