@@ -111,7 +111,13 @@ async def test_what_fails_says_so() -> None:
         port = mailbox.port
     with pytest.raises(MailFailed):
         await send(port)
-    for changed in ({"SMTP_Port": "many"}, {"From_Email": "no address"}):
+    for changed in (
+        {"SMTP_Port": "many"},
+        {"SMTP_Port": "99999"},
+        {"From_Email": "no address"},
+        {"From_Email": "chat@"},
+        {"From_Email": "chat@[x"},
+    ):
         with pytest.raises(MailFailed):
             await send(port, **changed)
     for changed in ({"SMTP_Host": " "}, {"From_Email": ""}):

@@ -11,7 +11,6 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -82,7 +81,7 @@ class Mail:
             )
             async with asyncio.timeout(_SECONDS):
                 await asyncio.get_running_loop().run_in_executor(self._threads, _send, self._server(), message)
-        except (OSError, smtplib.SMTPException, MessageError, ValueError) as error:
+        except Exception as error:  # settings that can't be right fail in every way, and must stop no process
             SENT.labels("failed").inc()
             logger.warning("an e-mail could not be sent: %s", error)
             raise MailFailed() from error
