@@ -1,16 +1,19 @@
 """Letters of the auth service: links that work once, and codes by e-mail as a second factor."""
 
+import asyncio
 import dataclasses
 import re
 from collections.abc import AsyncIterator, Awaitable
 
+import orjson
 import pytest
 
+from palaver import failpoints, mail
 from palaver.api import Auth
 from palaver.auth import links
 from palaver.auth.letters import fill
 from palaver.commit import now
-from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, SecondFactorRequired
+from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, SecondFactorRequired, Unavailable
 from palaver.events import user_actor, user_stream
 from palaver.log.secrets import without_secrets
 from palaver.mail import MailFailed, MailNotConfigured
@@ -21,6 +24,7 @@ from palaver.v1.auth_pb2 import (
     ResetPasswordRequest,
     SendLetterRequest,
     SetEmailSecondFactorRequest,
+    UpdateUserRequest,
     VerifyEmailRequest,
 )
 from tests.auth.helpers import ADMIN, PASSWORD, authenticate, create_user, login, set_active, set_setting
@@ -119,6 +123,45 @@ async def test_links_that_are_none(auth: Auth, mailbox: Mailbox, monkeypatch: py
     monkeypatch.setattr(links, "now", lambda: at + 86_400_001)
     with pytest.raises(LoginFailed, match="Token expired"):
         await reset(auth, token)
+
+
+async def test_a_link_ends_with_its_address(auth: Auth, running: RunningServices, mailbox: Mailbox) -> None:
+    alice = (await create_user(auth, "alice"))["_id"]
+    await forgot(auth, "alice@example.org")
+    token = await link_in(mailbox, "reset-password")
+    changes = orjson.dumps({"email": "new@example.org"})
+    await auth.update_user(UpdateUserRequest(actor=ADMIN, user_id=alice, set=changes))
+    with pytest.raises(LoginFailed, match="Token expired"):
+        await reset(auth, token)
+    await login(auth, "alice")
+
+
+async def test_who_asks_for_a_letter_does_not_wait_for_what_becomes_of_it(
+    auth: Auth, running: RunningServices, mailbox: Mailbox
+) -> None:
+    await create_user(auth, "alice")
+    reached = asyncio.Event()
+
+    def fail() -> None:
+        reached.set()
+        raise Unavailable("Nothing can be written")
+
+    failpoints.arm("commit.before_answer", fail)
+    try:
+        await forgot(auth, "alice@example.org")
+        async with asyncio.timeout(30):
+            await reached.wait()
+    finally:
+        failpoints.disarm()
+    await set_setting(auth, "From_Email", "chat@")
+    await create_user(auth, "bob")
+    failed = mail.SENT.labels("failed")._value.get()
+    await forgot(auth, "bob@example.org")
+    async with asyncio.timeout(30):
+        while mail.SENT.labels("failed")._value.get() == failed:
+            await asyncio.sleep(0.01)
+    await login(auth, "alice")
+    assert running.nodes["auth"].failure is None
 
 
 async def test_a_new_password_obeys_the_policy(auth: Auth, mailbox: Mailbox) -> None:

@@ -8,6 +8,7 @@ answer nor by its time.
 """
 
 import hmac
+import logging
 from typing import Any
 
 from palaver.access import User
@@ -20,7 +21,7 @@ from palaver.auth.store import Store
 from palaver.auth.tokens import Tokens, hash_token
 from palaver.commit import now
 from palaver.database import Document
-from palaver.errors import InvalidInput, LoginFailed, NotAllowed
+from palaver.errors import InvalidInput, LoginFailed, NotAllowed, PalaverError
 from palaver.events import SYSTEM, user_actor
 from palaver.ids import encode_subject_token, new_id, new_token
 from palaver.node import Node
@@ -32,6 +33,8 @@ from palaver.v1.auth_pb2 import (
     SendTestLetterReply,
     VerifyEmailRequest,
 )
+
+logger = logging.getLogger(__name__)
 
 _LIFE = 86_400_000  # milliseconds
 _PAUSE_SECONDS = 60  # between two letters of a kind to the same user
@@ -74,7 +77,8 @@ class Links:
         self._letters.check_configured()
         user = await self._store.find_user_by_email(request.email.strip())
         if user is not None and user.get("active") and user.get("type") == "user":
-            await self._send("forgot-password", user, _address(user, request.email.strip()), _RESET)
+            address = _address(user, request.email.strip())
+            self._node.spawn(self._send_unseen("forgot-password", user, address, _RESET), "link")
         return Empty()
 
     async def reset_password(self, request: ResetPasswordRequest) -> LoginReply:
@@ -96,6 +100,8 @@ class Links:
             if _find_stored(current, _RESET) != link:
                 raise LinkExpired()
             change = _verified(current, link["address"])
+            if not change.set:
+                raise LinkExpired()  # who reads the letters of an address that was given up is not the user
             change.set["services"] = {**current.get("services", {}), "password": password}
             change.unset = ("requirePasswordChange", "requirePasswordChangeReason")
             return change
@@ -182,6 +188,13 @@ class Links:
         page = "reset-password" if place == _RESET else "verify-email"
         url = f"{site_url(self._node)}/{page}/{token}"
         self._letters.post(kind, user, address, Forgot_Password_Url=url, Verification_Url=url)
+
+    async def _send_unseen(self, kind: str, user: Document, address: str, place: tuple[str, str]) -> None:
+        """The same in the background: who asks learns neither by an error nor by the time whether a link is sent."""
+        try:
+            await self._send(kind, user, address, place)
+        except PalaverError as error:
+            logger.warning("a link is lost: %s", error)
 
     async def _find_link(self, token: str, place: tuple[str, str]) -> tuple[Document, dict[str, Any]]:
         """The user and what is stored of the link. Raises LinkExpired."""
