@@ -2,13 +2,14 @@
 
 import hashlib
 
+import orjson
 import pytest
 
 from palaver.api import Auth
 from palaver.commit import Draft, now
-from palaver.errors import LoginFailed, LoginRequired, NotAllowed, UserNotFound
+from palaver.errors import LoginFailed, LoginRequired, NotAllowed, SecondFactorRequired, UserNotFound
 from palaver.events import user_actor, user_stream
-from palaver.v1.auth_pb2 import DeactivateIdleRequest, DeleteUserRequest, GetUserRequest
+from palaver.v1.auth_pb2 import DeactivateIdleRequest, DeleteUserRequest, GetUserRequest, UpdateUserRequest
 from palaver.v1.event_pb2 import Event, TokenIssued
 from tests.auth.helpers import ADMIN, PASSWORD, authenticate, create_user, login, set_setting
 from tests.services import ADMIN_ID, RunningServices
@@ -63,6 +64,28 @@ async def test_ones_own_account(auth: Auth) -> None:
     with pytest.raises(LoginFailed):
         await login(auth, "alice")
     await login(auth, "boss", "an admin's password")
+
+
+async def test_a_login_is_not_enough_to_guess_the_password(auth: Auth) -> None:
+    user_id = (await create_user(auth, "alice"))["_id"]
+    alice = user_actor(user_id)
+    await set_setting(auth, "Accounts_AllowDeleteOwnAccount", True)
+    changes = orjson.dumps({"email": "mallory@example.org"})
+    for _ in range(5):
+        with pytest.raises(NotAllowed):
+            await auth.delete_user(DeleteUserRequest(actor=alice, own=True, password="wrong"))
+        with pytest.raises(NotAllowed):
+            request = UpdateUserRequest(actor=alice, user_id=user_id, own=True, set=changes, current_password="wrong")
+            await auth.update_user(request)
+    request.current_password = PASSWORD
+    for attempt in (
+        auth.delete_user(DeleteUserRequest(actor=alice, own=True, password=PASSWORD)),
+        auth.update_user(request),
+    ):
+        with pytest.raises(SecondFactorRequired) as refusal:
+            await attempt
+        assert refusal.value.error_code == "totp-max-attempts"
+    await login(auth, "alice")
 
 
 async def _had_logged_in(running: RunningServices, user_id: str, days_ago: int) -> None:

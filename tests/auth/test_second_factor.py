@@ -177,6 +177,15 @@ async def test_guessing_ends_whatever_passwords_may(auth: Auth, running: Running
     assert error.error_code == "totp-max-attempts"
 
 
+async def test_many_guesses_at_once_are_no_more_than_one_after_another(auth: Auth, clock: list[float]) -> None:
+    alice = (await create_user(auth, "alice"))["_id"]
+    reply = await login(auth, "alice")
+    guesses = (refused(ask(auth, alice, reply, f"guess {number}", "password")) for number in range(20))
+    codes = [error.error_code for error in await asyncio.gather(*guesses)]
+    assert codes.count("totp-invalid") == 10
+    assert codes.count("totp-max-attempts") == 10
+
+
 async def test_before_what_a_login_is_not_enough_for(auth: Auth, clock: list[float]) -> None:
     await create_user(auth, "alice", roles=["admin"])
     app = await set_up(auth, "alice", clock)

@@ -9,7 +9,8 @@ import orjson
 from palaver.auth import rules
 from palaver.auth.accounts import Accounts, Change
 from palaver.auth.bootstrap import BOT_ID
-from palaver.auth.passwords import Passwords, stored_hash
+from palaver.auth.passwords import stored_hash
+from palaver.auth.second_factor import SecondFactor
 from palaver.auth.store import Store
 from palaver.auth.tokens import Tokens
 from palaver.commit import now
@@ -35,12 +36,14 @@ _MAX_DAYS = 36_500
 class Departures:
     """Changes who may be here."""
 
-    def __init__(self, node: Node, store: Store, accounts: Accounts, passwords: Passwords, tokens: Tokens) -> None:
+    def __init__(
+        self, node: Node, store: Store, accounts: Accounts, tokens: Tokens, second_factor: SecondFactor
+    ) -> None:
         self._node = node
         self._store = store
         self._accounts = accounts
-        self._passwords = passwords
         self._tokens = tokens
+        self._second_factor = second_factor
 
     async def set_active(self, request: SetUserActiveRequest) -> UserReply:
         """Lets a user in, or keeps them out: a deactivated user's tokens stop working at once."""
@@ -127,7 +130,7 @@ class Departures:
         if stored_hash(user) is None:
             if rules.fold(given) != user.get("username_lower", ""):
                 raise NotAllowed("Invalid username", code="error-invalid-username")
-        elif not await self._passwords.verify_given(user, given):
+        elif not await self._second_factor.check_password(user, given):
             raise NotAllowed("Invalid password", code="error-invalid-password")
 
 

@@ -189,7 +189,7 @@ class Profiles:
             return
         if not current:
             raise SecondFactorRequired(details={"method": "password", "availableMethods": []})
-        if not await self._passwords.verify_given(user, current):
+        if not await self._second_factor.check_password(user, current):
             raise NotAllowed("Invalid password", code="error-invalid-password")
 
     def _check_fields(self, changes: Changes, user: Document) -> None:

@@ -121,7 +121,7 @@ def build(node: Node) -> "AuthService":
         bootstrap=bootstrap,
         users=users,
         profiles=Profiles(node, store, accounts, passwords, tokens, users, second_factor),
-        departures=Departures(node, store, accounts, passwords, tokens),
+        departures=Departures(node, store, accounts, tokens, second_factor),
         logins=logins,
         links=links,
         mail=mail,

@@ -6,8 +6,10 @@ by e-mail (`email_codes.py`), and where they have none of them the password agai
 login itself. Called by role.py, and by the use cases that need it.
 """
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from palaver.access import User
@@ -19,11 +21,16 @@ from palaver.auth.letters import Letters
 from palaver.auth.passwords import Passwords, stored_hash
 from palaver.auth.store import Store
 from palaver.database import Document
-from palaver.errors import InvalidInput, LoginFailed, NotAllowed, SecondFactorRequired, UserNotFound
+from palaver.errors import InvalidInput, LoginFailed, NotAllowed, PalaverError, SecondFactorRequired, UserNotFound
 from palaver.events import user_actor
 from palaver.ids import encode_subject_token, new_id
 from palaver.node import Node
 from palaver.v1.auth_pb2 import CheckSecondFactorRequest, Empty, SendLetterRequest, SetEmailSecondFactorRequest
+
+logger = logging.getLogger(__name__)
+
+Match = Callable[[Document, str], Awaitable[bool]]
+"""Whether this is what the user has to show."""
 
 SETTINGS = "Accounts_TwoFactorAuthentication_"
 
@@ -133,8 +140,15 @@ class SecondFactor:
         who = request.email.strip()
         user = await self._store.find_user_by_email(who) if "@" in who else await self._store.find_user_by_name(who)
         if user is not None and user.get("active") and "email" in self._list_methods(user):
-            await self._email_codes.send_another(user)
+            self._node.spawn(self._send_unseen(user), "code")
         return Empty()
+
+    async def _send_unseen(self, user: Document) -> None:
+        """In the background: who asks learns neither by an error nor by the time whether a code is sent."""
+        try:
+            await self._email_codes.send_another(user)
+        except PalaverError as error:
+            logger.warning("a code is lost: %s", error)
 
     # -- what there is -------------------------------------------------------------------------------------------------
 
@@ -167,30 +181,25 @@ class SecondFactor:
             if "email" in (method, details["method"]) and "email" in methods:
                 details |= {"method": "email", **await self._email_codes.ensure(user)}
             raise SecondFactorRequired(details=details)
-        self._check_attempts(user["_id"], details)
-        if method == "totp":
-            right = await self._match_authenticator(user, code)
-        elif method == "email":
-            right = await self._email_codes.match(user, code)
-        else:
-            right = await self._passwords.verify_given(user, code)
-        await self._count(user["_id"], right)
-        if not right:
+        match: Match = {
+            "totp": self._match_authenticator,
+            "email": self._email_codes.match,
+            "password": self._passwords.verify_given,
+        }[method]
+        if not await self._attempt(user["_id"], details, partial(match, user, code)):
             raise SecondFactorInvalid(details=details)
+
+    async def check_password(self, user: Document, given: str) -> bool:
+        """Whether it is the user's password, which was asked for once more. Raises TooManySecondFactors."""
+        return await self._attempt(user["_id"], {}, partial(self._passwords.verify_given, user, given))
 
     async def check_authenticator(self, user: Document, code: str) -> bool:
         """Whether it is a code of the user's app, or a backup code, which is used up. Raises TooManySecondFactors."""
-        self._check_attempts(user["_id"], {})
-        right = await self._match_authenticator(user, code)
-        await self._count(user["_id"], right)
-        return right
+        return await self._attempt(user["_id"], {}, partial(self._match_authenticator, user, code))
 
     async def check_code(self, user_id: str, secret: str, code: str) -> bool:
         """Whether it is the code that this secret gives now, for the first time. Raises TooManySecondFactors."""
-        self._check_attempts(user_id, {})
-        right = await self._match_code(user_id, secret, code)
-        await self._count(user_id, right)
-        return right
+        return await self._attempt(user_id, {}, partial(self._match_code, user_id, secret, code))
 
     async def _match_authenticator(self, user: Document, code: str) -> bool:
         code = code.strip()
@@ -227,17 +236,20 @@ class SecondFactor:
         await self._accounts.change(user_id, user_actor(user_id), decide)
         return used
 
-    def _check_attempts(self, user_id: str, details: dict[str, Any]) -> None:
+    async def _attempt(self, user_id: str, details: dict[str, Any], match: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether what was shown is right. Raises TooManySecondFactors.
+
+        It counts as a failure before it is looked at: many guesses at once are no more than one after another.
+        """
         try:
             self._attempts.check(user_id, "")
         except LoginFailed:
             raise TooManySecondFactors(details=details) from None
-
-    async def _count(self, user_id: str, right: bool) -> None:
+        await self._attempts.failed(user_id, "")
+        right = await match()
         if right:
             await self._attempts.succeeded(user_id)
-        else:
-            await self._attempts.failed(user_id, "")
+        return right
 
     # -- remembering ---------------------------------------------------------------------------------------------------
 
