@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from palaver.blobs import AVATARS
 from palaver.commit import now
@@ -131,6 +131,32 @@ async def test_what_is_no_picture(alice: Client, data: bytes) -> None:
     answer = await upload(alice, data, 400)
     assert answer["errorType"] in ("error-avatar-invalid-image", "error-file-too-large")
     assert "avatarETag" not in await alice.get("me")
+
+
+async def test_what_few_bytes_claim_is_not_unpacked(alice: Client) -> None:
+    """A picture of one colour needs next to none, and what it is unpacked to would be hundreds of MiB."""
+    written = io.BytesIO()
+    Image.new("RGBA", (4_100, 4_100), "red").save(written, "WEBP", lossless=True, method=0)
+    assert len(written.getvalue()) < 100
+    answer = await upload(alice, written.getvalue(), 400)
+    assert answer["errorType"] == "error-file-too-large"
+    # A photograph of that size is unpacked smaller.
+    await upload(alice, picture((4_100, 4_100), "JPEG"))
+
+
+async def test_a_picture_stands_upright(alice: Client) -> None:
+    lying = Image.new("RGB", (100, 100), "red")
+    lying.paste("blue", (0, 0, 50, 100))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # its left side is the top
+    written = io.BytesIO()
+    lying.save(written, "JPEG", exif=exif)
+    await upload(alice, written.getvalue())
+    made = Image.open(io.BytesIO((await shown(alice, "alice")).content)).convert("RGB")
+    top, bottom = made.getpixel((100, 20)), made.getpixel((100, 180))
+    assert isinstance(top, tuple)
+    assert isinstance(bottom, tuple)
+    assert (top[2] > 200, bottom[0] > 200) == (True, True)
 
 
 async def test_a_picture_that_is_too_large(alice: Client) -> None:

@@ -18,6 +18,7 @@ from palaver.ids import new_id
 
 MAX_BYTES = 10 * 1024 * 1024
 _MAX_PIXELS = 40_000_000
+_MAX_UNPACKED = 16_000_000  # pixels; each takes some twenty bytes for a moment, and a few bytes may claim them all
 _MIN_SIDE, _MAX_SIDE = 16, 1024
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 _MAX_WAITING = 50
@@ -89,12 +90,14 @@ def make_square(data: bytes, side: int) -> bytes:
                 # What it says of itself, before a single pixel is unpacked.
                 if opened.width * opened.height > _MAX_PIXELS:
                     raise InvalidPicture("The picture has too many pixels", code="error-file-too-large")
-                opened.draft("RGB", (side * 2, side * 2))
-                has_alpha = opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info
-                upright = ImageOps.exif_transpose(opened)
-                square = ImageOps.fit(upright.convert("RGBA" if has_alpha else "RGB"), (side, side))
+                opened.draft("RGB", (side * 2, side * 2))  # has large JPEGs unpacked smaller
+                if opened.width * opened.height > _MAX_UNPACKED:
+                    raise InvalidPicture("The picture has too many pixels", code="error-file-too-large")
+                mode = "RGBA" if opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info else "RGB"
+                ImageOps.exif_transpose(opened, in_place=True)
+                square = ImageOps.fit(opened if opened.mode == mode else opened.convert(mode), (side, side))
             written = io.BytesIO()
-            if has_alpha:
+            if mode == "RGBA":
                 square.save(written, "PNG", optimize=True)
             else:
                 square.save(written, "JPEG", quality=88, optimize=True)
