@@ -33,5 +33,6 @@ files in the temporary folder (about 40 bytes a stream and an upload), events ar
     restoring.py   an archive into an empty workspace, again after a crash; what must be true of it then
     command.py     the commands `palaver backup` and `palaver restore`
 
-An archive holds password hashes and everything that people wrote: keep it as the database itself.
+An archive holds everything that people wrote, the hashes of passwords and tokens, the secrets of authenticator apps and
+those that settings and webhooks have: keep it as the database itself.
 """
