@@ -71,11 +71,11 @@ async def test_a_login_is_not_enough_to_guess_the_password(auth: Auth) -> None:
     alice = user_actor(user_id)
     await set_setting(auth, "Accounts_AllowDeleteOwnAccount", True)
     changes = orjson.dumps({"email": "mallory@example.org"})
+    request = UpdateUserRequest(actor=alice, user_id=user_id, own=True, set=changes, current_password="wrong")
     for _ in range(5):
         with pytest.raises(NotAllowed):
             await auth.delete_user(DeleteUserRequest(actor=alice, own=True, password="wrong"))
         with pytest.raises(NotAllowed):
-            request = UpdateUserRequest(actor=alice, user_id=user_id, own=True, set=changes, current_password="wrong")
             await auth.update_user(request)
     request.current_password = PASSWORD
     for attempt in (
