@@ -24,6 +24,7 @@ NAMES = (
     "follow.before_save",
     "rename.between_rooms",
     "departure.between_rooms",
+    "departure.between_name_and_leaving",
     "departure.between_erasures",
     "webhook.after_add",
     "webhook.before_post",

@@ -193,12 +193,14 @@ class Departures:
         if room is None:
             return
         if room["t"] == "d":
-            members = len(room.get("uids", ()))
-            if members == 1 or (members == 2 and erasure != "Keep"):
+            # Counted without the user, whose name a process that died may have taken from the room already.
+            others = sum(id != user_id for id in room.get("uids", ()))
+            if others == 0 or (others == 1 and erasure != "Keep"):
                 await self._delete(room_id)
                 return
-            if members > 2:
+            if others > 1:
                 await self._node.commits.execute(room_stream(room_id), lambda draft: _take_name(draft, user_id))
+                failpoints.reach("departure.between_name_and_leaving")
 
         async def decide(draft: Draft) -> None:
             room = await draft.get_own()
