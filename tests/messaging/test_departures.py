@@ -225,6 +225,51 @@ async def test_a_crash_on_the_way_leaves_nothing_undone(
             await running.services.auth.get_user(GetUserRequest(actor=ADMIN, user_id=alice.id))
 
 
+async def test_a_crash_takes_no_direct_room_from_the_others(
+    tmp_path: Path, transport: Transport, cheap_hashes: None
+) -> None:
+    died: list[int] = []
+
+    def die() -> None:
+        died.append(1)
+        raise Crash
+
+    roles = ("auth", "presence", "messaging")
+    async with service_nodes(tmp_path, roles, transport) as running:
+        chat = Chat(running)
+        alice, bob, _ = await chat.users("alice", "bob", "carol")
+        three = await chat.direct(bob, "alice", "carol")
+        await chat.send(bob, three["_id"], "among us")
+        failpoints.arm("departure.between_name_and_leaving", die)
+        try:
+            await delete(chat, alice)
+
+            async def is_dead() -> bool:
+                return bool(died)
+
+            await until(is_dead)
+        finally:
+            failpoints.disarm()
+    async with service_nodes(tmp_path, roles, transport) as running:
+        chat = Chat(running)
+        await until(lambda: is_gone(chat, alice), seconds=40)
+        assert await chat.texts(bob, three["_id"]) == ["among us"]
+        assert (await chat.get_room(bob, three["_id"]))["usernames"] == ["bob", "carol"]
+
+
+async def test_what_is_shown_of_deleted_replies_counts_no_second_time(local: Chat) -> None:
+    alice, bob = await local.users("alice", "bob")
+    room = await local.room(bob, "open", "alice")
+    await local.set_setting("Message_ShowDeletedStatus", True)
+    root = await local.send(bob, room["_id"], "a thread")
+    await local.send(bob, room["_id"], "his reply", thread_id=root["_id"])
+    reply = await local.send(alice, room["_id"], "her reply", thread_id=root["_id"])
+    await local.delete(alice, reply["_id"])
+    await delete(local, alice)
+    await until(lambda: has_written_nothing(local, alice))
+    assert (await local.message(bob, root["_id"]))["tcount"] == 1
+
+
 async def test_the_same_event_again_changes_nothing(local: Chat) -> None:
     alice, bob = await local.users("alice", "bob")
     room = await local.room(alice, "shared", "bob")

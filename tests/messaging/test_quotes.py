@@ -177,7 +177,10 @@ async def test_history_is_erased_with_its_author(local: Chat) -> None:
     await local.edit(ann, sent["_id"], "two")
     his = await local.send(bob, room_id, "his")
     await local.edit(bob, his["_id"], "his own")
+    picture = await local.send(ann, room_id, "", extra={"attachments": [{"text": "of ann"}]})
+    await local.edit(ann, picture["_id"], "said later")
     node = local.running.nodes["messaging"]
     await Erasure(node, Store(local.database)).erase("annId", unlink=False)
     stored = await local.database.find("messages", {"rid": room_id})
-    assert sorted(message["msg"] for message in stored) == ["", "", "his", "his own"]
+    assert sorted(message["msg"] for message in stored) == ["", "", "", "", "his", "his own"]
+    assert not any(message.get("attachments") for message in stored)

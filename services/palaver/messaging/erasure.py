@@ -16,7 +16,7 @@ from palaver.events import SYSTEM, room_stream
 from palaver.messaging import rules
 from palaver.messaging.files import find_attached
 from palaver.messaging.notices import reference
-from palaver.messaging.revisions import NotYet, find_last_message
+from palaver.messaging.revisions import DELETED, NotYet, find_last_message
 from palaver.messaging.store import Store
 from palaver.messaging.views import SYSTEM_USER
 from palaver.node import Node
@@ -46,7 +46,7 @@ class Erasure:
         after = ""
         while page := await self._store.list_messages_by(user_id, after, _PAGE):
             by_room: dict[str, list[str]] = {}
-            for message in page:
+            for message in filter(_is_there, page):
                 by_room.setdefault(message["rid"], []).append(message["_id"])
             parts = [
                 (room_id, ids[start : start + _PER_EVENT])
@@ -66,7 +66,7 @@ class Erasure:
             messages = [
                 message
                 for message in found
-                if message is not None and message["u"]["_id"] == user_id and _says_something(message)
+                if message is not None and message["u"]["_id"] == user_id and _is_there(message)
             ]
             if room is None or not messages:
                 return
@@ -107,9 +107,9 @@ def _remaining(room: Document, messages: Sequence[Document]) -> Remaining:
     return rules.remaining(room, len(messages) - copies, copies)
 
 
-def _says_something(message: Document) -> bool:
+def _is_there(message: Document) -> bool:
     """Whether it is still there to see, or in the history of edits."""
-    return not message.get("_hidden") or ("parent" in message and bool(message["msg"]))
+    return not message.get("_hidden") or ("parent" in message and "deleted_at" not in message)
 
 
 async def list_roots(draft: Draft, messages: Sequence[Document], at: int) -> list[bytes]:
@@ -117,7 +117,9 @@ async def list_roots(draft: Draft, messages: Sequence[Document], at: int) -> lis
     gone = {message["_id"] for message in messages}
     lost: dict[str, int] = {}
     for message in messages:
-        if (thread_id := message.get("tmid")) and thread_id not in gone and not message.get("_hidden"):
+        if message.get("_hidden") or message.get("t") == DELETED:
+            continue  # it was taken off the count when it was deleted
+        if (thread_id := message.get("tmid")) and thread_id not in gone:
             lost[thread_id] = lost.get(thread_id, 0) + 1
     roots: list[bytes] = []
     for thread_id, count in lost.items():

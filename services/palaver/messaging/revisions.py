@@ -26,7 +26,8 @@ from palaver.v1.messaging_pb2 import DeleteMessageRequest, EditMessageRequest, M
 _EDITABLE_EXTRA = ("customFields", "attachments", "blocks", "previewUrls", "content", "e2e", "e2eMentions", "t")
 _MAX_ATTEMPTS = 20
 _KEPT_OF_DELETED = ("_id", "rid", "ts", "u", "tmid", "tshow", "tcount", "tlm")
-_DELETED = "rm"  # the type of what is shown in the place of a deleted message
+DELETED = "rm"
+"""The type of what is shown in the place of a deleted message."""
 
 
 class NotYet(PalaverError):
@@ -223,7 +224,7 @@ async def _get_message(draft: Draft, room: Document, message_id: str) -> Documen
     message = await draft.get("messages", message_id)
     if message is None or message["rid"] != draft.stream.id or rules.is_gone(room, message):
         raise MessageNotFound()
-    if message.get("t") == _DELETED:
+    if message.get("t") == DELETED:
         raise MessageNotFound()
     return message
 
@@ -239,7 +240,7 @@ def _tombstone(message: Document, user: User, at: int) -> bytes:
     return orjson.dumps(
         {
             **{name: message[name] for name in _KEPT_OF_DELETED if name in message},
-            "t": _DELETED,
+            "t": DELETED,
             "msg": "",
             "urls": [],
             "mentions": [],
