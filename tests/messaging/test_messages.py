@@ -443,3 +443,18 @@ async def test_reactions(chat: Chat) -> None:
     eve = await chat.user("eve")
     with refused("error-not-allowed"):
         await chat.react(eve, sent["_id"], "x")
+
+
+async def test_an_encrypted_message_is_edited_and_deleted_with_its_content(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    first, second = {"algorithm": "a", "ciphertext": "first"}, {"algorithm": "a", "ciphertext": "second"}
+    extra = {"t": "e2e", "content": first, "e2eMentions": {"e2eUserMentions": []}}
+    sent = await chat.send(ann, room_id, "", extra=extra)
+    changes = {"t": "e2e", "content": second, "e2eMentions": {"e2eUserMentions": ["@bob"]}}
+    await chat.edit(ann, sent["_id"], "", extra=orjson.dumps(changes))
+    shown = await chat.message(ann, sent["_id"])
+    assert {name: shown[name] for name in changes} == changes
+    await chat.delete(ann, sent["_id"])
+    stored = await chat.database.get("messages", sent["_id"])
+    assert stored is not None
+    assert not {"content", "e2eMentions"} & set(stored)

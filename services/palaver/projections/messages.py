@@ -26,12 +26,21 @@ CHANGING_MESSAGE_FIELDS = (
     "pinnedBy",
     "customFields",
     "blocks",
+    "content",
+    "e2e",
+    "e2eMentions",
     "drid",
     "dcount",
     "dlm",
     "_updatedAt",
 )
-_CONTENT = (*(name for name in CHANGING_MESSAGE_FIELDS if name not in ("msg", "_updatedAt")), "file", "files")
+# What a deleted message must not keep.
+_CONTENT = (
+    *(name for name in CHANGING_MESSAGE_FIELDS if name not in ("msg", "_updatedAt")),
+    "file",
+    "files",
+    "location",
+)
 
 
 def message_sent(event: Event) -> list[Put]:
