@@ -249,6 +249,20 @@ async def test_who_may_look(chat: Chat) -> None:
             await make(chat, site, alice, username="alice", event="userCreated", impersonateUser=True)
 
 
+async def test_nobody_is_told_what_others_say_among_themselves(chat: Chat) -> None:
+    alice, bob = await chat.users("alice", "bob")
+    await chat.grant("manage-own-outgoing-integrations", "admin", "user")
+    own, others = await chat.direct(alice, "bob"), await chat.direct(bob, "boss")
+    async with outside({"/hook": Answer()}) as site:
+        with refused("error-invalid-room"):
+            await make(chat, site, alice, username="alice", channel="@bob")
+        await make(chat, site, alice, username="alice", channel="@alice")
+        await chat.send(bob, others["_id"], "not for alice")
+        await chat.send(bob, own["_id"], "for alice")
+        assert [data["text"] for data in await posted(site, 1)] == ["for alice"]
+        await make(chat, site, channel="@bob")
+
+
 async def test_a_record_that_is_no_delivery_stops_no_other(chat: Chat) -> None:
     room = await chat.room(ADMIN, "builds")
     async with outside({"/hook": Answer()}) as site:

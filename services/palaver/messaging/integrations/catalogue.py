@@ -203,7 +203,9 @@ class Catalogue:
                     raise NotAllowed("Not allowed for your own integrations", code="error-invalid-channel")
                 continue
             if channel[0] == "@":
-                known = bool(await self._node.access.find_users_by_name([channel[1:]]))
+                # To post to anybody is one thing; to be told what they say among themselves is another.
+                is_own = kind == INCOMING or channel[1:] == actor.username
+                known = (may_all or is_own) and bool(await self._node.access.find_users_by_name([channel[1:]]))
             elif channel[0] == "#":
                 room = await self._store.find_room_by_name(channel[1:]) or await self._store.find_room(channel[1:])
                 known = room is not None and (
