@@ -263,6 +263,18 @@ async def test_the_current_password_is_asked_for(auth: Auth, running: RunningSer
     await login(auth, "alice", "second")
 
 
+async def test_a_picture_of_somebody_else_takes_no_second_factor(auth: Auth, running: RunningServices) -> None:
+    """No client asks for one when it sets a picture, and nobody gets into an account by it."""
+    alice = await create_user(auth, "alice")
+    running.node.config = type(running.config)()  # not in test mode
+    with pytest.raises(SecondFactorRequired):
+        await update_user(auth, ADMIN_ID, alice["_id"], {"name": "x"})
+    changed = await update_user(auth, ADMIN_ID, alice["_id"], {"avatarETag": "picture", "avatarOrigin": "rest"})
+    assert changed["avatarETag"] == "picture"
+    changed = await update_user(auth, ADMIN_ID, alice["_id"], {"avatarETag": None, "avatarOrigin": None})
+    assert "avatarETag" not in changed
+
+
 async def test_preferences_are_merged(auth: Auth) -> None:
     alice = await create_user(auth, "alice")
     assert "settings" not in alice

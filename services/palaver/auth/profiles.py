@@ -68,7 +68,7 @@ _OWN: dict[str, tuple[str, ...]] = {
     "avatarOrigin": ("Accounts_AllowUserAvatarChange",),
 }
 # What a login alone is enough for when it is somebody else's.
-_HARMLESS = {"preferences", "language"}
+_HARMLESS = {"preferences", "language", "avatarETag", "avatarOrigin"}
 # What needs another permission than edit-other-user-info when it is somebody else's.
 _OTHERS: dict[str, str] = {
     "password": "edit-other-user-password",
