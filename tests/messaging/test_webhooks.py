@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from palaver import failpoints
+from palaver.messaging.integrations import deliveries
+from palaver.messaging.integrations.sending import POSTED
 from palaver.v1.event_pb2 import Actor
 from palaver.v1.integration_pb2 import DeliveryRequest, IntegrationRequest, ListDeliveriesRequest
 from tests.messaging.helpers import ADMIN, Chat, Document, loaded, refused
@@ -278,6 +280,46 @@ async def test_a_record_that_is_no_delivery_stops_no_other(chat: Chat) -> None:
         await until(is_given_up)
         await chat.send(ADMIN, room["_id"], "hello")
         await posted(site, 1)
+
+
+async def test_what_is_dropped_or_cleared_is_due_no_more(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "KEPT", 6)
+    monkeypatch.setattr(deliveries, "_PRUNED_EVERY", 1)
+    room = await chat.room(ADMIN, "builds")
+    woken = asyncio.Event()
+
+    async def wait(request: Request) -> Answer:
+        await woken.wait()
+        return Answer(status=500)
+
+    async def due() -> int:
+        return len(await chat.database.list_records("webhook_due", limit=100))
+
+    async with outside({"/hook": wait}) as site:
+        made = await make(chat, site, retryFailedCalls=True, retryCount=5, retryDelay="powers-of-ten")
+        for number in range(15):
+            await chat.send(ADMIN, room["_id"], f"number {number}")
+
+        async def has_settled() -> bool:
+            known = [one["data"]["text"] for one in await history(chat, made)]
+            return "number 14" in known and len(known) == await due() == 6
+
+        await until(has_settled, seconds=20)
+        assert len(site.requests) <= 4
+        await chat.messaging.clear_deliveries(IntegrationRequest(actor=ADMIN, integration_id=made["_id"]))
+        assert await history(chat, made) == []
+        assert await due() == 0
+        before = POSTED.labels("failed")._value.get()
+        under_way = len(site.requests)
+        woken.set()
+
+        async def have_failed() -> bool:
+            return bool(POSTED.labels("failed")._value.get() >= before + under_way)
+
+        await until(have_failed)
+        await asyncio.sleep(0.1)
+        assert await history(chat, made) == []
+        assert await due() == 0
 
 
 class Crash(BaseException):

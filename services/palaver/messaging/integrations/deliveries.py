@@ -80,9 +80,15 @@ class Deliveries:
     async def _prune(self, integration_id: str) -> None:
         """Forgets what is too much: the oldest, whether it could be posted or not."""
         for id, old in (await self.list_all(integration_id))[KEPT:]:
-            await self._database.delete_record(_DELIVERIES, f"{integration_id}/{id}")
+            await self._forget(f"{integration_id}/{id}", old)
             if not old["finished"]:
                 DROPPED.inc()
+
+    async def _forget(self, key: str, delivery: Document) -> None:
+        """The delivery, and that it is due: what waits for a slow server would else become ever more."""
+        await self._database.delete_record(_DELIVERIES, key)
+        if not delivery["finished"]:
+            await self._database.delete_record(_DUE, _due_key(delivery["due"], key))
 
     async def list_due(self, before: int) -> AsyncIterator[tuple[str, str]]:
         """What is due before a moment (epoch milliseconds), the oldest first: its key, and the delivery's."""
@@ -105,8 +111,9 @@ class Deliveries:
 
     async def postpone(self, due_key: str, key: str, delivery: Document, due: int) -> None:
         """It is tried again later."""
-        await self._database.put_record(_DELIVERIES, key, {**delivery, "due": due})
-        await self._database.put_record(_DUE, _due_key(due, key), {})
+        if await self.find(key) is not None:  # as above
+            await self._database.put_record(_DELIVERIES, key, {**delivery, "due": due})
+            await self._database.put_record(_DUE, _due_key(due, key), {})
         await self._database.delete_record(_DUE, due_key)
 
     async def forget(self, due_key: str) -> None:
@@ -124,9 +131,9 @@ class Deliveries:
         await self._database.put_record(_DUE, _due_key(at, key), {})
 
     async def clear(self, integration_id: str) -> None:
-        """Forgets all of an integration's; what is due of them is found to be no more."""
-        for id, _ in await self.list_all(integration_id):
-            await self._database.delete_record(_DELIVERIES, f"{integration_id}/{id}")
+        """Forgets all of an integration's, and what is due of them."""
+        for id, delivery in await self.list_all(integration_id):
+            await self._forget(f"{integration_id}/{id}", delivery)
 
     async def list_all(self, integration_id: str) -> list[tuple[str, Document]]:
         """Everything that is remembered of an integration, newest first."""
