@@ -148,6 +148,9 @@ class Database(Protocol):
     async def put_record(self, kind: str, id: str, record: Document) -> None:
         """Sets one record, whole. `kind` is a word; `id` has printable ASCII characters only."""
 
+    async def replace_record(self, kind: str, id: str, record: Document) -> bool:
+        """Sets one record that is there; False where there is none (any more): it stays away."""
+
     async def find_record(self, kind: str, id: str) -> Document | None: ...
 
     async def list_records(

@@ -162,6 +162,11 @@ class MongoDatabase:
         await mongo_records.put(self._database, kind, id, record)
 
     @_available
+    async def replace_record(self, kind: str, id: str, record: Document) -> bool:
+        """Sets one record, if there is one."""
+        return await mongo_records.replace(self._database, kind, id, record)
+
+    @_available
     async def find_record(self, kind: str, id: str) -> Document | None:
         """One record, or None."""
         return await mongo_records.find(self._database, kind, id)

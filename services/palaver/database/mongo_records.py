@@ -13,6 +13,13 @@ async def put(database: MotorDatabase, kind: str, id: str, record: Document) -> 
     await database[RECORDS].replace_one({"_id": key}, {"_id": key, "record": dumps(record)}, upsert=True)
 
 
+async def replace(database: MotorDatabase, kind: str, id: str, record: Document) -> bool:
+    """Sets one record; False where there is none."""
+    key = f"{kind}/{id}"
+    result = await database[RECORDS].replace_one({"_id": key}, {"_id": key, "record": dumps(record)})
+    return result.matched_count == 1
+
+
 async def find(database: MotorDatabase, kind: str, id: str) -> Document | None:
     """One record, or None."""
     found = await database[RECORDS].find_one({"_id": f"{kind}/{id}"})

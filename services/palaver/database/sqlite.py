@@ -190,6 +190,10 @@ class SqliteDatabase:
         """Sets one record, whole."""
         await self._submit(lambda connection: sqlite_records.put(connection, kind, id, record))
 
+    async def replace_record(self, kind: str, id: str, record: Document) -> bool:
+        """Sets one record, if there is one."""
+        return await self._submit(lambda connection: sqlite_records.replace(connection, kind, id, record))
+
     async def find_record(self, kind: str, id: str) -> Document | None:
         """One record, or None."""
         row = self._read(sqlite_records.GET, (kind, id))

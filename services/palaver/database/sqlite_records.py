@@ -13,6 +13,7 @@ TABLE = (
 GET = "SELECT doc FROM records WHERE kind = ? AND id = ?"
 
 _PUT = "INSERT INTO records VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc"
+_REPLACE = "UPDATE records SET doc = ? WHERE kind = ? AND id = ?"
 _LIST = "SELECT id, doc FROM records WHERE kind = ? AND id >= ? AND id > ? AND id < ? ORDER BY id LIMIT ?"
 _DELETE = "DELETE FROM records WHERE kind = ? AND id = ?"
 # Ids are printable ASCII: everything with a prefix is below the prefix and this.
@@ -22,6 +23,11 @@ _END = "\x7f"
 def put(connection: sqlite3.Connection, kind: str, id: str, record: Document) -> None:
     """Sets one record. Within a transaction."""
     connection.execute(_PUT, (kind, id, dumps(record).decode()))
+
+
+def replace(connection: sqlite3.Connection, kind: str, id: str, record: Document) -> bool:
+    """Sets one record; False where there is none. Within a transaction."""
+    return connection.execute(_REPLACE, (dumps(record).decode(), kind, id)).rowcount == 1
 
 
 def list_from(

@@ -130,6 +130,18 @@ async def test_records_are_set_listed_and_deleted(database: Database) -> None:
     assert [id for id, _ in await database.list_records("letters", "a/")] == ["a/2"]
 
 
+async def test_a_record_that_is_gone_is_not_replaced(database: Database) -> None:
+    await database.put_record("letters", "a", {"text": "one"})
+    assert await database.replace_record("letters", "a", {"text": "two"})
+    assert await database.replace_record("letters", "a", {"text": "two"})
+    assert await database.find_record("letters", "a") == {"text": "two"}
+    assert not await database.replace_record("letters", "b", {"text": "three"})
+    assert not await database.replace_record("letters2", "a", {"text": "three"})
+    await database.delete_record("letters", "a")
+    assert not await database.replace_record("letters", "a", {"text": "three"})
+    assert await database.list_records("letters") == []
+
+
 async def test_unapplied_streams_are_found(harness: Harness, database: Database) -> None:
     await commit(database, ROOM, 1, Put("rooms", ROOM.id, insert={"_id": ROOM.id}), at=1000)
     await commit(database, USER, 1, at=1000)

@@ -105,14 +105,13 @@ class Deliveries:
 
     async def finish(self, due_key: str, key: str, delivery: Document) -> None:
         """Nothing is left to do."""
-        if await self.find(key) is not None:  # nobody has cleared the history meanwhile
-            await self._database.put_record(_DELIVERIES, key, {**delivery, "finished": True})
+        # Nothing stays that somebody has cleared meanwhile.
+        await self._database.replace_record(_DELIVERIES, key, {**delivery, "finished": True})
         await self._database.delete_record(_DUE, due_key)
 
     async def postpone(self, due_key: str, key: str, delivery: Document, due: int) -> None:
         """It is tried again later."""
-        if await self.find(key) is not None:  # as above
-            await self._database.put_record(_DELIVERIES, key, {**delivery, "due": due})
+        if await self._database.replace_record(_DELIVERIES, key, {**delivery, "due": due}):
             await self._database.put_record(_DUE, _due_key(due, key), {})
         await self._database.delete_record(_DUE, due_key)
 
@@ -127,7 +126,8 @@ class Deliveries:
         if known is None:
             raise DeliveryNotFound
         again = {**known, "due": at, "attempts": 0, "finished": False}
-        await self._database.put_record(_DELIVERIES, key, again)
+        if not await self._database.replace_record(_DELIVERIES, key, again):
+            raise DeliveryNotFound
         await self._database.put_record(_DUE, _due_key(at, key), {})
 
     async def clear(self, integration_id: str) -> None:
