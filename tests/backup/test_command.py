@@ -286,14 +286,16 @@ async def test_one_computer_moves_to_a_cluster_through_a_bucket(
             assert "removed" not in said, "the other archive is of another workspace"
             assert moved.stop() == 0
             refusal = await fail(1, "restore", "s3://backups/chat", **keys, **cluster, **data_of(tmp_path / "x"))
+            assert "archives of several workspaces" in refusal
+            name = re.search(r"s3://backups/chat/\w+", said)
+            assert name is not None
+            refusal = await fail(1, "restore", name[0], **keys, **cluster, **data_of(tmp_path / "x"))
             assert "There is a workspace already" in refusal
         finally:
             client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(mongodb)
             await client.drop_database(f"palaver_{workspace}")
             client.close()
     back = PalaverProcess(tmp_path / "back")
-    name = re.search(r"s3://backups/chat/\w+", said)
-    assert name is not None
     await run("restore", name[0], **keys, **data_of(back.folder / "data"))
     await back.start()
     assert before < {message["_id"] for message in await history(back, headers)}
