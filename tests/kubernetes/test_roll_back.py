@@ -1,5 +1,6 @@
 """A revision whose pods are ready and fail: simulated pods, whose metrics are served here."""
 
+import asyncio
 import time
 
 import pytest
@@ -37,6 +38,7 @@ async def test_a_revision_that_fails_more_often_than_the_one_before_is_taken_bac
             await plane.apply(palaver(namespace, rollout={"soakSeconds": 60}))
             await until_state(plane, namespace, "Ready")
             good |= {pod["metadata"]["name"] for pod in await pods()}
+            await asyncio.sleep(30)  # so long that the operator knows how often these fail: by that it judges
             await plane.apply(palaver(namespace, rollout={"soakSeconds": 60}, drain={"seconds": 2}))
             assert (await until_state(plane, namespace, "Watching"))["rollout"]["component"] == "auth"
             assert await drain_seconds() == "2"
