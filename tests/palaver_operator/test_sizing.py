@@ -57,6 +57,10 @@ class Cluster:
         )
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # all pods are asked at once: with room for five, the sixth would be let in a second later
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     class Handler(BaseHTTPRequestHandler):
@@ -70,7 +74,7 @@ def cluster() -> Iterator[Cluster]:
         def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     made = Cluster(server.server_port)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
