@@ -46,6 +46,7 @@ NARROWER: Mapping[str, Schema] = {
     "operator.podLabels": {"additionalProperties": {"type": "string"}},
     "operator.nodeSelector": {"additionalProperties": {"type": "string"}},
     "operator.tolerations": {"items": {"type": "object"}},
+    "operator.monitoring.runbookUrl": {"pattern": "^(https?://[^ ]+)?$"},
     "operator.monitoring.labels": {"additionalProperties": {"type": "string"}},
 }
 

@@ -57,6 +57,14 @@ def palaver_image(name: str, root: Path) -> Image:
     )
 
 
+def with_registry(name: str) -> str:
+    """The whole name of an image, as a node looks for it: what names no registry is one of docker.io's."""
+    first, slash, _ = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return name
+    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+
+
 def write_archive(image: Image, file: Path) -> None:
     """Writes the archive, whole or not at all. Raises ValueError for what no image should have."""
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as temporary:
@@ -90,7 +98,7 @@ def write_archive(image: Image, file: Path) -> None:
                     "mediaType": _MANIFEST,
                     **_write_blob(_json(manifest), blobs),
                     "annotations": {
-                        "io.containerd.image.name": image.name,
+                        "io.containerd.image.name": with_registry(image.name),
                         "org.opencontainers.image.ref.name": image.name.rpartition(":")[2],
                     },
                 }

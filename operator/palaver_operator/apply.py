@@ -5,7 +5,7 @@ Called by reconcile.py. One field manager, server-side apply; what others say of
 
 import asyncio
 import zlib
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from palaver_operator.kinds import KINDS, Key
 from palaver_operator.kube import ApiError, Kube, Unreachable
 from palaver_operator.metrics import OBJECTS_WRITTEN
 from palaver_operator.mirror import Mirror
-from palaver_operator.objects.naming import Object, own
+from palaver_operator.objects.naming import COMPONENT, Object, own
 from palaver_operator.objects.secrets import outlives
 from palaver_operator.resource import Workspace
 
@@ -49,17 +49,24 @@ class Applier:
             await _side_by_side(apply_one(built) for built in group)
         return problems
 
-    async def prune(self, workspace: Workspace, wanted: Sequence[Object], live: Mapping[Key, Object]) -> None:
-        """Takes away what this workspace owns and nothing wants any more."""
-        keep = {Key(built["kind"], built["metadata"]["name"]) for built in wanted}
-        for key, found in live.items():
-            if key in keep or key.kind in _KEPT or found["metadata"].get("deletionTimestamp"):
-                continue
-            owners = found["metadata"].get("ownerReferences") or []
-            if all(owner["uid"] != workspace.uid for owner in owners):
-                continue
-            await self._kube.delete(KINDS[key.kind], workspace.namespace, key.name)
-            OBJECTS_WRITTEN.labels(key.kind).inc()
+    async def prune(
+        self, workspace: Workspace, wanted: Sequence[Object], live: Mapping[Key, Object], needed: Collection[str]
+    ) -> list[Finding]:
+        """Takes away what this workspace owns and nothing wants any more, and says what the API server refused.
+
+        `needed`: components of which all stays. Raises Unreachable.
+        """
+        problems: list[Finding] = []
+        for key in list_leftovers(workspace, wanted, live, needed):
+            try:
+                await self._kube.delete(KINDS[key.kind], workspace.namespace, key.name)
+            except Unreachable:
+                raise
+            except ApiError as error:
+                problems.append(Finding(Reason.APPLY_FAILED, f"{key.kind} {key.name}: {error}"))
+            else:
+                OBJECTS_WRITTEN.labels(key.kind).inc()
+        return problems
 
     def forget(self, namespace: str, keys: Sequence[Key]) -> None:
         """Of objects that are gone nothing is remembered."""
@@ -96,8 +103,8 @@ class Applier:
     def _is_settled(self, namespace: str, key: Key, found: Object, built: Object) -> bool:
         if found["metadata"].get("deletionTimestamp"):
             return True  # it has to be gone first; its going is noticed
-        if is_as_wanted(found, built):
-            return True
+        if key.kind == "Job" or is_as_wanted(found, built):
+            return True  # a Job can't be changed: another one has another name
         digest, packed = self._answered.get((namespace, key), ("", b""))
         if digest != built["metadata"]["annotations"][DIGEST]:
             return False
@@ -121,6 +128,22 @@ class Applier:
         adopted = await self._kube.patch(kind, built["metadata"]["namespace"], key.name, {"metadata": labels})
         self._mirror.put(adopted)
         raise Again(f"{key.name} was there already")
+
+
+def list_leftovers(
+    workspace: Workspace, wanted: Sequence[Object], live: Mapping[Key, Object], needed: Collection[str]
+) -> list[Key]:
+    """What is there, is this workspace's own and is not wanted. `needed`: components of which all stays. Pure."""
+    keep = {Key(built["kind"], built["metadata"]["name"]) for built in wanted}
+    found = []
+    for key, one in live.items():
+        metadata = one["metadata"]
+        if key in keep or key.kind in _KEPT or metadata.get("deletionTimestamp"):
+            continue
+        is_own = any(owner["uid"] == workspace.uid for owner in metadata.get("ownerReferences") or [])
+        if is_own and metadata["labels"].get(COMPONENT) not in needed:
+            found.append(key)
+    return found
 
 
 async def _side_by_side(works: Iterable[Coroutine[Any, Any, None]]) -> None:

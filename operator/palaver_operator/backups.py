@@ -14,13 +14,14 @@ import msgspec
 from palaver_operator import metrics
 from palaver_operator.health import job_outcome
 from palaver_operator.kinds import KINDS, Key
-from palaver_operator.kube import ApiError, Kube
+from palaver_operator.kube import ApiError, Kube, Unreachable
 from palaver_operator.mirror import Mirror
 from palaver_operator.objects.backup import MAKING, SCHEDULED, VERIFYING, backup_job_name, build_backup, build_scheduled
-from palaver_operator.objects.naming import INSTANCE, Object
+from palaver_operator.objects.naming import Object
 from palaver_operator.planning import as_it_runs
-from palaver_operator.resource import Backup, BackupSpec, SpecError, Workspace, identify, parse, parse_backup
+from palaver_operator.resource import SpecError, Workspace, identify, parse, parse_backup
 from palaver_operator.schedule import parse_schedule
+from palaver_operator.spec import Backup, BackupSpec
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,10 @@ class Backups:
         self._clock = clock
 
     async def reconcile(self, body: Object) -> Object:
-        """Makes its Job where there is none, and says how far it is. Returns the resource as it is then."""
+        """Makes its Job where there is none, and says how far it is. Returns the resource as it is then.
+
+        Raises ApiError; what was refused of its Job stands in its status, too.
+        """
         if is_finished(body):
             return body
         before: Status = body.get("status") or {}
@@ -72,7 +76,13 @@ class Backups:
             if before.get("startedAt"):
                 gone = "its Job was deleted before it ended"
                 return await self._write(body, {**before, "phase": "Failed", "message": gone})
-            job = await self._start(body, workspace, spec)
+            try:
+                job = await self._start(body, workspace, spec)
+            except Unreachable:
+                raise
+            except ApiError as error:
+                await self._write(body, {"phase": "Pending", "message": f"its Job is refused: {error}"})
+                raise
         status = show_progress(before, job, list_pods_of(live, job), self._clock())
         if status["phase"] in ("Complete", "Failed"):
             metrics.BACKUPS_FINISHED.labels(status["phase"].lower()).inc()
@@ -128,7 +138,7 @@ class Schedules:
         due = parse_schedule(backup.schedule).find_last(now)
         if due is None or due <= datetime.fromisoformat(created) or self._made.get(workspace.uid) == due:
             return
-        found, _ = await self._kube.list(KINDS["PalaverBackup"], workspace.namespace, _scheduled(workspace))
+        found = await self._list_backups(workspace)
         if not all(is_finished(one) for one in found):
             return  # two at a time would be in each other's way; this one is made when that one has ended
         built = build_scheduled(workspace, msgspec.to_builtins(backup.to), f"{workspace.name}-{due:%Y%m%d%H%M}")
@@ -139,7 +149,8 @@ class Schedules:
             if error.status != 409:
                 raise
         self._made[workspace.uid] = due
-        await self._remove_old(workspace, backup, found)
+        scheduled = [one for one in found if (one["metadata"].get("labels") or {}).get(SCHEDULED) == "true"]
+        await self._remove_old(workspace, backup, scheduled)
 
     def forget(self, uid: str) -> None:
         """A workspace that is gone."""
@@ -151,12 +162,16 @@ class Schedules:
         expected, mine = None, []
         if workspace.spec.backup is not None:
             expected = parse_schedule(workspace.spec.backup.schedule).find_last(now - _PATIENCE)
-            found, _ = await self._kube.list(KINDS["PalaverBackup"], workspace.namespace, "")
-            mine = [one for one in found if one["spec"]["workspace"] == workspace.name]
+            mine = await self._list_backups(workspace)
         names = (workspace.namespace, workspace.name)
         is_due = expected is not None and expected > created
         metrics.BACKUP_MISSING.labels(*names).set(is_due and not has_completed(mine, expected or now))
         metrics.BACKUP_FAILED.labels(*names).set(has_failed(mine))
+
+    async def _list_backups(self, workspace: Workspace) -> list[Object]:
+        """All of this workspace, whoever has made them."""
+        found, _ = await self._kube.list(KINDS["PalaverBackup"], workspace.namespace, "")
+        return [one for one in found if one["spec"]["workspace"] == workspace.name]
 
     async def _remove_old(self, workspace: Workspace, backup: Backup, found: Sequence[Object]) -> None:
         kind = KINDS["PalaverBackup"]
@@ -164,11 +179,6 @@ class Schedules:
         for name in names[: -backup.keep]:
             await self._kube.delete(kind, workspace.namespace, name)
             metrics.OBJECTS_WRITTEN.labels(kind.name).inc()
-
-
-def _scheduled(workspace: Workspace) -> str:
-    """What finds the PalaverBackups that this workspace's schedule has made."""
-    return f"{INSTANCE}={workspace.name},{SCHEDULED}=true"
 
 
 def has_completed(backups: Sequence[Object], since: datetime) -> bool:

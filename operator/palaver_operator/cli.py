@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=Path,
         help="the Secrets that are there already (kubectl get secrets -o yaml): their passwords and certificates stay",
     )
+    render.add_argument("--namespace", default="default", help="of Palavers that say none (default: %(default)s)")
     commands.add_parser("crds", help="print the custom resource definitions")
     commands.add_parser("rules", help="print the rules of the operator's ClusterRole or Role")
     _add_simulate(commands.add_parser("simulate", help="show what the scaling rules do with a day of load"))
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.command == "run":
             _run(parsed)
         elif parsed.command == "render":
-            _render(parsed.file, parsed.secrets)
+            _render(parsed.file, parsed.secrets, parsed.namespace)
         elif parsed.command == "crds":
             print("---\n".join(read_crd(name) for name in CRDS), end="")
         elif parsed.command == "rules":
@@ -83,7 +84,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", action="append", default=[], help="look after this one only (several times)")
     parser.add_argument("--kubeconfig", type=Path, help="the way to the API server; in a pod: its service account")
     parser.add_argument("--lease", default="palaver-operator", help="its name; empty: no other operator may run")
-    parser.add_argument("--host", default="0.0.0.0", help="address for health and metrics")
+    parser.add_argument("--host", default="", help="address for health and metrics (default: all)")
     parser.add_argument("--port", type=int, default=9090, help="port for health and metrics")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
@@ -138,8 +139,11 @@ class _JsonLines(logging.Formatter):
         return json.dumps(entry)
 
 
-def _render(path: Path, secrets: Path | None) -> None:
-    """What an operator would do over time is told on standard error. Raises SpecError, OSError, yaml.YAMLError."""
+def _render(path: Path, secrets: Path | None, namespace: str) -> None:
+    """What an operator would do over time is told on standard error. Raises SpecError, OSError, yaml.YAMLError.
+
+    `namespace`: of Palavers that say none. It is in the addresses that pods are told.
+    """
     text = sys.stdin.read() if str(path) == "-" else path.read_text()
     bodies = [body for body in yaml.safe_load_all(text) if body]
     palavers = [body for body in bodies if isinstance(body, dict) and body.get("kind") == "Palaver"]
@@ -149,6 +153,8 @@ def _render(path: Path, secrets: Path | None) -> None:
     if secrets is None:
         _note("its Secrets are new; where the workspace is there already, say --secrets, or it loses its passwords")
     for body in palavers:
+        if isinstance(metadata := body.get("metadata"), dict):
+            metadata.setdefault("namespace", namespace)
         workspace = parse(body)
         for note in _list_left_out(workspace):
             _note(f"{workspace.name}: {note}")

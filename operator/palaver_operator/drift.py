@@ -28,13 +28,17 @@ def is_as_wanted(live: Object, wanted: Object) -> bool:
 
     Not to what may be reached, though: there, one entry more is one way more.
     """
-    return _covers(live, wanted, wanted["kind"] == "NetworkPolicy")
+    if wanted["kind"] == "NetworkPolicy" and not _covers(live.get("spec"), wanted["spec"], True):
+        return False
+    return _covers(live, wanted, False)
 
 
 def _covers(live: Any, wanted: Any, exact: bool) -> bool:
     if isinstance(wanted, dict):
         if not isinstance(live, dict):
             return not wanted and live is None
+        if exact and not live.keys() <= wanted.keys():
+            return False  # one more condition on who is meant may mean others
         return all(_covers(live.get(key), value, exact) for key, value in wanted.items())
     if isinstance(wanted, (list, tuple)):
         return _covers_list(live or [], wanted, exact)

@@ -51,7 +51,7 @@ def is_ready(workload: Object | None) -> bool:
     if workload is None:
         return False
     status, desired = workload.get("status") or {}, count_desired(workload)
-    if (status.get("observedGeneration") or 0) < (workload["metadata"].get("generation") or 0):
+    if not _is_observed(workload):
         return False
     if status.get("updateRevision") != status.get("currentRevision") and status.get("updatedReplicas", 0) < desired:
         return False
@@ -59,6 +59,12 @@ def is_ready(workload: Object | None) -> bool:
     is_whole = workload["kind"] == "StatefulSet" and status.get("updateRevision") == status.get("currentRevision")
     available = status.get("availableReplicas") or 0
     return (updated >= desired or is_whole) and available >= desired and (status.get("replicas") or 0) == desired
+
+
+def _is_observed(workload: Object) -> bool:
+    """Whether its status speaks of what it says now."""
+    observed = (workload.get("status") or {}).get("observedGeneration") or 0
+    return bool(observed >= (workload["metadata"].get("generation") or 0))
 
 
 def is_lacking(workload: Object | None, now: float) -> bool:
@@ -69,7 +75,7 @@ def is_lacking(workload: Object | None, now: float) -> bool:
     return False
 
 
-def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revision | None, now: float) -> str:
+def find_trouble(workload: Object | None, pods: Sequence[Object], revision: Revision | None, now: float) -> str:
     """Why a workload's revision won't get ready, as a sentence; empty while there is hope. `now`: unix seconds."""
     if workload is None or revision is None or is_ready(workload):
         return ""
@@ -77,7 +83,7 @@ def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revi
     for pod in pods:
         if inputs_of(pod) != revision.inputs:
             continue
-        for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        for container in [*_initial(pod), *((pod.get("status") or {}).get("containerStatuses") or [])]:
             waiting = (container.get("state") or {}).get("waiting") or {}
             if container.get("restartCount", 0) >= _RESTARTS and not container.get("ready"):
                 last = ((container.get("lastState") or {}).get("terminated") or {}).get("message") or ""
@@ -86,12 +92,24 @@ def find_trouble(workload: Object | None, pods: Iterable[Object], revision: Revi
                 return f"{pod['metadata']['name']} has ended {container['restartCount']} times{why}"
             if waiting.get("reason") in _HOPELESS and now - revision.since > PROGRESS_SECONDS / 2:
                 return f"{pod['metadata']['name']} can't start: {waiting['reason']}"
-    for condition in (workload.get("status") or {}).get("conditions") or []:
+    # What its controller has not looked at yet, it can't have given up.
+    for condition in (workload.get("status") or {}).get("conditions") or [] if _is_observed(workload) else []:
         if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             return f"{name} was not ready within {PROGRESS_SECONDS} seconds"
-    if workload["kind"] == "StatefulSet" and revision.since and now - revision.since > PROGRESS_SECONDS:
+    is_late = revision.since and now - revision.since > PROGRESS_SECONDS
+    # What is made of an archive first takes as long as it is large.
+    if workload["kind"] == "StatefulSet" and is_late and not any(map(_is_preparing, pods)):
         return f"{name} was not ready within {PROGRESS_SECONDS} seconds"
     return ""
+
+
+def _initial(pod: Object) -> list[Object]:
+    found: list[Object] = (pod.get("status") or {}).get("initContainerStatuses") or []
+    return found
+
+
+def _is_preparing(pod: Object) -> bool:
+    return any("running" in (container.get("state") or {}) for container in _initial(pod))
 
 
 def find_strain(new: Sequence[float], old: Sequence[float], usual: float | None) -> str:
@@ -123,12 +141,16 @@ def find_usual_failures(pods: Iterable[Object], failures: Mapping[str, Failures]
 
 
 def is_watched(pods: Iterable[Object], failures: Mapping[str, Failures], seconds: float, now: float) -> bool:
-    """Whether all of these pods have served for so many seconds, and those that say how often they fail have said it
-    often enough. `now`: unix seconds."""
+    """Whether at least half of these pods' serving ones have served for so many seconds, and those that say how often
+    they fail have said it often enough. `now`: unix seconds.
+
+    Half of them, as there may always be some that have just come, where nodes go or the number of pods follows load.
+    """
     serving = [pod for pod in pods if is_pod_ready(pod)]
-    if not serving or any(now - _ready_since(pod) < seconds for pod in serving):
+    proven = [pod for pod in serving if now - _ready_since(pod) >= seconds]
+    if not serving or len(proven) * 2 < len(serving):
         return False
-    said = [failures[pod["metadata"]["name"]] for pod in serving if pod["metadata"]["name"] in failures]
+    said = [failures[pod["metadata"]["name"]] for pod in proven if pod["metadata"]["name"] in failures]
     return all(one.lately is not None for one in said)
 
 

@@ -27,6 +27,7 @@ _TIMEOUT_SECONDS = 15.0
 _TOKEN_SECONDS = 60.0
 _WATCH_SECONDS = 240
 _PAGE = 250
+_BUSY = (429, 502, 503, 504)  # not now: what was asked for was neither taken nor refused
 
 
 class ApiError(Exception):
@@ -39,7 +40,7 @@ class ApiError(Exception):
 
 
 class Unreachable(ApiError):
-    """The API server did not answer: down, or too slow."""
+    """The API server did not answer: down, too slow, or with too much to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(0, "Unreachable", message)
@@ -276,9 +277,12 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     text = await response.read()
     try:
         told = msgspec.json.decode(text)
-        raise ApiError(response.status, told.get("reason", ""), told.get("message", ""))
+        reason, message = told.get("reason", ""), told.get("message", "")
     except (msgspec.DecodeError, AttributeError):
-        raise ApiError(response.status, "", text.decode(errors="replace")[:500]) from None
+        reason, message = "", text.decode(errors="replace")[:500]
+    if response.status in _BUSY:
+        raise Unreachable(f"HTTP {response.status}: {message}")
+    raise ApiError(response.status, reason, message)
 
 
 def _namespace(built: Object) -> str:

@@ -80,7 +80,15 @@ class Leader:
             return
         lease, self._lease = self._lease, None
         try:
-            await self._kube.replace(KINDS["Lease"], self._written(lease, holder=""))
+            try:
+                await self._kube.replace(KINDS["Lease"], self._written(lease, holder=""))
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                # A renewal that was under way was written, and its answer not waited for.
+                found = await self._kube.find(KINDS["Lease"], self._namespace, self._name)
+                if found is not None and found["spec"].get("holderIdentity") == self._identity:
+                    await self._kube.replace(KINDS["Lease"], self._written(found, holder=""))
         except ApiError as error:
             logger.warning("the lease can't be given back: %s", error)
 

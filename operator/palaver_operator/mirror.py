@@ -10,6 +10,7 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +22,8 @@ from palaver_operator.objects.naming import INSTANCE, MANAGER, OWNED, Object
 logger = logging.getLogger(__name__)
 
 _ABSENT_SECONDS = 60.0  # how often it is asked whether an optional kind has come
-_RETRY_SECONDS = 2.0
+_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 30.0
 _SEEN_OF_PODS = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
 
 
@@ -95,8 +97,9 @@ class Mirror:
 
     async def _follow(self, kind: Kind, namespace: str | None) -> None:
         selector = OWNED if kind.is_owned else ""
-        version = ""
+        version, failures = "", 0
         while True:
+            begun = monotonic()
             try:
                 if not version:
                     found, version = await self._kube.list(kind, namespace, selector)
@@ -114,13 +117,14 @@ class Mirror:
                     version = ""
                     await pause(_ABSENT_SECONDS)
                     continue
-                if error.status == 410:
-                    version = ""
-                    continue
-                logger.warning("watching %s: %s", kind.plural, error)
+                if error.status != 410:
+                    logger.warning("watching %s: %s", kind.plural, error)
                 if error.status:
                     version = ""
-                await pause(_RETRY_SECONDS)
+            # A watch lasts for minutes. Of one that doesn't, nobody knows when the next one will.
+            failures = failures + 1 if monotonic() - begun < _RETRY_SECONDS else 0
+            if failures:
+                await pause(min(2.0 ** min(failures, 10), _LONGEST_RETRY_SECONDS))
 
     def _take_all(self, kind: Kind, namespace: str | None, found: list[Object]) -> None:
         there = set()

@@ -37,11 +37,15 @@ BACKING = ("mongodb", "nats")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`objects`: what to apply now, with the revisions that were decided; `version`: that all roles play, or empty."""
+    """`objects`: what to apply now, with the revisions that were decided; `version`: that all roles play, or empty.
+
+    `needed`: servers that pods of an earlier revision may work with, whatever the resource says now.
+    """
 
     objects: list[Object]
     decision: Decision
     version: str
+    needed: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +93,18 @@ def make_plan(
             _give(one, turn, decision.phase, now)
     later = {id(one.built) for one in workloads if one.component.name not in decision.turns}
     objects = [one for one in built if id(one) not in later]
-    can_restore = restore is not None and all(one.component.is_ready for one in workloads if one.component.is_backing)
+    # Once it works it goes on: what it writes to may be slow to say that it is ready.
+    can_restore = restore is not None and (
+        Key("Job", job["metadata"]["name"]) in live
+        or all(one.component.is_ready for one in workloads if one.component.is_backing)
+    )
     if can_restore or (restore is None and migration is not Migration.NOT_NEEDED):
         objects.append(job)
+    is_complete = decision.phase is Phase.COMPLETE and not is_held
+    if not is_complete:
+        objects = [_with_ways(one, live) if one["kind"] == "NetworkPolicy" else one for one in objects]
     version = workspace.spec.version if decision.phase is Phase.COMPLETE else running
-    return Plan(objects, decision, version)
+    return Plan(objects, decision, version, needed=() if is_complete else BACKING)
 
 
 def list_pods(live: Mapping[Key, Object], component: str) -> list[Object]:
@@ -125,6 +136,18 @@ def as_it_runs(workspace: Workspace, running: str, live: Mapping[Key, Object]) -
     spec = workspace.spec
     spec = msgspec.structs.replace(spec, version=running, image=msgspec.structs.replace(spec.image, tag=tag))
     return dataclasses.replace(workspace, spec=spec)
+
+
+def _with_ways(policy: Object, live: Mapping[Key, Object]) -> Object:
+    """The policy with the ways to servers that it had before: pods of an earlier revision may need them, and come back.
+
+    The ways to the world, which users decide about, are closed at once.
+    """
+    there = live.get(Key("NetworkPolicy", policy["metadata"]["name"]))
+    wanted: list[Object] = policy["spec"].get("egress") or []
+    had: list[Object] = (there["spec"].get("egress") or []) if there is not None else []
+    kept = [rule for rule in had if rule not in wanted and not any("ipBlock" in peer for peer in rule.get("to") or [])]
+    return policy | {"spec": policy["spec"] | {"egress": [*wanted, *kept]}} if kept else policy
 
 
 def _stable_of(workspace: Workspace, component: str, live: Mapping[Key, Object]) -> Revision | None:

@@ -18,7 +18,7 @@ class Probes:
         app.add_routes([web.get("/healthz", _ok), web.get("/readyz", _ok), web.get("/metrics", _metrics)])
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        await web.TCPSite(self._runner, self._host or None, self._port).start()
 
     async def close(self) -> None:
         if self._runner is not None:

@@ -160,12 +160,17 @@ class Reconciler:
             now=now.timestamp(),
             is_held=is_held,
         )
-        await self._set_sizes(workspace, plan, sizes, live, autoscaled)
+        await self._set_sizes(workspace, plan, sizes, live, autoscaled, before)
         problems += await self._applier.apply(workspace, plan.objects, live)
         if not is_held:  # pods that stay as they are may need what the resource no longer speaks of
-            await self._applier.prune(workspace, plan.objects, live)
+            problems += await self._applier.prune(workspace, plan.objects, live, plan.needed)
         if plan.version:
-            await self._schedules.tend(workspace, body["metadata"]["creationTimestamp"], now)
+            try:
+                await self._schedules.tend(workspace, body["metadata"]["creationTimestamp"], now)
+            except Unreachable:
+                raise
+            except ApiError as error:  # what is to be backed up is looked after all the same
+                problems.append(Finding(Reason.APPLY_FAILED, f"PalaverBackup: {error}"))
         return await self._tell(workspace, body, plan, sizes, problems, waiting, autoscaled)
 
     async def _read_named(self, workspace: Workspace) -> _Named:
@@ -202,6 +207,7 @@ class Reconciler:
         sizes: Sizes,
         live: Mapping[Key, Object],
         autoscaled: Sequence[str],
+        before: Status,
     ) -> None:
         """Writes the number of pods into the Deployments, and which of them shall go first where it shrinks."""
         for built in plan.objects:
@@ -214,8 +220,9 @@ class Reconciler:
                 if not there["metadata"].get("sizedByOthers"):
                     built["spec"]["replicas"] = count_desired(there)
                 continue
-            decision = sizes.decisions.get(role) if there is not None else None
-            size, why = _choose_size(workspace, role, there, decision)
+            decision = sizes.decisions.get(role)
+            last = count_desired(there) if there else ((before.get("roles") or {}).get(role) or {}).get("desired", 0)
+            size, why = _choose_size(workspace, role, last, decision)
             built["spec"]["replicas"] = size
             metrics.PODS_WANTED.labels(workspace.namespace, workspace.name, role).set(size)
             for signal, value in decision.inputs.items() if decision else ():
@@ -342,14 +349,14 @@ class Reconciler:
             logger.warning("an event was not taken: %s", error)
 
 
-def _choose_size(workspace: Workspace, role: str, there: Object | None, decision: Decision | None) -> tuple[int, str]:
-    """How many pods a role is to have, and why. The last decision may be older than what the resource says now."""
+def _choose_size(workspace: Workspace, role: str, last: int, decision: Decision | None) -> tuple[int, str]:
+    """How many pods a role is to have, and why. `last`: how many it had; one that was deleted has as many again."""
     plan = workspace.role(role)
-    if there is None or not workspace.spec.scaling.enabled:
+    if not workspace.spec.scaling.enabled:
         return plan.min, "that is its min, and scaling is off"
-    wanted, why = (decision.size, decision.sentence) if decision else (count_desired(there), "")
-    size = min(max(wanted, plan.min), plan.max)
-    return size, why if size == wanted and why else f"between {plan.min} and {plan.max}, as the resource says"
+    if decision is not None:
+        return decision.size, decision.sentence
+    return min(max(last, plan.min), plan.max), f"between {plan.min} and {plan.max}, as the resource says"
 
 
 def _show_scaling(sizes: Sizes, before: Status, autoscaled: Sequence[str], now: datetime) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from palaver_operator.objects.naming import Object
-from palaver_operator.resource import ManagedNats, Pods, Resources, RoleSpec, TrialMongodb, Workspace
+from palaver_operator.resource import Workspace
 from palaver_operator.roles import FETCHERS, SINGLE
+from palaver_operator.spec import ManagedNats, Pods, Resources, RoleSpec, TrialMongodb
 
 REVISION = "palaver.chat/revision"
 STABLE = "palaver.chat/stable"

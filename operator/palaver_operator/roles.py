@@ -38,6 +38,9 @@ SINGLE = Role("single", (), 2_000, "100m", "192Mi", "1Gi")
 # Who makes requests to addresses that users gave.
 FETCHERS = ("messaging", "gateway", SINGLE.name)
 
+# Who sends letters, to the SMTP server that the workspace's settings name.
+MAILERS = ("auth", "messaging", SINGLE.name)
+
 
 def list_callers(name: str) -> tuple[str, ...]:
     """The roles that call this one, in the table's order."""

@@ -136,7 +136,11 @@ class Rounds:
             except ApiError as error:
                 logger.warning("%s/%s: %s", namespace, name, error)
                 metrics.RECONCILES.labels("refused" if error.status else "unreachable").inc()
-                return error.status == 404  # the resource itself is gone, which will be told
+                if error.status != 404:
+                    return False
+                # The resource itself is gone. Whoever lost sight of it meanwhile is never told.
+                self.on_gone(known.body)
+                return True
             except Exception:
                 logger.exception("%s/%s could not be reconciled", namespace, name)
                 metrics.RECONCILES.labels("failed").inc()

@@ -187,7 +187,8 @@ def decide(limits: RoleLimits, history: History, load: RoleLoad, now: float) -> 
         return answer(size, Reason.METRICS_MISSING, f"{missing} of {len(load.pods)} ready pods did not say everything")
     if not is_settled:
         return answer(size, Reason.SETTLING, f"{load.moving} pods start or leave, {len(load.pods)} of {size} are ready")
-    if not _is_over(history.since, window, now):
+    # A minute at the least: nobody knows when one who ran before has taken the last step.
+    if not _is_over(history.since, max(window, SHRINK_SECONDS), now):
         return answer(size, Reason.STABILIZING, f"{floor} pods would do; not for long enough yet")
     if not _is_over(history.shrunk_at, SHRINK_SECONDS, now):
         return answer(size, Reason.STABILIZING, f"{floor} pods would do; one step down a minute")

@@ -5,7 +5,7 @@ later.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from palaver_operator.health import Failures, count_desired, is_moving, is_pod_ready
@@ -19,6 +19,8 @@ from palaver_operator.scaling import (
     Decision,
     History,
     PodLoad,
+    Reason,
+    RoleLimits,
     RoleLoad,
     Signal,
     choose_leaving,
@@ -68,13 +70,16 @@ class Sizing:
     async def look(
         self, workspace: Workspace, live: Mapping[Key, Object], autoscaled: Sequence[str], time: float
     ) -> Sizes:
-        """The sizes from now on: decided anew each round, else as before.
+        """The sizes from now on: decided anew each round, else as before, within what the resource says now.
 
         `autoscaled`: roles that others size; `time`: unix seconds.
         """
         known = self._remembered.setdefault(workspace.uid, _Remembered(WorkspaceLoad(self._reader)))
         now = self._clock()
         if now < known.due_at:
+            # Kept, too: what a bound has made more goes by the rules once that is lifted, not back to what was.
+            kept = known.sizes.decisions
+            kept |= {role: _bounded(decision, workspace.limits(role)) for role, decision in kept.items()}
             return known.sizes
         known.due_at = now + ROUND_SECONDS - 0.5  # a round that begins a little early is this round
         pods = [one for key, one in live.items() if key.kind == "Pod"]
@@ -101,6 +106,15 @@ class Sizing:
         self._remembered.pop(uid, None)
 
 
+def _bounded(decision: Decision, limits: RoleLimits) -> Decision:
+    """A decision that may be older than the bounds."""
+    size = min(max(decision.size, limits.min), limits.max)
+    if size == decision.size:
+        return decision
+    sentence = f"between {limits.min} and {limits.max}, as the resource says"
+    return replace(decision, size=size, reason=Reason.LIMITS, sentence=sentence)
+
+
 def _pod(found: Object) -> Pod:
     metadata = found["metadata"]
     role = metadata["labels"].get(COMPONENT, "")
@@ -111,5 +125,7 @@ def _pod(found: Object) -> Pod:
 def _cores(plan: RolePlan) -> float:
     """How much CPU a pod may use: a process computes on one core, or on less where it is limited."""
     text = str(plan.resources.get("limits", {}).get("cpu", "1"))
-    cores = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-    return min(1.0, cores) or 1.0
+    if text.endswith("m"):
+        return min(1.0, float(text[:-1]) / 1000) or 1.0
+    # Every other unit that a quantity may have is of a thousand or more.
+    return 1.0 if text[-1].isalpha() else min(1.0, float(text)) or 1.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from image.archive import Image, palaver_image, write_archive
+from image.archive import Image, palaver_image, with_registry, write_archive
 from image.root import SOURCE
 
 
@@ -52,6 +52,28 @@ def read(archive: tarfile.TarFile) -> tuple[dict[str, Any], list[list[tarfile.Ta
     config = json.load(blob(manifest["config"]))
     assert [layer["digest"] for layer in manifest["layers"]] == config["rootfs"]["diff_ids"]
     return config, [members(layer) for layer in manifest["layers"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("palaver:0.1.0", "docker.io/library/palaver:0.1.0"),
+        ("me/palaver:0.1.0", "docker.io/me/palaver:0.1.0"),
+        ("registry.example.org/palaver:0.1.0", "registry.example.org/palaver:0.1.0"),
+        ("localhost/palaver:0.1.0", "localhost/palaver:0.1.0"),
+        ("registry:5000/palaver:0.1.0", "registry:5000/palaver:0.1.0"),
+    ],
+)
+def test_a_node_finds_what_was_imported_by_the_name_that_its_pods_say(
+    name: str, whole: str, folders: list[Path], tmp_path: Path
+) -> None:
+    assert with_registry(name) == whole
+    write_archive(Image(name, folders, ["/bin/program"]), tmp_path / "image.tar")
+    with tarfile.open(tmp_path / "image.tar") as archive:
+        index = archive.extractfile("index.json")
+        assert index is not None
+        (manifest,) = json.load(index)["manifests"]
+    assert manifest["annotations"]["io.containerd.image.name"] == whole
 
 
 def test_the_layers_are_the_folders_and_roots_but_for_what_is_the_users(folders: list[Path], tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from image.archive import palaver_image, write_archive
 from image.root import LIBRARY, LOCKS, PARTS, SOURCE, make_root
 from image.sbom import make_bill
 from tests.children import die_with_parent
-from tests.e2e.process import ADMIN, free_port
+from tests.e2e.process import ADMIN
+from tests.ports import free_port
 
 pytestmark = pytest.mark.needs_servers
 
@@ -92,7 +93,7 @@ def test_it_serves_and_writes_nothing_but_its_data(whole: Path, root: Path) -> N
         return {str(path.relative_to(whole)) for path in whole.rglob("*") if path.relative_to(whole).parts[0] != "data"}
 
     before = everything()
-    with served(whole, root) as (url, process), httpx.Client(base_url=url, timeout=10) as http:
+    with served(whole, root) as (url, process), httpx.Client(base_url=url, timeout=60) as http:
         deadline = time.monotonic() + 60
         while True:
             assert process.poll() is None

@@ -50,7 +50,7 @@ class Access:
 
     async def request(self, method: str, path: str, body: Object | None = None) -> Object:
         """One request of the API, as the administrator. Raises httpx.HTTPStatusError."""
-        async with httpx.AsyncClient(base_url=self.url, verify=self.ssl_context(), timeout=30) as http:
+        async with httpx.AsyncClient(base_url=self.url, verify=self.ssl_context(), timeout=60) as http:
             answer = await http.request(method, path, json=body)
         answer.raise_for_status()
         found: Object = answer.json()
@@ -122,7 +122,7 @@ class Access:
         self.write_kubeconfig(file, {"token": token.strip()}, namespace)
         return file
 
-    async def until(self, ask: Callable[[], Awaitable[Answer | None]], seconds: float = 60.0) -> Answer:
+    async def until(self, ask: Callable[[], Awaitable[Answer | None]], seconds: float = 120.0) -> Answer:
         """What `ask` says once it says something else than None or False. Raises TimeoutError with its last answer."""
         deadline = time.monotonic() + seconds
         while True:

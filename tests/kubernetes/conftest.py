@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from tests.cache import ServerUnavailable
 from tests.kubernetes.control_plane import ControlPlane, running_control_plane
-from tests.kubernetes.operators import install_definitions
+from tests.kubernetes.operators import Operator, install_definitions, running_operator
 from tests.kubernetes.tools import CONTROL_PLANE, get_programs
 
 NODES = 10
@@ -44,3 +44,10 @@ async def namespace(kubernetes: ControlPlane) -> AsyncIterator[str]:
     """A namespace for one test."""
     async with kubernetes.namespace() as name:
         yield name
+
+
+@pytest_asyncio.fixture
+async def operator(plane: ControlPlane, namespace: str) -> AsyncIterator[Operator]:
+    """An operator that looks after that namespace."""
+    async with running_operator(plane, namespace) as found:
+        yield found

@@ -16,9 +16,9 @@ import httpx
 import orjson
 
 from tests import children
-from tests.e2e.process import free_port
 from tests.kubernetes.access import Access, Object
 from tests.kubernetes.certificates import Authority, write_signing_key
+from tests.ports import free_port
 
 SERVICE_ADDRESSES = "10.97.0.0/16"
 POD_ADDRESSES = "10.98.0.0/16"

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
+from palaver_operator import __version__
 from palaver_operator.cli import CRDS, read_crd
 from tests import children
-from tests.e2e.process import free_port
 from tests.kubernetes.access import Access, Object
+from tests.ports import free_port
 
 PALAVERS = "palaver.chat/v1alpha1"
 
@@ -28,7 +30,7 @@ class Operator:
 
     async def metrics(self) -> dict[str, float]:
         """Its metrics by name and labels, as the page has them."""
-        async with httpx.AsyncClient(timeout=10) as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             text = (await http.get(f"{self.url}/metrics")).text
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
@@ -48,13 +50,19 @@ async def running_operator(
     *namespaces: str,
     kubeconfig: Path | None = None,
     options: Sequence[str] = ("--lease", ""),
+    version: str = __version__,
 ) -> AsyncIterator[Operator]:
-    """An operator that looks after these namespaces, for as long as the block takes."""
+    """An operator that looks after these namespaces, for as long as the block takes. `version`: that it takes itself
+    to be of.
+    """
     port = free_port()
     log = plane.folder / f"operator-{port}.log"
+    program = (
+        f"import palaver_operator as p; p.__version__ = {version!r}; from palaver_operator.cli import main; main()"
+    )
     process = children.start(
         [
-            *(sys.executable, "-m", "palaver_operator", "run", "--host", "127.0.0.1", "--port", str(port)),
+            *(sys.executable, "-c", program, "run", "--host", "127.0.0.1", "--port", str(port)),
             *(part for namespace in namespaces for part in ("--namespace", namespace)),
             *options,
         ],
@@ -70,11 +78,28 @@ async def running_operator(
                     return (await http.get(f"{operator.url}/readyz")).status_code == 200
             return False
 
-        await plane.until(answers, 60)
+        await plane.until(answers)
         yield operator
     finally:
         if process.poll() is None:
             await children.stop(process)
+
+
+@asynccontextmanager
+async def operator_of(
+    kubernetes: Access, namespace: str, release: str = "chat", version: str = __version__
+) -> AsyncIterator[Operator]:
+    """The operator as the release's pods would run it: its arguments, and its service account."""
+    found = await kubernetes.get("apps/v1", "deployments", namespace, f"{release}-operator")
+    pod = found["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["palaver-operator"]
+    first, *options = container["args"]
+    assert first == "run"
+    account = await kubernetes.service_account(namespace, pod["serviceAccountName"])
+    options += ["--metrics-url-template", "http://127.0.0.1:1/metrics"]  # where nobody listens, and who asks hears so
+    async with running_operator(kubernetes, kubeconfig=account, options=options, version=version) as operator:
+        yield operator
 
 
 async def install_definitions(plane: Access) -> None:
@@ -103,11 +128,28 @@ def palaver(namespace: str, **spec: Any) -> Object:
     }
 
 
+async def patch_spec(plane: Access, namespace: str, spec: Object) -> None:
+    """Changes these fields of the workspace; None takes one away."""
+    text = yaml.safe_dump({"spec": spec})
+    await plane.kubectl("patch", "palaver", "chat", "-n", namespace, "--type=merge", f"--patch={text}")
+
+
+async def get_deployment(plane: Access, namespace: str, role: str) -> Object:
+    """The Deployment of one role."""
+    return await plane.get("apps/v1", "deployments", namespace, f"chat-{role}")
+
+
+def image_of(workload: Object) -> str:
+    """What its first container is made from."""
+    found: str = workload["spec"]["template"]["spec"]["containers"][0]["image"]
+    return found
+
+
 async def get_palaver(plane: Access, namespace: str) -> Object:
     return await plane.get(PALAVERS, "palavers", namespace, "chat")
 
 
-async def until_state(plane: Access, namespace: str, state: str, seconds: float = 120) -> Object:
+async def until_state(plane: Access, namespace: str, state: str, seconds: float = 240) -> Object:
     """The workspace's status once it says this of itself, about what the resource says now."""
 
     async def look() -> Object | None:

@@ -1,6 +1,8 @@
 """Backups and restores by the operator on a real API server; kwok plays the pods, and ends those of Jobs."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.kubernetes.operators import (
     PALAVERS,
     Operator,
     palaver,
+    patch_spec,
     running_operator,
     until_state,
 )
@@ -137,6 +140,31 @@ async def test_a_schedule_makes_backups_and_keeps_some(plane: ControlPlane, name
     await plane.until(are_few, 240)
 
 
+async def test_a_schedule_waits_for_any_backup_of_the_workspace(
+    plane: ControlPlane, namespace: str, operator: Operator
+) -> None:
+    await plane.apply(palaver(namespace))
+    await until_state(plane, namespace, "Ready")
+    # No node has so much: so the Job of that backup goes on and on.
+    large = {"schedule": "@yearly", "to": VOLUME, "resources": {"requests": {"cpu": "1000"}}}
+    await patch_spec(plane, namespace, {"backup": large})
+    await until_state(plane, namespace, "Ready")
+    await plane.apply(backup(namespace, to=VOLUME))
+    await until_phase(plane, namespace, "now", "Pending")
+    await patch_spec(plane, namespace, {"backup": {"schedule": "* * * * *"}})
+    due = (datetime.now(UTC) + timedelta(minutes=1)).replace(second=20)
+    await asyncio.sleep((due - datetime.now(UTC)).total_seconds())
+    found = await plane.list_objects(PALAVERS, "palaverbackups", namespace)
+    assert [one["metadata"]["name"] for one in found] == ["now"]
+    await plane.kubectl("delete", "palaverbackup", "now", "-n", namespace)
+
+    async def is_made() -> bool:
+        found = await plane.list_objects(PALAVERS, "palaverbackups", namespace)
+        return any(one["metadata"]["name"].startswith("chat-") for one in found)
+
+    await plane.until(is_made, 120)
+
+
 @pytest.mark.parametrize("size", ["cluster", "single"])
 async def test_a_workspace_is_made_of_an_archive(
     plane: ControlPlane, namespace: str, operator: Operator, size: str
@@ -159,7 +187,7 @@ async def test_a_workspace_is_made_of_an_archive(
     async def is_tidy() -> bool:
         return not await plane.list_objects("batch/v1", "jobs", namespace)
 
-    await plane.until(is_tidy, 60)
+    await plane.until(is_tidy, 120)
 
 
 async def test_where_to_must_be_said_once(plane: ControlPlane, namespace: str) -> None:

@@ -4,8 +4,7 @@ kwok's nodes run no containers: the operator is a process of its own, with the c
 """
 
 import time
-from collections.abc import AsyncIterator, Set
-from contextlib import asynccontextmanager
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from docs.generate_chart import CHART
 from palaver_operator.cli import main
 from tests.kubernetes.access import Access, CommandFailed, Object
 from tests.kubernetes.control_plane import ControlPlane
-from tests.kubernetes.operators import Operator, get_palaver, running_operator, until_state
+from tests.kubernetes.operators import get_palaver, operator_of, until_state
 from tests.kubernetes.schemas import check_manifests, write_schemas
 from tests.kubernetes.tools import CUSTOM_KINDS, get_programs
 
@@ -26,8 +25,6 @@ EXAMPLES = sorted((CHART / "examples").glob("*.yaml"), key=lambda file: file.ste
 HOSTNAME = ("--set", "workspace.spec.hostname=chat.example.org")
 SMALL = (*HOSTNAME, "--set", "workspace.spec.nats.managed.replicas=1", "--set", "workspace.spec.drain.seconds=1")
 SINGLE = (*HOSTNAME, "--set", "workspace.spec.size=single", "--set", "workspace.spec.dataPolicy=Delete")
-# Where nobody listens, and who asks hears so at once.
-NO_METRICS = ("--metrics-url-template", "http://127.0.0.1:1/metrics")
 
 
 # -- what it renders ---------------------------------------------------------------------------------------------------
@@ -95,7 +92,12 @@ async def test_every_value_is_used_and_right(kubernetes: ControlPlane, schemas: 
             "tolerations": [{"key": "dedicated-to", "operator": "Exists"}],
             "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
             "priorityClassName": "important-class",
-            "monitoring": {"serviceMonitor": True, "rules": True, "labels": {"release": "a-prometheus"}},
+            "monitoring": {
+                "serviceMonitor": True,
+                "rules": True,
+                "runbookUrl": "https://wiki.example.org/pages/",
+                "labels": {"release": "a-prometheus"},
+            },
         },
     }
     rendered = await kubernetes.helm(
@@ -103,6 +105,7 @@ async def test_every_value_is_used_and_right(kubernetes: ControlPlane, schemas: 
     )
     await check_manifests(kubernetes, schemas, rendered)
     plain = await template(kubernetes, *HOSTNAME)
+    assert "runbook_url: https://wiki.example.org/pages/PalaverOperatorAbsent.md" in rendered
     for text in ("r.example.org/p:x", "pull-it", "name: talk", "a-team", "a-note", "an-account", "a-role", "b-note"):
         assert text in rendered, text
         assert text not in plain, text
@@ -114,6 +117,13 @@ async def test_every_value_is_used_and_right(kubernetes: ControlPlane, schemas: 
     roles = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in objects if one["kind"] == "Role"}
     assert roles == {("chat", "chat-operator-leader"), ("chat", "chat-operator"), ("other-namespace", "chat-operator")}
     assert [one["kind"] for one in yaml.safe_load_all(plain)].count("NetworkPolicy") == 1
+    # Without a word, rights in its own namespace alone.
+    assert not [one for one in yaml.safe_load_all(plain) if one["kind"].startswith("Cluster")]
+    assert "--namespace=chat" in plain
+    wide = await template(kubernetes, *HOSTNAME, "--set", "operator.clusterWide=true")
+    kinds = [one["kind"] for one in yaml.safe_load_all(wide)]
+    assert (kinds.count("ClusterRole"), kinds.count("Role")) == (1, 1), "the one Role is for the lease"
+    assert "--namespace=" not in wide
     none = await template(kubernetes, "--set", "operator.create=false", *HOSTNAME)
     assert [one["kind"] for one in yaml.safe_load_all(none)] == ["Palaver"]
     alone = await template(kubernetes, "--set", "workspace.create=false")
@@ -149,6 +159,7 @@ async def test_the_operators_pods_have_no_more_rights_than_they_need(kubernetes:
         ("operator.logLevel=loud", "logLevel"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("operator.namespaces={other}", "chat, where the workspace is, must be one of them"),
+        ("operator.clusterWide=true,operator.namespaces={chat}", "leave operator.namespaces empty"),
         ("oprator.replicas=2", "oprator"),
     ],
 )
@@ -158,20 +169,6 @@ async def test_wrong_values_are_refused_with_their_name(kubernetes: ControlPlane
 
 
 # -- a release ---------------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def operator_of(kubernetes: Access, namespace: str, release: str = "chat") -> AsyncIterator[Operator]:
-    """The operator as the release's pods would run it: its arguments, and its service account."""
-    found = await kubernetes.get("apps/v1", "deployments", namespace, f"{release}-operator")
-    pod = found["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert container["command"] == ["palaver-operator"]
-    first, *options = container["args"]
-    assert first == "run"
-    account = await kubernetes.service_account(namespace, pod["serviceAccountName"])
-    async with running_operator(kubernetes, kubeconfig=account, options=(*options, *NO_METRICS)) as operator:
-        yield operator
 
 
 async def list_all(kubernetes: Access, namespace: str) -> set[str]:
@@ -204,7 +201,7 @@ async def test_a_release_comes_changes_goes_back_and_leaves_only_data(kubernetes
         assert (await until_state(kubernetes, namespace, "Ready"))["ready"] == "4/4"
         assert await operator.leads()
         await kubernetes.kubectl(
-            "wait", "palaver", "chat", "-n", namespace, "--for=condition=Available", "--timeout=10s"
+            "wait", "palaver", "chat", "-n", namespace, "--for=condition=Available", "--timeout=60s"
         )
         measured = await operator.metrics()
         own = f'{{namespace="{namespace}",workspace="chat"}}'
@@ -271,8 +268,7 @@ async def until_gateways(kubernetes: Access, namespace: str, count: int) -> Obje
 
 async def test_with_rights_in_its_namespace_alone_and_nothing_stays(kubernetes: ControlPlane, namespace: str) -> None:
     before = await list_all(kubernetes, namespace)
-    own = ("--set", f"operator.namespaces={{{namespace}}}")
-    await kubernetes.helm("install", "chat", str(CHART), "--namespace", namespace, *SINGLE, *own, "--wait")
+    await kubernetes.helm("install", "chat", str(CHART), "--namespace", namespace, *SINGLE, "--wait")
     account = await kubernetes.service_account(namespace, "chat-operator")
     with pytest.raises(CommandFailed, match="cannot list"):
         await kubernetes.kubectl("get", "palavers", "--all-namespaces", kubeconfig=account)
@@ -280,6 +276,28 @@ async def test_with_rights_in_its_namespace_alone_and_nothing_stays(kubernetes: 
         assert (await until_state(kubernetes, namespace, "Ready"))["ready"] == "1/1"
         await kubernetes.helm("uninstall", "chat", "--namespace", namespace, "--wait")
         await until_gone(kubernetes, namespace, before)
+
+
+async def test_an_operator_of_all_namespaces_leaves_none_alone_without_a_word(
+    kubernetes: ControlPlane, namespace: str
+) -> None:
+    there = ("chat", str(CHART), "--namespace", namespace, *SINGLE)
+    await kubernetes.helm("install", *there, "--set", "operator.clusterWide=true", "--wait")
+    async with kubernetes.namespace() as other:
+        alone = ("elsewhere", str(CHART), "--namespace", other, *SINGLE, "--set", "operator.create=false")
+        await kubernetes.helm("install", *alone)
+        async with operator_of(kubernetes, namespace):
+
+            async def is_looked_after() -> bool:
+                found = await kubernetes.get("palaver.chat/v1alpha1", "palavers", other, "elsewhere")
+                return bool((found.get("status") or {}).get("state") == "Ready")
+
+            await kubernetes.until(is_looked_after, 120)
+            with pytest.raises(CommandFailed, match=f"looks after elsewhere in namespace {other}"):
+                await kubernetes.helm("upgrade", *there)
+            await kubernetes.helm("uninstall", "elsewhere", "--namespace", other, "--wait")
+            await kubernetes.helm("upgrade", *there, "--set", f"operator.namespaces={{{namespace}}}", "--wait")
+        assert f"{namespace}-chat-operator" not in await kubernetes.kubectl("get", "clusterroles", "-o", "name")
 
 
 async def test_kinds_that_the_cluster_lacks_are_told_and_the_rest_is_made(

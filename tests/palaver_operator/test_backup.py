@@ -98,6 +98,30 @@ def test_the_one_pods_volume_is_read_where_it_runs() -> None:
     assert "affinity" not in built(workspace(), VOLUME)["Job"]["spec"]["template"]["spec"]
 
 
+def test_verifying_has_a_disk_of_its_own_or_no_more_of_the_nodes_than_it_may() -> None:
+    def tmp(found: Workspace) -> dict[str, Any]:
+        job = built(found, VOLUME)["Job"]["spec"]["template"]["spec"]
+        assert all({"name": "tmp", "mountPath": "/tmp"} in one["volumeMounts"] for one in job["containers"])
+        (volume,) = (one for one in job["volumes"] if one["name"] == "tmp")
+        return dict(volume)
+
+    assert tmp(workspace())["emptyDir"] == {"sizeLimit": "20Gi"}
+    assert tmp(workspace(backup={"to": VOLUME}))["emptyDir"] == {"sizeLimit": "20Gi"}
+    scratch = {"size": "70Gi", "storageClassName": "fast"}
+    wanted = tmp(workspace(backup={"to": VOLUME, "scratch": scratch}))["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert wanted["resources"] == {"requests": {"storage": "70Gi"}}
+    assert wanted["storageClassName"] == "fast"
+    assert wanted["accessModes"] == ["ReadWriteOnce"]
+    usual = tmp(workspace(backup={"to": VOLUME, "scratch": {}}))["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert "storageClassName" not in usual
+
+
+def test_a_backups_resources_are_those_that_are_said() -> None:
+    given = {"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+    for container in containers(built(workspace(backup={"to": VOLUME, "resources": given}), VOLUME)["Job"]):
+        assert container["resources"] == given
+
+
 def test_everything_goes_with_its_backup() -> None:
     found = built(workspace(), STORAGE)
     assert set(found) == {"Job", "NetworkPolicy"}

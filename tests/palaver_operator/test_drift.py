@@ -79,6 +79,21 @@ def test_one_more_way_through_a_network_policy_is_seen() -> None:
     assert not is_as_wanted(found, policy)
 
 
+def test_others_who_may_come_through_a_network_policy_are_seen() -> None:
+    callers = [{"podSelector": {"matchLabels": {"app": "chat"}}}]
+    policy: dict[str, Any] = {
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "a"},
+        "spec": {"podSelector": {}, "ingress": [{"from": callers}], "egress": []},
+    }
+    found = copy.deepcopy(policy)
+    found["metadata"]["uid"] = "u"
+    del found["spec"]["egress"]  # it leaves out what is empty
+    assert is_as_wanted(found, policy)
+    found["spec"]["ingress"][0]["from"][0]["namespaceSelector"] = {}  # those of every namespace
+    assert not is_as_wanted(found, policy)
+
+
 def test_a_field_that_is_no_longer_wanted_is_missed_by_its_digest() -> None:
     before, after = copy.deepcopy(WANTED), copy.deepcopy(WANTED)
     del after["spec"]["template"]["spec"]["containers"][0]["env"][0]

@@ -166,14 +166,14 @@ async def test_an_endless_page_is_not_read_to_its_end(pages: tuple[Pages, str]) 
 async def test_many_are_asked_at_once(pages: tuple[Pages, str]) -> None:
     """None of them answers before the last one was asked."""
     found, template = pages
-    together = threading.Barrier(20, timeout=20)
+    together = threading.Barrier(20, timeout=60)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         together.wait()
         answers(PAGE)(handler)
 
     found.update((f"pod-{number}", answer) for number in range(20))
-    async with MetricsReader(template, timeout_seconds=20) as reader:
+    async with MetricsReader(template, timeout_seconds=60) as reader:
         samples = await reader.read([pod(f"pod-{number}") for number in range(20)])
     assert all(samples.values())
 

@@ -118,6 +118,14 @@ def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
         assert headings == [rule["alert"], "What it means", "Look first", "Mend"]
 
 
+def test_alerts_lead_to_where_their_pages_can_be_read() -> None:
+    monitoring = {**EVERYTHING, "runbookUrl": "https://wiki.example.org/runbooks/"}
+    (rules,) = (one for one in build_monitoring(workspace(monitoring=monitoring)) if one["kind"] == "PrometheusRule")
+    for rule in [rule for group in rules["spec"]["groups"] for rule in group["rules"]]:
+        assert rule["annotations"]["runbook_url"] == f"https://wiki.example.org/runbooks/{rule['alert']}.md"
+        assert "runbook" not in rule["annotations"]
+
+
 def test_pages_lead_to_pages_that_exist() -> None:
     for page in RUNBOOKS.glob("*.md"):
         for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):

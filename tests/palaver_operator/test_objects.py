@@ -11,8 +11,9 @@ from palaver_operator.objects import Surroundings, build, list_named_values
 from palaver_operator.objects.jobs import build_migration
 from palaver_operator.objects.network import list_ports
 from palaver_operator.objects.pods import environment
-from palaver_operator.resource import SecretKey, Workspace
+from palaver_operator.resource import Workspace
 from palaver_operator.roles import ROLES, list_callers
+from palaver_operator.spec import SecretKey
 from tests.palaver_operator.workspaces import CLUSTER, SINGLE, workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,95 +1,26 @@
-"""Revisions: what changes the pods of whom, what a new operator leaves alone, and the way there and back."""
+"""The way of a new revision there and back: servers first, migrations, roles in turn; what is held, or tried again."""
 
-import copy
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
-from palaver_operator.health import Failures
+from palaver_operator.apply import list_leftovers
 from palaver_operator.kinds import Key
-from palaver_operator.objects import Surroundings, build
-from palaver_operator.objects.certificates import build_certificates
 from palaver_operator.objects.jobs import build_migration
-from palaver_operator.objects.secrets import Values, values_of
+from palaver_operator.objects.naming import Object, own
 from palaver_operator.planning import (
     WORKLOADS,
     Plan,
     as_it_runs,
     component_of,
     find_running,
-    make_plan,
     version_of,
 )
 from palaver_operator.resource import Workspace
-from palaver_operator.revisions import REVISION, STABLE, find_revision
+from palaver_operator.revisions import STABLE
 from palaver_operator.rollout import Phase
+from tests.palaver_operator.clusters import Live, become, plan, settled, templates
 from tests.palaver_operator.workspaces import SINGLE, workspace
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-Live = dict[Key, dict[str, Any]]
-SECRETS: dict[str, Values] = {
-    "chat-nats": {"user": "u", "password": "p", "url": "nats://n"},
-    "chat-mongodb": {"username": "u", "password": "p", "url": "mongodb://m"},
-    "chat-admin": {"username": "a", "password": "p", "email": "e", "name": "n"},
-    "mine": {"url": "mongodb://other", "accessKey": "a", "secretKey": "s"},
-}
-SECRETS |= {one["metadata"]["name"]: values_of(one) for one in build_certificates(workspace(), {}, NOW)}
-
-
-def plan(
-    found: Workspace,
-    live: Live,
-    running: str = "",
-    failed: str = "",
-    now: float = 0.0,
-    failures: dict[str, Failures] | None = None,
-    is_held: bool = False,
-) -> Plan:
-    built = build(found, Surroundings(secrets=SECRETS, now=NOW))
-    objects = [*built.passwords, *built.others]
-    return make_plan(
-        found, objects, live, running=running, failed=failed, failures=failures or {}, now=now, is_held=is_held
-    )
-
-
-def become(made: Plan, live: Live, ready: bool = True) -> Live:
-    """The cluster after everything was applied, and its pods are ready (or not)."""
-    after: Live = dict(live)
-    for one in made.objects:
-        if one["kind"] in WORKLOADS:
-            key = Key(one["kind"], one["metadata"]["name"])
-            new = copy.deepcopy(one)
-            new["spec"].setdefault("replicas", 2)
-            was = live.get(key)
-            is_same = was is not None and was["spec"]["template"] == new["spec"]["template"]
-            count = new["spec"]["replicas"]
-            serving = count if ready or is_same else 0
-            new["status"] = {
-                "observedGeneration": 1,
-                "replicas": count,
-                "updatedReplicas": serving,
-                "readyReplicas": count,
-                "availableReplicas": serving,
-            }
-            new["metadata"]["generation"] = 1
-            after[key] = new
-        if one["kind"] == "Job":
-            after[Key("Job", one["metadata"]["name"])] = one
-    return after
-
-
-def settled(found: Workspace) -> Live:
-    live: Live = {}
-    for _ in range(4):
-        live = become(plan(found, live), live)
-    assert plan(found, live).decision.phase is Phase.COMPLETE
-    return live
-
-
-def templates(live: Live) -> dict[str, Any]:
-    return {component_of(one): one["spec"]["template"] for key, one in live.items() if key.kind in WORKLOADS}
 
 
 def test_a_workspace_comes_up_servers_first() -> None:
@@ -101,88 +32,6 @@ def test_a_workspace_comes_up_servers_first() -> None:
     assert set(templates(live)) == {"mongodb", "nats", "auth", "presence", "messaging", "gateway"}
     assert plan(workspace(), live).version == "1.4.0"
     assert all(one["metadata"]["annotations"][STABLE] for one in live.values())
-
-
-CHANGES: list[tuple[dict[str, Any], set[str]]] = [
-    ({"version": "1.4.1"}, {"auth", "presence", "messaging", "gateway"}),
-    ({"image": {"repository": "other"}}, {"auth", "presence", "messaging", "gateway"}),
-    ({"hostname": "other.example.org"}, {"auth", "presence", "messaging", "gateway"}),
-    ({"tls": {}}, {"auth", "presence", "messaging", "gateway"}),
-    ({"tls": {"secretName": "t"}}, {"auth", "presence", "messaging", "gateway"}),
-    ({"drain": {"seconds": 7}}, {"auth", "presence", "messaging", "gateway"}),
-    ({"roles": {"messaging": {"resources": {"limits": {"memory": "2Gi"}}}}}, {"messaging"}),
-    ({"roles": {"messaging": {"min": 3, "max": 9, "targets": {"cpuPercent": 50}}}}, set()),
-    ({"admin": {"secretName": "mine"}}, {"auth"}),
-    ({"mongodb": {"secretName": "mine"}}, {"auth", "presence", "messaging", "gateway"}),
-    ({"mongodb": {"trial": {"image": "mongo:9"}}}, {"mongodb"}),
-    ({"nats": {"managed": {"image": "nats:3"}}}, {"nats"}),
-    ({"nats": {"managed": {"replicas": 1}}}, {"nats", "auth", "presence", "messaging", "gateway"}),
-    ({"nats": {"secretName": "mine"}}, {"auth", "presence", "messaging", "gateway"}),
-    (
-        {"objectStorage": {"endpoint": "https://s", "bucket": "b", "secretName": "mine"}},
-        {"auth", "presence", "messaging", "gateway"},
-    ),
-    ({"mongodb": {"trial": {"resources": {"limits": {"memory": "4Gi"}}}}}, {"mongodb"}),
-    ({"nats": {"managed": {"resources": {"limits": {"memory": "4Gi"}}}}}, {"nats"}),
-    ({"pods": {"nodeSelector": {"pool": "chat"}}}, {"mongodb", "nats", "auth", "presence", "messaging", "gateway"}),
-    ({"settings": {"Site_Name": "x"}}, set()),
-    ({"outbound": {"allowed": ["10.0.0.0/8"]}}, {"messaging", "gateway"}),
-    ({"outbound": {"enabled": False}}, set()),
-    ({"route": {"className": "nginx"}}, set()),
-    ({"route": {"kind": "None"}}, {"gateway"}),
-    ({"route": {"trustedProxies": 2}}, {"gateway"}),
-    ({"expectedUsers": 9000}, set()),
-    ({"scaling": {"enabled": False}}, set()),
-    ({"monitoring": {"serviceMonitor": True}}, set()),
-    ({"backup": {"to": {"volume": {"claimName": "c"}}}}, set()),
-    ({"dataPolicy": "Delete"}, set()),
-]
-
-
-@pytest.mark.parametrize(("change", "who"), CHANGES, ids=[str(change) for change, _ in CHANGES])
-def test_each_field_restarts_exactly_those_whom_it_concerns(change: dict[str, Any], who: set[str]) -> None:
-    before = settled(workspace())
-    changed = workspace(**change)
-    live = before
-    for _ in range(8):
-        live = become(plan(changed, live, running=changed.spec.version), live)
-    made = plan(changed, live, running=changed.spec.version)
-    assert made.decision.phase is Phase.COMPLETE
-    old, new = templates(before), templates(live)
-    assert {name for name, template in new.items() if template != old.get(name)} == who
-    # What was decided by the digests is what the builders make of it: a field that one of them forgot would differ.
-    fresh = templates(settled(changed))
-    for name, template in fresh.items():
-        assert template == new[name], name
-
-
-def test_an_image_with_another_tag_is_another_revision() -> None:
-    live = settled(workspace())
-    made = plan(workspace(image={"tag": "hotfix"}), live, running="1.4.0")
-    assert (made.decision.phase, made.decision.component) == (Phase.ROLLING, "auth")
-
-
-def test_an_operator_that_would_make_other_pods_restarts_none() -> None:
-    live = settled(workspace())
-    older = copy.deepcopy(live)
-    for one in older.values():
-        # As if an earlier operator had made them: another template, remembered under the same inputs.
-        one["spec"]["template"]["metadata"]["annotations"]["made"] = "earlier"
-        for annotation in (REVISION, STABLE):
-            revision = find_revision(one, annotation)
-            assert revision is not None
-            text = one["metadata"]["annotations"][annotation]
-            one["metadata"]["annotations"][annotation] = text.replace(
-                '"annotations":{', '"annotations":{"made":"earlier",', 1
-            )
-    made = plan(workspace(), older, running="1.4.0")
-    assert made.decision.phase is Phase.COMPLETE
-    for one in made.objects:
-        if one["kind"] in WORKLOADS:
-            assert one["spec"]["template"]["metadata"]["annotations"]["made"] == "earlier"
-    changed = plan(workspace(version="1.4.1", image={"tag": "x"}), older, running="1.4.1")
-    auth = next(one for one in changed.objects if one["kind"] == "Deployment" and component_of(one) == "auth")
-    assert "made" not in auth["spec"]["template"]["metadata"]["annotations"]
 
 
 def _with_job(live: Live, found: Workspace, condition: str) -> Live:
@@ -302,114 +151,6 @@ def test_pods_that_end_again_and_again_are_trouble_before_the_deadline() -> None
     assert "ended 3 times: palaver: there is no setting Site_Nam" in made.decision.message
 
 
-BEGUN = NOW.timestamp()
-
-
-def with_pods(live: Live, role: str, since: float, mark: str) -> Live:
-    """Two pods of what the role's Deployment makes now, ready since so many seconds after BEGUN."""
-    at = datetime.fromtimestamp(BEGUN + since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    made = live[Key("Deployment", f"chat-{role}")]["spec"]["template"]["metadata"]
-    status = {
-        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": at}],
-        "containerStatuses": [{"ready": True, "state": {"running": {"startedAt": at}}}],
-    }
-    names = [f"{role}-{mark}-{number}" for number in range(2)]
-    return live | {
-        Key("Pod", name): {"kind": "Pod", "metadata": {"name": name, **made}, "status": status} for name in names
-    }
-
-
-def without_pods(live: Live, role: str) -> Live:
-    return {key: one for key, one in live.items() if key.kind != "Pod" or component_of(one) != role}
-
-
-def failing(role: str, mark: str, total: float, lately: float | None) -> dict[str, Failures]:
-    return {f"{role}-{mark}-{number}": Failures(total, lately) for number in range(2)}
-
-
-WATCHED = {"soakSeconds": 60}
-
-
-def rolled(role: str, usual: float) -> tuple[Workspace, Live, Live]:
-    """A new revision that has come as far as this role, whose old pods failed so often a second, and are gone.
-
-    Returns what is wanted, what was there before, and what is there; the pods of the role are ready since 1000 s.
-    """
-    before = settled(workspace())
-    found = workspace(image={"tag": "new"}, rollout=WATCHED)
-    live, now = before, BEGUN + 1000
-    for name in ("auth", "presence", "messaging", "gateway"):
-        live = with_pods(live, name, 0, "old")
-        made = plan(found, live, running="1.4.0", failures=failing(name, "old", usual * 1000, usual), now=now)
-        assert (made.decision.phase, made.decision.component) == (Phase.ROLLING, name)
-        live = without_pods(become(made, live), name)
-        if name == role:
-            return found, before, with_pods(live, name, 1000, "new")
-        live = with_pods(live, name, 100, "new")  # watched for long already
-    raise AssertionError(role)
-
-
-@pytest.mark.parametrize("role", ["auth", "gateway"])
-def test_a_revision_that_fails_more_often_is_taken_back_though_it_is_ready(role: str) -> None:
-    found, before, live = rolled(role, usual=0.1)
-    assert not [key for key in live if "old" in key.name], "nothing is left to compare with but what was written down"
-    bad = failing(role, "new", 300, 5.0)
-    made = plan(found, live, running="1.4.0", failures=bad, now=BEGUN + 1040)
-    assert (made.decision.phase, made.decision.component) == (Phase.ROLLED_BACK, role)
-    assert "5.0 unexpected errors a second, one of those before 0.1" in made.decision.message
-    assert templates(become(made, live)) == templates(before)
-
-
-@pytest.mark.parametrize("role", ["auth", "gateway"])
-@pytest.mark.parametrize(
-    ("usual", "lately"),
-    [
-        (1.5, 1.4),  # a workspace that always has some
-        (1.5, 4.4),  # not much worse than before
-        (0.0, 0.9),  # hardly any
-    ],
-)
-def test_a_revision_that_fails_as_often_as_the_one_before_goes_on(role: str, usual: float, lately: float) -> None:
-    found, _, live = rolled(role, usual)
-    failures = failing(role, "new", 100, lately)
-    early = plan(found, live, running="1.4.0", failures=failures, now=BEGUN + 1059)
-    assert (early.decision.phase, early.decision.component, early.version) == (Phase.WATCHING, role, "1.4.0")
-    late = plan(found, live, running="1.4.0", failures=failures, now=BEGUN + 1060)
-    assert late.decision.phase is (Phase.COMPLETE if role == "gateway" else Phase.ROLLING)
-
-
-def test_one_that_has_not_said_enough_is_waited_for_and_one_that_says_nothing_is_not() -> None:
-    found, _, live = rolled("gateway", 0.0)
-    one_reading = failing("gateway", "new", 500, None)
-    assert plan(found, live, running="1.4.0", failures=one_reading, now=BEGUN + 1070).decision.phase is Phase.WATCHING
-    assert plan(found, live, running="1.4.0", failures={}, now=BEGUN + 1070).decision.phase is Phase.COMPLETE
-
-
-def test_without_anything_to_compare_with_nobody_is_judged() -> None:
-    before = with_pods(settled(workspace()), "auth", 0, "old")
-    found = workspace(image={"tag": "new"}, rollout=WATCHED)
-    live = become(plan(found, before, running="1.4.0", now=BEGUN + 1000), before)
-    alone = with_pods(without_pods(live, "auth"), "auth", 1000, "new")
-    bad = failing("auth", "new", 300, 5.0)
-    assert plan(found, alone, running="1.4.0", failures=bad, now=BEGUN + 1040).decision.phase is Phase.WATCHING
-    both = with_pods(live, "auth", 1000, "new")
-    seen = bad | failing("auth", "old", 0, 0.0)
-    assert plan(found, both, running="1.4.0", failures=seen, now=BEGUN + 1040).decision.phase is Phase.ROLLED_BACK
-    same = bad | failing("auth", "old", 50, 5.0)  # whatever it is, it is not the new revision
-    assert plan(found, both, running="1.4.0", failures=same, now=BEGUN + 1040).decision.phase is not Phase.ROLLED_BACK
-
-
-def test_what_mends_a_bad_revision_is_compared_with_what_was_before_that() -> None:
-    _, _, live = rolled("auth", usual=0.1)
-    mended = workspace(image={"tag": "newer"}, rollout=WATCHED)
-    seen = failing("auth", "new", 3000, None)
-    made = plan(mended, live, running="1.4.0", failures=seen, now=BEGUN + 1030)
-    assert made.decision.phase is Phase.ROLLING
-    live = with_pods(without_pods(become(made, live), "auth"), "auth", 1050, "newer")
-    bad = failing("auth", "newer", 300, 5.0)
-    assert plan(mended, live, running="1.4.0", failures=bad, now=BEGUN + 1090).decision.phase is Phase.ROLLED_BACK
-
-
 def test_the_one_pod_of_size_single_rolls_and_goes_back_too() -> None:
     live = settled(workspace(SINGLE))
     new = workspace(SINGLE, version="1.5.0")
@@ -449,30 +190,84 @@ def test_a_workspace_that_lost_its_status_is_known_by_what_runs() -> None:
     assert as_it_runs(workspace(version="1.5.0"), "1.4.0", mirrored).image == "palaver:1.4.0-mirror"
 
 
-GIVEN = workspace(
-    image={"repository": "r"},
-    tls={},
-    objectStorage={"endpoint": "https://s", "bucket": "b", "secretName": "mine"},
-    nats={"secretName": "mine"},
-    mongodb={"secretName": "mine"},
-    drain={"seconds": 5},
-    roles={"auth": {"resources": {"limits": {"memory": "1Gi"}}}},
-    admin={"secretName": "mine"},
-)
-OTHERS = ("presence", "messaging", "gateway")
-NAMES = [
-    (
-        workspace(),
-        {"mongodb": "79f45ae2407988cd", "nats": "4a91585c2b5b610d", "auth": "bc6ededce6f899fe"}
-        | dict.fromkeys(OTHERS, "a7524b6994fc15e2"),
-    ),
-    (GIVEN, {"auth": "843249960ce9eb65"} | dict.fromkeys(OTHERS, "a2cb64f0f00be9e7")),
-    (workspace(SINGLE), {"single": "b5aae0d0a40ebbac"}),
-]
+def test_a_deadline_that_another_revision_missed_is_no_trouble_of_the_next() -> None:
+    before = settled(workspace())
+    live = become(plan(workspace(image={"tag": "1.4.0-bad"}), before, running="1.4.0"), before, ready=False)
+    # Nobody looked when it failed; meanwhile the resource says something else.
+    missed = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    good = workspace(image={"tag": "1.4.0-good"})
+    live = become(plan(good, live, running="1.4.0"), live, ready=False)
+    auth = live[Key("Deployment", "chat-auth")]
+    auth["metadata"]["generation"] = 3
+    auth["status"] |= {"observedGeneration": 2, "conditions": [missed]}
+    made = plan(good, live, running="1.4.0")
+    assert (made.decision.phase, made.decision.component) == (Phase.ROLLING, "auth")
+    auth["status"]["observedGeneration"] = 3
+    assert plan(good, live, running="1.4.0").decision.phase is Phase.ROLLED_BACK
 
 
-@pytest.mark.parametrize(("found", "names"), NAMES, ids=["cluster", "given", "single"])
-def test_revisions_are_called_what_every_operator_before_called_them(found: Workspace, names: dict[str, str]) -> None:
-    """An operator that calls them something else restarts every pod of every workspace: these names never change."""
-    revisions = {component_of(one): find_revision(one, REVISION) for one in settled(found).values()}
-    assert {name: revision.inputs for name, revision in revisions.items() if revision is not None} == names
+def _applied(found: Workspace, made: Plan, live: Live, ready: bool = True) -> Live:
+    """Everything, with its owner; what nothing wants any more is gone."""
+    after = become(made, live, ready)
+    for one in made.objects:
+        key = Key(one["kind"], one["metadata"]["name"])
+        after[key] = own(after[key] if key.kind in (*WORKLOADS, "Job") else one, "Palaver", found)
+    gone = list_leftovers(found, made.objects, after, made.needed)
+    return {key: one for key, one in after.items() if key not in gone}
+
+
+def _egress(live: Live, role: str) -> list[Object]:
+    found: list[Object] = live[Key("NetworkPolicy", f"chat-{role}")]["spec"]["egress"]
+    return found
+
+
+OTHER = {"secretName": "mine"}
+
+
+@pytest.mark.parametrize(("first", "second"), [(None, OTHER), (OTHER, None)])
+def test_servers_that_a_roll_back_needs_stay_until_nobody_needs_them(
+    first: dict[str, str] | None, second: dict[str, str] | None
+) -> None:
+    before = workspace(nats=first)
+    live: Live = {}
+    for _ in range(4):
+        live = _applied(before, plan(before, live), live)
+    ways = {role: _egress(live, role) for role in ("auth", "gateway")}
+    servers = {key for key in live if key.name.startswith("chat-nats") and key.kind != "Secret"}
+    after = workspace(nats=second)
+    made = plan(after, live, running="1.4.0")
+    if second is None:
+        live = _applied(after, made, live)  # NATS first
+        made = plan(after, live, running="1.4.0")
+    assert (made.decision.phase, made.decision.component) == (Phase.ROLLING, "auth")
+    rolling = _applied(after, made, live, ready=False)
+    bad = rolling[Key("Deployment", "chat-auth")]
+    bad["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+    made = plan(after, rolling, running="1.4.0")
+    assert made.decision.phase is Phase.ROLLED_BACK
+    back = _applied(after, made, rolling)
+    assert servers <= set(back)
+    for role, had in ways.items():
+        assert [rule for rule in had if rule not in _egress(back, role)] == []
+    # What goes well leaves nothing behind.
+    for _ in range(6):
+        made = plan(after, live, running="1.4.0")
+        live = _applied(after, made, live)
+    assert made.decision.phase is Phase.COMPLETE
+    fresh: Live = {}
+    for _ in range(4):
+        fresh = _applied(after, plan(after, fresh), fresh)
+    assert set(live) == set(fresh) | {key for key in live if key.kind == "Secret"}
+    assert [_egress(live, role) for role in ways] == [_egress(fresh, role) for role in ways]
+
+
+def test_the_way_to_the_world_is_closed_at_once_whatever_rolls() -> None:
+    live: Live = {}
+    for _ in range(4):
+        live = _applied(workspace(), plan(workspace(), live), live)
+    found = workspace(outbound={"enabled": False}, drain={"seconds": 3})
+    made = plan(found, live, running="1.4.0")
+    assert made.decision.phase is Phase.ROLLING
+    blocks = [peer for rule in _egress(_applied(found, made, live), "gateway") for peer in rule.get("to", [])]
+    assert blocks
+    assert not [peer for peer in blocks if "ipBlock" in peer]

@@ -39,6 +39,17 @@ def test_rendered_again_with_its_secrets_nothing_has_changed(
     assert other != first
 
 
+def test_what_says_no_namespace_is_for_the_one_that_is_said(tmp_path: Path, capsys: Capture) -> None:
+    body = palaver()
+    said, _ = render(tmp_path / "palaver.yaml", body, capsys, "--namespace", "other")
+    assert {one["metadata"]["namespace"] for one in yaml.safe_load_all(said)} == {"talk"}
+    del body["metadata"]["namespace"]
+    for options, namespace in ((["--namespace", "other"], "other"), ([], "default")):
+        said, _ = render(tmp_path / "palaver.yaml", body, capsys, *options)
+        assert {one["metadata"]["namespace"] for one in yaml.safe_load_all(said)} == {namespace}
+        assert f"dns:///chat-auth-grpc.{namespace}.svc" in said
+
+
 def test_what_it_can_not_do_is_said(tmp_path: Path, capsys: Capture) -> None:
     _, plain = render(tmp_path / "palaver.yaml", palaver(), capsys)
     assert "palaver migrate" in plain

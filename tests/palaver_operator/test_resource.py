@@ -9,8 +9,9 @@ import yaml
 from palaver.roles import ROLES as PALAVER_ROLES
 from palaver.roles import list_callers as list_palaver_callers
 from palaver_operator.cli import read_crd
-from palaver_operator.resource import RETRY, BackupSpec, Spec, SpecError, parse, parse_backup
+from palaver_operator.resource import RETRY, SpecError, parse, parse_backup
 from palaver_operator.roles import ROLES, list_callers
+from palaver_operator.spec import BackupSpec, Spec
 from tests.palaver_operator.workspaces import CLUSTER, SINGLE, palaver, workspace
 
 

@@ -11,7 +11,7 @@ from palaver_operator.kinds import Key
 from palaver_operator.objects.restore import add_restore, build_restore
 from palaver_operator.planning import Plan
 from palaver_operator.rollout import Phase
-from tests.palaver_operator.test_planning import Live, become, plan, settled, templates
+from tests.palaver_operator.clusters import Live, become, plan, settled, templates
 from tests.palaver_operator.workspaces import CLUSTER, SINGLE, workspace
 
 VOLUME: dict[str, Any] = {"from": {"volume": {"claimName": "backups", "path": "chat"}}, "archive": "20261121T030000Zab"}
@@ -64,6 +64,32 @@ def test_a_restore_that_failed_keeps_the_roles_away() -> None:
     assert kinds(plan(found, live), "Job")
 
 
+def test_a_single_pod_may_take_its_time_to_restore_and_says_why_it_can_not() -> None:
+    found = workspace(SINGLE, restore=STORAGE)
+    live = become(plan(found, {}, now=1000.0), {}, ready=False)
+    (template,) = templates(live).values()
+    restoring = {"name": "restore", "restartCount": 0, "ready": False, "state": {"running": {}}}
+    pod: Any = {"kind": "Pod", "metadata": {"name": "chat-single-0", **template["metadata"]}}
+    pod["status"] = {"initContainerStatuses": [restoring]}
+    live[Key("Pod", "chat-single-0")] = pod
+    assert plan(found, live, now=9000.0).decision.message == ""
+    ended = {"terminated": {"exitCode": 1, "message": "palaver: there is no archive\n"}}
+    pod["status"] = {"initContainerStatuses": [restoring | {"restartCount": 3, "state": {}, "lastState": ended}]}
+    message = plan(found, live, now=1100.0).decision.message
+    assert message == "chat-single-0 has ended 3 times: palaver: there is no archive"
+    pod["status"] = {}
+    assert plan(found, live, now=9000.0).decision.message == "chat-single was not ready within 300 seconds"
+
+
+def test_a_restore_goes_on_while_its_database_is_too_busy_to_say_that_it_is_ready() -> None:
+    found = workspace(restore=VOLUME)
+    live = become(plan(found, {}), {})
+    made = plan(found, live)
+    live = become(made, live)
+    live[Key("StatefulSet", "chat-mongodb")]["status"]["availableReplicas"] = 0
+    assert kinds(plan(found, live), "Job") == kinds(made, "Job") != []
+
+
 def test_a_workspace_that_runs_is_left_alone() -> None:
     live = settled(workspace())
     made = plan(workspace(restore=VOLUME), live, running="1.4.0")
@@ -90,8 +116,11 @@ def test_a_single_pod_restores_before_it_serves() -> None:
 
 @pytest.mark.parametrize("base", [CLUSTER, SINGLE])
 @pytest.mark.parametrize("restore", [VOLUME, STORAGE])
-def test_palaver_understands_what_it_is_told(base: dict[str, Any], restore: dict[str, Any], capsys: Any) -> None:
-    found = workspace(base, restore=restore)
+@pytest.mark.parametrize("name", ["", "talk"])
+def test_palaver_understands_what_it_is_told(
+    base: dict[str, Any], restore: dict[str, Any], name: str, capsys: Any
+) -> None:
+    found = workspace(base, restore={**restore, **({"workspace": name} if name else {})})
     job = build_restore(found)
     template = {"metadata": {}, "spec": {"volumes": [{"name": "tmp"}, {"name": "data"}]}}
     pod = add_restore(found, template)["spec"] if job is None else job["spec"]["template"]["spec"]
@@ -105,6 +134,7 @@ def test_palaver_understands_what_it_is_told(base: dict[str, Any], restore: dict
     assert place.shown == ("/backup/chat/20261121T030000Zab" if restore is VOLUME else "s3://b")
     assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert [part for part in container["args"] if name and name in part] == (["--workspace=talk"] if name else [])
     with pytest.raises(SystemExit) as ended:
         main([*container["args"], "--help"])
     assert ended.value.code == 0

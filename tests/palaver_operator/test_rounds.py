@@ -13,15 +13,17 @@ from palaver_operator.rounds import Rounds, pause_after
 class Refused:
     """Reconciles nothing: whatever it is given is refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: int = 403) -> None:
         self.seen: asyncio.Queue[int] = asyncio.Queue()
+        self.forgotten: list[str] = []
+        self._status = status
 
     async def reconcile(self, body: dict[str, Any]) -> dict[str, Any]:
         self.seen.put_nowait(body["metadata"]["generation"])
-        raise ApiError(403, "Forbidden", "no")
+        raise ApiError(self._status, "Forbidden", "no")
 
     def forget(self, namespace: str, name: str, uid: str) -> None:
-        pass
+        self.forgotten.append(uid)
 
 
 def resource(generation: int) -> dict[str, Any]:
@@ -48,5 +50,21 @@ async def test_what_was_refused_is_tried_at_once_when_the_resource_says_somethin
         assert refused.seen.empty()
         rounds.on_resource(resource(2))
         assert await refused.seen.get() == 2
+    finally:
+        await rounds.close()
+
+
+async def test_one_that_is_gone_is_left_though_nobody_has_told_so() -> None:
+    gone = Refused(404)
+    rounds = Rounds("palaver", Gauge("resources", "x", registry=CollectorRegistry()))
+    rounds.start(gone)
+    try:
+        rounds.on_resource(resource(1))
+        assert await gone.seen.get() == 1
+        await asyncio.sleep(0.05)
+        assert gone.forgotten == ["u"]
+        rounds.wake("talk", "chat")  # what it had is taken away after it: that is not made again
+        await asyncio.sleep(0.5)
+        assert gone.seen.empty()
     finally:
         await rounds.close()

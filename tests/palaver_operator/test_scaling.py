@@ -179,6 +179,12 @@ def test_after_a_restart_nothing_goes_down_before_the_window_is_over() -> None:
     assert decide(LIMITS, History(), settled([gateway(0)] * 9), 5).reason == Reason.STABILIZING
 
 
+def test_who_starts_anew_takes_no_step_sooner_than_a_minute_after_the_last() -> None:
+    limits = dataclasses.replace(LIMITS, down_stabilization_seconds=5)
+    sizes = [decision.size for decision in rounds([0] * 7, 10, limits)]
+    assert sizes == [10] * 6 + [9]
+
+
 @pytest.mark.parametrize(("size", "wanted"), [(1, 2), (25, 20), (0, 2)])
 def test_limits_are_obeyed_at_once(size: int, wanted: int) -> None:
     decision = decide(LIMITS, History(), RoleLoad(size, 0, [gateway(1)] * size), 0)

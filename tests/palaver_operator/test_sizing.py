@@ -1,9 +1,11 @@
 """The sizes of a workspace from round to round: what its pods say over HTTP, and what is decided from it."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from palaver_operator.objects.naming import COMPONENT
 from palaver_operator.resource import Workspace
 from palaver_operator.roles import ROLES
 from palaver_operator.rounds import next_round
-from palaver_operator.scaling import ROUND_SECONDS, TARGETS, Reason, Signal
+from palaver_operator.scaling import ROUND_SECONDS, SHRINK_SECONDS, TARGETS, Reason, Signal
 from palaver_operator.sizing import Sizes, Sizing
 from tests.palaver_operator.workspaces import workspace
 
@@ -25,7 +27,8 @@ SCALED = workspace(scaling={"downStabilizationSeconds": 60}, roles={"gateway": {
 class Cluster:
     """Pods that a workspace has, and what each says. The page of a pod is at its name."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str) -> None:
+        self.address = address
         self.template = f"http://{{address}}:{port}/{{name}}"
         self.live: dict[Key, dict[str, Any]] = {}
         self.connections: dict[str, int] = {}
@@ -46,7 +49,7 @@ class Cluster:
         metadata.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
         self.live[Key("Pod", name)] = {
             "metadata": {"name": name, "uid": name, "labels": {COMPONENT: role}, **metadata},
-            "status": {"phase": phase, "podIP": "127.0.0.1", "conditions": conditions},
+            "status": {"phase": phase, "podIP": self.address, "conditions": conditions},
         }
 
     def page(self, name: str) -> str:
@@ -61,8 +64,10 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128  # all pods are asked at once: with room for five, the sixth would be let in a second later
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
+@pytest.fixture(params=["127.0.0.1"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """`param`: the address of all pods."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = made.page(self.path.removeprefix("/")).encode()
@@ -74,8 +79,9 @@ def cluster() -> Iterator[Cluster]:
         def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
-    server = Server(("127.0.0.1", 0), Handler)
-    made = Cluster(server.server_port)
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    server = type("OfFamily", (Server,), {"address_family": family})((request.param, 0), Handler)
+    made = Cluster(server.server_port, request.param)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield made
@@ -119,6 +125,46 @@ async def test_up_at_once_and_down_when_it_was_quiet_for_long_enough(cluster: Cl
         assert (await play(cluster, sizing, clock, 5)).decisions["gateway"].size == 4
         assert (await play(cluster, sizing, clock, 60)).decisions["gateway"].size == 2
         assert {sizes.decisions[role].size for role in ("auth", "presence", "messaging")} == {2}
+
+
+@pytest.mark.parametrize("cluster", ["::1"], indirect=True)
+async def test_pods_of_a_cluster_with_ipv6_alone_are_asked(cluster: Cluster) -> None:
+    clock = Clock()
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        cluster.connections = {"gateway-0": 200, "gateway-1": 199}
+        sizes = await play(cluster, Sizing(reader, clock), clock, 1)
+    assert (sizes.connections, sizes.decisions["gateway"].size) == (399, 4)
+
+
+@pytest.mark.parametrize("cpu", ["500m", "2", 2, 0.5, "1k", "1Ki"])
+async def test_every_quantity_of_cpu_that_a_pod_may_have_is_understood(cluster: Cluster, cpu: str | float) -> None:
+    found = workspace(roles={"gateway": {"resources": {"limits": {"cpu": cpu}}}})
+    async with MetricsReader(cluster.template) as reader:
+        assert (await Sizing(reader).look(found, cluster.live, (), BEGUN)).decisions["gateway"].size == 2
+
+
+async def test_a_floor_that_is_lifted_again_lets_nobody_go_faster_than_any_other_quiet(cluster: Cluster) -> None:
+    """However soon after: the decision of before the floor was raised is not gone back to."""
+    clock = Clock()
+    scaling = {"downStabilizationSeconds": 20}
+    low, high = (workspace(scaling=scaling, roles={"gateway": {"min": least, "max": 40}}) for least in (2, 30))
+    async with MetricsReader(cluster.template, clock=clock) as reader:
+        sizing = Sizing(reader, clock)
+        assert (await play(cluster, sizing, clock, 1, low)).decisions["gateway"].size == 2
+        clock.now += 1
+        raised = await sizing.look(high, cluster.live, (), BEGUN)
+        assert raised.decisions["gateway"].sentence == "between 30 and 40, as the resource says"
+        cluster.set_size("gateway", raised.decisions["gateway"].size)
+        clock.now += 1
+        assert (await sizing.look(low, cluster.live, (), BEGUN)).decisions["gateway"].size == 30
+        sizes = [(await play(cluster, sizing, clock, 1, low)).decisions["gateway"].size for _ in range(26)]
+        steps = [turn for turn, (was, became) in enumerate(pairwise([30, *sizes])) if became < was]
+        assert sizes[-1] == 30 - 3 - 2 - 2 - 2, "a tenth at a time"
+        assert all(later - sooner >= SHRINK_SECONDS / ROUND_SECONDS for sooner, later in pairwise(steps))
+        # Whoever says that there shall be no more is obeyed at once.
+        capped = workspace(scaling=scaling, roles={"gateway": {"min": 2, "max": 5}})
+        clock.now += 1
+        assert (await sizing.look(capped, cluster.live, (), BEGUN)).decisions["gateway"].size == 5
 
 
 async def test_between_two_rounds_nobody_is_asked(cluster: Cluster) -> None:

@@ -13,6 +13,18 @@ app.kubernetes.io/name: palaver-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* The namespaces that the operator looks after, as JSON; the empty name stands for all. */}}
+{{- define "palaver.namespaces" -}}
+{{- if .Values.operator.clusterWide }}
+{{- if .Values.operator.namespaces }}
+{{- fail "operator.clusterWide: it looks after all namespaces; leave operator.namespaces empty" }}
+{{- end }}
+{{- list "" | toJson }}
+{{- else }}
+{{- .Values.operator.namespaces | default (list .Release.Namespace) | toJson }}
+{{- end }}
+{{- end }}
+
 {{- define "palaver.labels" -}}
 {{ include "palaver.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

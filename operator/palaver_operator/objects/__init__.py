@@ -3,7 +3,6 @@
 One file a noun; all of it on this page.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,15 +10,16 @@ from datetime import datetime
 from palaver_operator.objects.certificates import build_certificates
 from palaver_operator.objects.mongodb import build_mongodb
 from palaver_operator.objects.monitoring import build_monitoring
-from palaver_operator.objects.naming import Object, component_name
+from palaver_operator.objects.naming import Object
 from palaver_operator.objects.nats import build_nats
 from palaver_operator.objects.network import build_policies, list_ports
 from palaver_operator.objects.route import build_route
-from palaver_operator.objects.secrets import Values, build_secrets, values_of
+from palaver_operator.objects.secrets import Values, build_secrets, digest, values_of
 from palaver_operator.objects.services import build_services
 from palaver_operator.objects.settings import build_settings
 from palaver_operator.objects.workloads import build_workloads
-from palaver_operator.resource import SecretKey, Workspace
+from palaver_operator.resource import Workspace
+from palaver_operator.spec import SecretKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,11 @@ def build(workspace: Workspace, surroundings: Surroundings) -> Built:
     known = dict(surroundings.secrets)
     passwords = build_secrets(workspace, known)
     known |= {made["metadata"]["name"]: values_of(made) for made in passwords}
+    certificates = build_certificates(workspace, known, surroundings.now)
+    known |= {made["metadata"]["name"]: values_of(made) for made in certificates}
     mongodb, nats = _value(known, workspace.mongodb_url), _value(known, workspace.nats_url)
-    mongodb_digest, nats_digest = _digest(mongodb), _digest(nats)
     others = [
-        *build_certificates(workspace, known, surroundings.now),
+        *certificates,
         *build_settings(workspace),
         *build_policies(
             workspace,
@@ -57,10 +58,10 @@ def build(workspace: Workspace, surroundings: Surroundings) -> Built:
             nats_ports=list_ports(nats) if nats else (),
             operator_namespace=surroundings.operator_namespace,
         ),
-        *build_mongodb(workspace, mongodb_digest),
-        *build_nats(workspace, known.get(component_name(workspace, "nats"), {}), nats_digest),
+        *build_mongodb(workspace, digest(mongodb)),
+        *build_nats(workspace, known),
         *build_services(workspace),
-        *build_workloads(workspace, _digest(_read_at_start(workspace, known))),
+        *build_workloads(workspace, digest(_read_at_start(workspace, known))),
         *build_route(workspace),
         *build_monitoring(workspace),
     ]
@@ -83,6 +84,8 @@ def list_named_values(workspace: Workspace) -> tuple[SecretKey, ...]:
 def _read_at_start(workspace: Workspace, known: Mapping[str, Values]) -> str:
     """What processes read when they start, and never again: so they start anew when it changes."""
     servers = [] if workspace.is_single else [workspace.mongodb_url, workspace.nats_url]
+    if _value(known, gateway := workspace.nats_url_of("gateway")) != _value(known, workspace.nats_url):
+        servers.append(gateway)
     storage = workspace.spec.object_storage
     keys = [storage.access_key, storage.secret_key] if storage is not None else []
     return "".join(_value(known, source) for source in [*servers, *keys])
@@ -90,7 +93,3 @@ def _read_at_start(workspace: Workspace, known: Mapping[str, Values]) -> str:
 
 def _value(known: Mapping[str, Values], source: SecretKey) -> str:
     return known.get(source.secret, {}).get(source.key, "")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""

@@ -7,19 +7,14 @@ where Kubernetes keeps a container's last words. Run again, they find what is wh
 
 import hashlib
 
+from palaver_operator.objects.claims import claim
 from palaver_operator.objects.jobs import DAY_SECONDS, job, job_resources, job_template
 from palaver_operator.objects.naming import Object, component_name, make, own, selector
 from palaver_operator.objects.network import list_ports
-from palaver_operator.objects.pods import database_environment, from_secret, palaver_container
-from palaver_operator.resource import (
-    API_VERSION,
-    BackupSpec,
-    Destination,
-    Identity,
-    ObjectStorage,
-    Workspace,
-)
+from palaver_operator.objects.pods import TMP, database_environment, from_secret, palaver_container
+from palaver_operator.resource import API_VERSION, Identity, Workspace, resources_of
 from palaver_operator.roles import SINGLE
+from palaver_operator.spec import BackupSpec, Destination, ObjectStorage, Scratch
 
 COMPONENT = "backup"
 SCHEDULED = "palaver.chat/scheduled"
@@ -80,6 +75,7 @@ def _job(workspace: Workspace, spec: BackupSpec, name: str, mark: Object, archiv
     volumes, mounts = destination_volumes(spec.to)
     environment = [*database_environment(workspace), *destination_environment(spec.to)]
     pod: Object = {}
+    schedule = workspace.spec.backup
     if workspace.is_single:
         # Its volume can be had where its pod runs; the database lets others read meanwhile.
         claim = f"data-{component_name(workspace, SINGLE.name)}-0"
@@ -96,7 +92,7 @@ def _job(workspace: Workspace, spec: BackupSpec, name: str, mark: Object, archiv
             name,
             ["backup", address_of(spec.to), "--name", archive, "--report", _REPORT, *more],
             environment=environment,
-            resources=job_resources("192Mi"),
+            resources=resources_of(schedule.resources if schedule else None, job_resources("192Mi")),
             mounts=mounts,
             terminationMessagePath=_REPORT,
             terminationMessagePolicy="FallbackToLogsOnError",
@@ -104,10 +100,21 @@ def _job(workspace: Workspace, spec: BackupSpec, name: str, mark: Object, archiv
 
     pod["initContainers"] = [container(MAKING)]
     pod["containers"] = [container(VERIFYING, "--verify", *(["--keep", str(keep)] if keep else []))]
-    template = job_template(workspace, COMPONENT, volumes, **pod)
+    scratch = _scratch(schedule.scratch if schedule else None)
+    template = job_template(workspace, COMPONENT, volumes, scratch=scratch, **pod)
     template["metadata"]["labels"] |= mark
     limits = {"backoffLimit": 2, "activeDeadlineSeconds": DAY_SECONDS, "ttlSecondsAfterFinished": DAY_SECONDS}
     return job(workspace, name, COMPONENT, template, **limits)
+
+
+def _scratch(scratch: Scratch | None) -> Object:
+    """Where the archive is restored to be verified: about as large as the database. Whoever needs more of a node's own
+    disk is ended, before that is full and others have to go.
+    """
+    if scratch is None:
+        return TMP | {"emptyDir": {"sizeLimit": Scratch().size}}
+    wanted = claim(TMP["name"], scratch.size, scratch.storage_class_name)
+    return {"name": TMP["name"], "ephemeral": {"volumeClaimTemplate": {"spec": wanted["spec"]}}}
 
 
 def destination_volumes(to: Destination) -> tuple[list[Object], list[Object]]:

@@ -1,11 +1,14 @@
-"""The certificates by which a workspace's processes know each other: an authority of its own, and one for each role.
+"""The certificates by which a workspace's processes know each other: an authority of its own, one for each role, and
+one for the managed NATS.
 
-A role's certificate lasts 90 days and is renewed 30 days before its end; processes read it again by themselves. The
+A role's certificate lasts 90 days and is renewed 30 days before its end; processes read it again by themselves. That of
+NATS lasts a year, as its servers read it only when they start: they do so one after another when it is renewed. The
 authority lasts ten years. In its last year a second one is made, which everybody trusts from then on; a week later it
 signs what is new, and the first is trusted until its end.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -14,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from palaver_operator.objects.naming import Object, grpc_secret
+from palaver_operator.objects.naming import Object, component_name, grpc_secret, nats_certificate
 from palaver_operator.objects.secrets import Values, secret
 from palaver_operator.resource import Workspace
 from palaver_operator.roles import ROLES
@@ -24,6 +27,7 @@ _AUTHORITY_DAYS = 3650
 _AUTHORITY_RENEWAL_DAYS = 365
 _TRUST_DAYS = 7  # how long a new authority is only trusted, before it signs
 _DAYS = 90
+_NATS_DAYS = 365
 _RENEWAL_DAYS = 30
 
 
@@ -38,21 +42,41 @@ def build_certificates(workspace: Workspace, existing: Mapping[str, Values], now
     authority = _authority(workspace, existing.get(name, {}), now)
     trusted = "".join(authority.get(key, "") for key in ("ca.crt", "next.crt", "previous.crt"))
     found = [secret(workspace, name, "authority", authority)]
-    for role in ROLES:
-        role_name = grpc_secret(workspace, role)
-        kept = existing.get(role_name, {})
-        if not _is_good(kept, authority["ca.crt"], role, now):
-            kept = _issue(authority, role, now)
+    for holder in _list_holders(workspace):
+        kept = existing.get(holder.secret, {})
+        if not _is_good(kept, authority["ca.crt"], holder, now):
+            kept = _issue(authority, holder, now)
         values = {key: kept[key] for key in ("tls.crt", "tls.key")} | {"ca.crt": trusted}
-        found.append(secret(workspace, role_name, role, values, type="kubernetes.io/tls"))
+        found.append(secret(workspace, holder.secret, holder.component, values, type="kubernetes.io/tls"))
     return found
 
 
 def find_first_end(workspace: Workspace, existing: Mapping[str, Values]) -> datetime | None:
-    """When the first of the roles' certificates ends that exist (by the name of their Secret), in UTC."""
-    pages = (existing.get(grpc_secret(workspace, role), {}).get("tls.crt", "") for role in ROLES)
+    """When the first of the certificates ends that exist (by the name of their Secret), in UTC."""
+    pages = (existing.get(holder.secret, {}).get("tls.crt", "") for holder in _list_holders(workspace))
     ends = [end for page in pages if (end := _find_end(page)) is not None]
     return min(ends, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who has a certificate, and the names by which callers look for it."""
+
+    component: str
+    secret: str
+    dns_names: tuple[str, ...]
+    days: int
+
+
+def _list_holders(workspace: Workspace) -> list[_Holder]:
+    # The roles' names are those of docs/architecture.md, "Identity".
+    found = [_Holder(role, grpc_secret(workspace, role), (f"{role}.palaver",), _DAYS) for role in ROLES]
+    if workspace.managed_nats:
+        name, domain = component_name(workspace, "nats"), f"{workspace.namespace}.svc"
+        # Clients, other servers, and who comes by `kubectl port-forward`.
+        names = (f"{name}.{domain}", f"*.{name}-servers.{domain}", "localhost")
+        found.append(_Holder("nats", nats_certificate(workspace), names, _NATS_DAYS))
+    return found
 
 
 def _authority(workspace: Workspace, existing: Values, now: datetime) -> dict[str, str]:
@@ -95,7 +119,7 @@ def _make_authority(workspace: Workspace, now: datetime) -> tuple[str, str]:
     return _pem(made), _pem_key(key)
 
 
-def _issue(authority: Values, role: str, now: datetime) -> dict[str, str]:
+def _issue(authority: Values, holder: _Holder, now: datetime) -> dict[str, str]:
     signer = serialization.load_pem_private_key(authority["ca.key"].encode(), None)
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
         raise ValueError("the authority's key is of a kind that this operator does not make")
@@ -103,8 +127,8 @@ def _issue(authority: Values, role: str, now: datetime) -> dict[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     made = (
-        _begin(_name(role), issuer.subject, key.public_key(), now, _DAYS, issuer.not_valid_after_utc)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(_dns_name(role))]), critical=False)
+        _begin(_name(holder.component), issuer.subject, key.public_key(), now, holder.days, issuer.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, holder.dns_names))), critical=False)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
@@ -113,8 +137,8 @@ def _issue(authority: Values, role: str, now: datetime) -> dict[str, str]:
     return {"tls.crt": _pem(made), "tls.key": _pem_key(key)}
 
 
-def _is_good(kept: Values, authority: str, role: str, now: datetime) -> bool:
-    """Whether a role's certificate may stay as it is."""
+def _is_good(kept: Values, authority: str, holder: _Holder, now: datetime) -> bool:
+    """Whether a certificate may stay as it is."""
     if not kept.get("tls.key") or not _ends_after(kept.get("tls.crt", ""), now + timedelta(days=_RENEWAL_DAYS)):
         return False
     certificate = _load(kept["tls.crt"])
@@ -123,12 +147,7 @@ def _is_good(kept: Values, authority: str, role: str, now: datetime) -> bool:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
-    return _dns_name(role) in names.get_values_for_type(x509.DNSName)
-
-
-def _dns_name(role: str) -> str:
-    """The name that callers look for; see docs/architecture.md, "Identity"."""
-    return f"{role}.palaver"
+    return set(holder.dns_names) <= set(names.get_values_for_type(x509.DNSName))
 
 
 def _begin(

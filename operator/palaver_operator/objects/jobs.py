@@ -28,15 +28,19 @@ def job(workspace: Workspace, name: str, component: str, template: Object, **lim
     return make(workspace, "Job", name, component, api="batch/v1", version=version, spec=spec)
 
 
-def job_template(workspace: Workspace, component: str, volumes: list[Object], **pod: Any) -> Object:
-    """The pod of a Job that works with Palaver's image. `volumes`: beside TMP; `pod`: its containers, and what else."""
+def job_template(
+    workspace: Workspace, component: str, volumes: list[Object], *, scratch: Object = TMP, **pod: Any
+) -> Object:
+    """The pod of a Job that works with Palaver's image. `scratch`: the volume of its /tmp; `volumes`: beside that;
+    `pod`: its containers, and what else.
+    """
     return {
         "metadata": pod_metadata(workspace, component, version=workspace.spec.version),
         "spec": {
             **pod_basics(workspace),
             "restartPolicy": "Never",
             "securityContext": pod_security(USER),
-            "volumes": [TMP, *volumes],
+            "volumes": [scratch, *volumes],
             **pod,
         },
     }

@@ -1,10 +1,12 @@
 """The MongoDB of a trial: one server with a volume. A workspace that matters has one of its own."""
 
+from palaver_operator.objects.claims import claim
 from palaver_operator.objects.naming import MONGODB_PORT, Object, component_name
 from palaver_operator.objects.pods import container_security, from_secret, pod_basics, pod_metadata, pod_security
 from palaver_operator.objects.services import service
-from palaver_operator.objects.workloads import claim, stateful_set
-from palaver_operator.resource import SecretKey, TrialMongodb, Workspace, resources_of
+from palaver_operator.objects.workloads import stateful_set
+from palaver_operator.resource import Workspace, resources_of
+from palaver_operator.spec import SecretKey, TrialMongodb
 
 COMPONENT = "mongodb"
 _USER = 999  # of the official image
@@ -34,7 +36,7 @@ def _template(workspace: Workspace, trial: TrialMongodb, secrets_digest: str) ->
     container: Object = {
         "name": "mongodb",
         "image": trial.image,
-        "args": ["--bind_ip_all", "--wiredTigerCacheSizeGB", "0.5"],
+        "args": ["--bind_ip_all", "--ipv6", "--wiredTigerCacheSizeGB", "0.5"],
         "env": [
             from_secret("MONGO_INITDB_ROOT_USERNAME", SecretKey(secret, "username")),
             from_secret("MONGO_INITDB_ROOT_PASSWORD", SecretKey(secret, "password")),

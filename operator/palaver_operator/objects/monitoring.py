@@ -29,9 +29,7 @@ def build_monitoring(workspace: Workspace) -> list[Object]:
         found += [_service(workspace), _service_monitor(workspace)]
     if monitoring.rules:
         name = component_name(workspace, "alerts")
-        found.append(
-            make(workspace, "PrometheusRule", name, COMPONENT_NAME, api=_API, spec=_fill(workspace, _alerts()))
-        )
+        found.append(make(workspace, "PrometheusRule", name, COMPONENT_NAME, api=_API, spec=_build_alerts(workspace)))
     if monitoring.dashboards:
         found += build_dashboards(workspace)
     for one in found:
@@ -81,6 +79,15 @@ def _service_monitor(workspace: Workspace) -> Object:
         api=_API,
         spec={"jobLabel": "app.kubernetes.io/name", "selector": {"matchLabels": matches}, "endpoints": [endpoint]},
     )
+
+
+def _build_alerts(workspace: Workspace) -> Object:
+    filled: Object = _fill(workspace, _alerts())
+    for annotations in (rule["annotations"] for group in filled["groups"] for rule in group["rules"]):
+        if prefix := workspace.spec.monitoring.runbook_url.rstrip("/"):
+            # The name by which tools make a link of it.
+            annotations["runbook_url"] = f"{prefix}/{annotations.pop('runbook').removeprefix('docs/runbooks/')}"
+    return filled
 
 
 def _fill(workspace: Workspace, template: Any) -> Any:

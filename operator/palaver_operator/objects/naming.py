@@ -66,6 +66,11 @@ def grpc_name(workspace: Workspace, role: str) -> str:
     return f"{workspace.name}-{role}-grpc"
 
 
+def nats_certificate(workspace: Workspace) -> str:
+    """The Secret with the certificate of the managed NATS."""
+    return f"{workspace.name}-nats-tls"
+
+
 def grpc_secret(workspace: Workspace, role: str) -> str:
     """The Secret with a role's certificate for gRPC."""
     return f"{workspace.name}-grpc-{role}"

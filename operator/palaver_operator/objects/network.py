@@ -17,8 +17,9 @@ from palaver_operator.objects.naming import (
     make,
     selector,
 )
-from palaver_operator.resource import ObjectStorage, Workspace
-from palaver_operator.roles import FETCHERS, ROLES, SINGLE, list_callers
+from palaver_operator.resource import Workspace
+from palaver_operator.roles import FETCHERS, MAILERS, ROLES, SINGLE, list_callers
+from palaver_operator.spec import ObjectStorage
 
 JOBS = ("migrate", "backup")  # work on the database, beside the roles; a restore is a backup's way back
 _ANYWHERE: list[Object] = []  # no restriction of who
@@ -31,6 +32,8 @@ _PUBLIC = (
     ("::/0", ["fc00::/7", "fe80::/10"]),
 )
 _DNS = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+# The settings say at which of them, and may change at any time: those at which SMTP servers are.
+_SMTP_PORTS = (25, 465, 587, 2525)
 _DEFAULT_PORTS = {"mongodb": MONGODB_PORT, "nats": NATS_PORT, "tls": NATS_PORT, "http": 80, "ws": 80}
 
 
@@ -54,11 +57,11 @@ def build_policies(
     storage = _storage(workspace.spec.object_storage)
     found = [_policy(workspace, "default", None, [], [])]
     if workspace.is_single:
-        users, restore = _rule(_ANYWHERE, PUBLIC_PORT), workspace.spec.restore
+        users = _rule(_ANYWHERE, PUBLIC_PORT)
         fetching = _fetching(workspace, SINGLE.name)
-        outgoing = [_DNS, *fetching, *storage, *(_storage(restore.source.object_storage) if restore else [])]
+        outgoing = [_DNS, *fetching, *_mailing(workspace, SINGLE.name), *storage, *_restoring(workspace)]
         found.append(_policy(workspace, SINGLE.name, SINGLE.name, [users, *watching], outgoing))
-        return [*found, _policy(workspace, "backup", "backup", [], [_DNS, *storage, *_backup_storage(workspace)])]
+        return [*found, _policy(workspace, "backup", "backup", [], [_DNS, *storage])]
     mongodb = _to(workspace, ["mongodb"] if workspace.trial_mongodb else None, mongodb_ports or (), MONGODB_PORT)
     nats = _to(workspace, ["nats"] if workspace.managed_nats else None, nats_ports or (), NATS_PORT)
     for role in ROLES.values():
@@ -67,12 +70,12 @@ def build_policies(
             incoming.append(_rule(_pods(workspace, callers), GRPC_PORT))
         if role.name == "gateway":
             incoming.append(_rule(_ANYWHERE, PUBLIC_PORT))
-        outgoing = [_DNS, *_fetching(workspace, role.name), mongodb, nats, *storage]
+        outgoing = [_DNS, *_fetching(workspace, role.name), *_mailing(workspace, role.name), mongodb, nats, *storage]
         if role.calls:
             outgoing.append(_rule(_pods(workspace, role.calls), GRPC_PORT, side="to"))
         found.append(_policy(workspace, role.name, role.name, incoming, outgoing))
     for job in JOBS:
-        to_storage = [*storage, *_backup_storage(workspace)] if job == "backup" else storage
+        to_storage = [*storage, *_restoring(workspace)] if job == "backup" else storage
         found.append(_policy(workspace, job, job, [], [_DNS, mongodb, *to_storage]))
     if workspace.trial_mongodb:
         clients = _rule(_pods(workspace, [*ROLES, *JOBS]), MONGODB_PORT)
@@ -111,12 +114,23 @@ def _fetching(workspace: Workspace, role: str) -> list[Object]:
     return [{"to": [{"ipBlock": block} for block in blocks], "ports": [{"protocol": "TCP"}]}]
 
 
+def _mailing(workspace: Workspace, role: str) -> list[Object]:
+    """The way to the SMTP server, wherever that is: only the workspace's settings name it."""
+    if role not in MAILERS:
+        return []
+    said = str(workspace.spec.settings.get("SMTP_Port", "")).strip()
+    own = int(said) if said.isdecimal() else 0
+    return [_rule(_ANYWHERE, *sorted({*_SMTP_PORTS, *([own] if 0 < own < 65536 else [])}), side="to")]
+
+
 def _storage(storage: ObjectStorage | None) -> list[Object]:
     return [] if storage is None else [_rule(_ANYWHERE, *list_ports(storage.endpoint), side="to")]
 
 
-def _backup_storage(workspace: Workspace) -> list[Object]:
-    return [rule for to in workspace.spec.destinations for rule in _storage(to.object_storage)]
+def _restoring(workspace: Workspace) -> list[Object]:
+    """The way to the archive that the workspace is made of. Each backup has a way of its own: backup.py."""
+    restore = workspace.spec.restore
+    return _storage(restore.source.object_storage) if restore is not None else []
 
 
 def _to(workspace: Workspace, pods: list[str] | None, outside: tuple[int, ...], inside: int) -> Object:

@@ -17,12 +17,14 @@ from palaver_operator.objects.naming import (
     selector,
 )
 from palaver_operator.objects.settings import FILE, READERS, settings_name
-from palaver_operator.resource import ObjectStorage, SecretKey, Workspace
+from palaver_operator.resource import Workspace
 from palaver_operator.roles import FETCHERS, ROLES, SINGLE
+from palaver_operator.spec import ObjectStorage, SecretKey
 
 USER = 65532  # of Palaver's image
 TMP: Object = {"name": "tmp", "emptyDir": {}}
 """The volume of what a process writes for itself alone."""
+_ALL_ADDRESSES = "::"  # those of IPv4, too
 _GRPC_PATH = "/etc/palaver/grpc"
 _SETTINGS_PATH = "/etc/palaver/settings"
 
@@ -128,7 +130,7 @@ def environment(workspace: Workspace, component: str) -> list[Object]:
     """The variables of a process that serves."""
     drain = workspace.spec.drain
     found: list[Object] = [
-        {"name": "PALAVER_HOST", "value": "0.0.0.0"},
+        {"name": "PALAVER_HOST", "value": _ALL_ADDRESSES},
         {"name": "PALAVER_HEALTH_PORT", "value": str(HEALTH_PORT)},
         {"name": "PALAVER_SITE_URL", "value": workspace.url},
         {"name": "PALAVER_NODE_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -158,14 +160,16 @@ def environment(workspace: Workspace, component: str) -> list[Object]:
 
 def _cluster_environment(workspace: Workspace, role: str) -> list[Object]:
     found: list[Object] = [
-        from_secret("PALAVER_NATS_URL", workspace.nats_url),
+        from_secret("PALAVER_NATS_URL", workspace.nats_url_of(role)),
         {"name": "PALAVER_NATS_REPLICAS", "value": str(workspace.nats_replicas)},
         {"name": "PALAVER_GRPC_CERTIFICATE", "value": f"{_GRPC_PATH}/tls.crt"},
         {"name": "PALAVER_GRPC_KEY", "value": f"{_GRPC_PATH}/tls.key"},
         {"name": "PALAVER_GRPC_AUTHORITY", "value": f"{_GRPC_PATH}/ca.crt"},
     ]
+    if workspace.managed_nats:
+        found.append({"name": "PALAVER_NATS_AUTHORITY", "value": f"{_GRPC_PATH}/ca.crt"})
     if role != "gateway":
-        found.append({"name": "PALAVER_GRPC_HOST", "value": "0.0.0.0"})
+        found.append({"name": "PALAVER_GRPC_HOST", "value": _ALL_ADDRESSES})
         found.append({"name": "PALAVER_GRPC_PORT", "value": str(GRPC_PORT)})
     for called in ROLES[role].calls:
         address = f"dns:///{grpc_name(workspace, called)}.{workspace.namespace}.svc:{GRPC_PORT}"

@@ -8,7 +8,8 @@ from palaver_operator.objects.backup import COMPONENT, address_of, destination_e
 from palaver_operator.objects.jobs import DAY_SECONDS, job, job_name, job_resources, job_template
 from palaver_operator.objects.naming import Object
 from palaver_operator.objects.pods import database_environment, palaver_container
-from palaver_operator.resource import Restore, Workspace
+from palaver_operator.resource import Workspace
+from palaver_operator.spec import Restore
 
 
 def build_restore(workspace: Workspace) -> Object | None:
@@ -39,7 +40,7 @@ def _container(workspace: Workspace, restore: Restore, mounts: list[Object]) -> 
     return palaver_container(
         workspace,
         "restore",
-        ["restore", address, "--if-empty"],
+        ["restore", address, "--if-empty", *([f"--workspace={restore.workspace}"] if restore.workspace else [])],
         environment=[*database_environment(workspace), *destination_environment(restore.source)],
         resources=job_resources("192Mi"),
         mounts=mounts,

@@ -1,5 +1,6 @@
 """The Deployments of the roles, the StatefulSet of `size: single`, and a PodDisruptionBudget for each."""
 
+from palaver_operator.objects.claims import claim
 from palaver_operator.objects.naming import Object, component_name, make, selector
 from palaver_operator.objects.pods import template
 from palaver_operator.objects.restore import add_restore
@@ -79,20 +80,6 @@ def stateful_set(
             "volumeClaimTemplates": [claim],
         },
     )
-
-
-def claim(name: str, size: str, storage_class: str) -> Object:
-    """A claim of a StatefulSet's pod for a volume of its own."""
-    spec: Object = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
-    if storage_class:
-        spec["storageClassName"] = storage_class
-    # All of it is written out, so that it equals what the API server has made of it.
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name},
-        "spec": spec | {"volumeMode": "Filesystem"},
-    }
 
 
 def disruption_budget(workspace: Workspace, component: str) -> Object:

@@ -20,7 +20,7 @@ from tests.kubernetes.real.node import CGROUPS, NODE_ADDRESS, get_cgroups
 from tests.kubernetes.tools import CONTROL_PLANE, REAL_NODE, get_programs
 
 HERE = Path(__file__).resolve().parent
-TESTS = [str(HERE / name) for name in ("pods.py", "walk.py", "chaos.py")]
+TESTS = [str(HERE / name) for name in ("pods.py", "walk.py", "own_nats.py", "chaos.py")]
 PODS_WEIGHT = 8
 """As much as so many processes is what all pods together get of a busy machine's processors."""
 # Programs that Go can't build by itself, and the Debian packages that have them.

@@ -94,5 +94,5 @@ def _mongodb_image() -> Image:
         copy_libraries(programs, folder, [folder / "java"])
 
     layer = built(classes.name.replace("server", "image"), build)
-    options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", "/classes:/jars/*"]
+    options = ["-XX:+UseSerialGC", "-Xmx512m", "-cp", "/classes:/jars/*"]
     return Image(MONGODB, [layer], ["/java/bin/java", *options, "WireServer"], ["0.0.0.0:27017"])

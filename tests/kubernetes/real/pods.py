@@ -93,7 +93,9 @@ async def test_a_workspace_in_real_pods_serves_and_comes_back(plane: ControlPlan
     pods = await plane.list_objects("v1", "pods", namespace, "app=palaver")
     await plane.kubectl("delete", "pod", pods[0]["metadata"]["name"], "-n", namespace, "--wait")
     await plane.kubectl("rollout", "status", "deployment/palaver", "-n", namespace, "--timeout=60s")
-    async with httpx.AsyncClient(base_url=url, timeout=15, headers=headers) as http:
+    # The node's proxy may hear of the new pod a little later than kubectl does.
+    patient = httpx.AsyncHTTPTransport(retries=6)
+    async with httpx.AsyncClient(base_url=url, timeout=15, headers=headers, transport=patient) as http:
         found = (await http.get("channels.history", params={"roomName": "general"})).json()
     assert "from a pod" in [message["msg"] for message in found["messages"]]
 
