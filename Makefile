@@ -25,7 +25,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help contract run cluster test test-all test-machines test-faults test-cluster-real kubernetes-tools simulate image image-archive sbom lint style types imports format bench coverage-page metrics-page chart proto proto-check lock environment clean
+.PHONY: help contract run cluster test test-all test-machines test-faults test-cluster-real kubernetes-tools day simulate image image-archive sbom lint style types imports format bench bench-cluster coverage-page metrics-page chart proto proto-check lock environment clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,15 +59,18 @@ run: $(RUNTIME) $(PROJECT) ## Run Palaver, all roles in one process
 cluster: environment ## Run every role as processes of its own, with a NATS and a MongoDB (ARGS=--help)
 	$(BIN)/python -m tests.cluster $(ARGS)
 
-test: environment ## Run the tests that need nothing but Python
-	$(BIN)/python -m pytest -m "not needs_servers" $(ARGS)
+test: environment ## Run the tests that need nothing but Python, three files at once on two processors
+	$(BIN)/python -m pytest -m "not needs_servers" --numprocesses auto --dist loadfile $(ARGS)
 
+# Two files at once, however many processors there are: each side has servers of its own, a Kubernetes among them, and
+# most of the time they wait.
 test-all: test ## Run these, then the tests against real servers and clients (node, npm; go; java)
-	$(BIN)/python -m pytest -m needs_servers $(ARGS)
+	$(BIN)/python -m pytest -m needs_servers --numprocesses 2 --dist loadfile $(ARGS)
 
 test-machines: environment ## Run the state machines for SECONDS=3600 each, one after the other
 	STATE_MACHINE_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -o faulthandler_timeout=0 -p no:logging \
-		tests/commit/test_state_machine.py tests/database/contract/test_state_machine.py $(ARGS)
+		tests/commit/test_state_machine.py tests/database/contract/test_state_machine.py \
+		tests/presence/test_state_machine.py $(ARGS)
 
 kubernetes-tools: environment ## Build what the tests on a real Kubernetes need, once a machine (go; some ten minutes)
 	$(BIN)/python -m tests.kubernetes.tools
@@ -78,6 +81,10 @@ test-cluster-real: environment ## Run a workspace in real pods on a real kubelet
 ROUNDS ?= 1
 test-faults: environment ## Break a cluster under load in every way, ROUNDS times, and count every message (long)
 	$(BIN)/python -m tests.faults.run --rounds $(ROUNDS) $(ARGS)
+
+MINUTES ?= 60
+day: environment ## Live a day of a small team for MINUTES=60 against a server of its own (ARGS=--seed 7)
+	$(BIN)/python -m tests.e2e.day --minutes $(MINUTES) $(ARGS)
 
 simulate: environment ## Drive the rules of scaling with a day, a stampede and flapping metrics (ARGS=--help)
 	$(BIN)/palaver-operator simulate $(ARGS)
@@ -113,8 +120,8 @@ format: environment ## Format the code and mend what can be mended
 bench: environment ## Run the benchmarks
 	@set -e; for file in $(filter-out %_cluster.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
 
-bench-cluster: environment ## Run the cluster's benchmark: every role as processes of its own
-	PYTHONPATH=. $(BIN)/python benchmarks/bench_cluster.py $(ARGS)
+bench-cluster: environment ## Run the cluster's benchmarks: every role as processes of its own
+	@set -e; for file in $(wildcard benchmarks/bench_*cluster.py); do echo "== $$file"; PYTHONPATH=. $(BIN)/python "$$file" $(ARGS); done
 
 coverage-page: environment ## Write docs/api-coverage.md: which endpoints and methods are there
 	$(BIN)/python docs/generate_api_coverage.py

@@ -25,8 +25,10 @@ from palaver.errors import LoginRequired, NotAllowed, PalaverError, Unavailable
 from palaver.events import WORKSPACE
 from palaver.live import Live
 from palaver.log import Log, OnEvent
+from palaver.policy import Policy
 from palaver.v1.auth_pb2 import GetPolicyRequest, GetUsersRequest
-from palaver.v1.event_pb2 import Actor, Event, PermissionChanged, RoleDeleted, RoleSaved, SettingChanged
+from palaver.v1.event_pb2 import Actor, Event
+from palaver.wishes import NO_WISHES, Wishes, wishes_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,11 @@ KEYS_REQUESTED = "keys"
 """Live subject: somebody has not got the key of a room, whose members may have it: [room id, id of the key]."""
 STATUS_CHANGED = "statuses"
 """Live subject: everybody hears of a kind of status of the workspace's own: the stream's event, and its argument."""
+MEDIA_CHANGED = "media"
+"""Live subject: everybody hears of an emoji or a sound: the stream, its event, and the event's argument."""
+ROLE_ASSIGNED = "roles"
+"""Live subject: everybody hears who has another role, or one less: {"type": "added" or "removed", "_id", "u": {"_id",
+"username", "name"}, "scope"?}. `scope`: the room that it counts in; without one it counts in the workspace."""
 USER_DELETED = "deleted"
 """Live subject: everybody hears of an account that is no more: {"userId", "messageErasureType", "replaceByUser"?}."""
 
@@ -68,58 +75,7 @@ class User:
     type: str
     utc_offset: float
     language: str
-
-
-class Policy:
-    """Permissions, roles and settings, and how events change them."""
-
-    def __init__(self) -> None:
-        self.seq = 0
-        self.permissions: dict[str, Document] = {}
-        self.roles: dict[str, Document] = {}
-        self.settings: dict[str, Document] = {}
-
-    def setting(self, setting_id: str) -> Any:
-        """The value of a setting. Raises KeyError for a name that does not exist: that is a programming error."""
-        return self.settings[setting_id]["value"]
-
-    def roles_of(self, permission_id: str) -> list[str]:
-        """The roles that a permission is granted to; nobody, for an unknown permission."""
-        permission = self.permissions.get(permission_id)
-        return [] if permission is None else permission["roles"]
-
-    def list_changes(self, before: "Policy") -> list[Event]:
-        """What must have happened since another policy: events with which that one would be this one."""
-        changes: list[Event] = []
-        for id, document in self.settings.items():
-            if before.settings.get(id) != document:
-                changed = SettingChanged(setting_id=id, setting=orjson.dumps(document))
-                changes.append(Event(setting_changed=changed))
-        for id, document in self.permissions.items():
-            if before.permissions.get(id) != document:
-                granted = PermissionChanged(permission_id=id, permission=orjson.dumps(document))
-                changes.append(Event(permission_changed=granted))
-        for id, document in self.roles.items():
-            if before.roles.get(id) != document:
-                changes.append(Event(role_saved=RoleSaved(role_id=id, role=orjson.dumps(document))))
-        changes += [Event(role_deleted=RoleDeleted(role_id=id)) for id in before.roles if id not in self.roles]
-        for event in changes:
-            event.stream_kind, event.seq = "workspace", self.seq
-        return changes
-
-    def apply(self, event: Event) -> None:
-        """Takes one event of the workspace's stream."""
-        self.seq = event.seq
-        match event.WhichOneof("fact"):
-            case "setting_changed":
-                self.settings[event.setting_changed.setting_id] = orjson.loads(event.setting_changed.setting)
-            case "permission_changed":
-                fact = event.permission_changed
-                self.permissions[fact.permission_id] = orjson.loads(fact.permission)
-            case "role_saved":
-                self.roles[event.role_saved.role_id] = orjson.loads(event.role_saved.role)
-            case "role_deleted":
-                self.roles.pop(event.role_deleted.role_id, None)
+    wishes: Wishes = NO_WISHES
 
 
 class Access:
@@ -222,7 +178,7 @@ class Access:
         """Has the policy confirmed, or read again; one answer, or its absence, serves all who wait for it."""
         failures = self._failures
         async with self._reloading:
-            if self._is_trusted():
+            if self.is_trusted():
                 return
             if failures != self._failures:
                 raise Unavailable
@@ -259,7 +215,8 @@ class Access:
         CACHED_USERS.set(len(self._users))
         POLICY_AGE.set(max(0.0, self._clock() - self._trusted_until + _TRUST_SECONDS))
 
-    def _is_trusted(self) -> bool:
+    def is_trusted(self) -> bool:
+        """Whether the policy here still counts. Where it does not, `find_users` has auth say what does."""
         return not self._reload_needed and self._clock() < self._trusted_until
 
     def setting(self, setting_id: str) -> Any:
@@ -275,7 +232,7 @@ class Access:
 
     async def find_users(self, user_ids: Iterable[str]) -> dict[str, User]:
         """Several users by their ids; unknown ones are left out."""
-        if not self._is_trusted():
+        if not self.is_trusted():
             await self._refresh()
         now = self._clock()
         found: dict[str, User] = {}
@@ -333,6 +290,11 @@ class Access:
         if not self.may(user, permission_id, room_roles):
             raise NotAllowed(details={"permission": permission_id})
 
+    def check_encryption(self) -> None:
+        """Raises NotAllowed where the settings have nobody begin to encrypt."""
+        if not self.setting("E2E_Enable"):
+            raise NotAllowed("End-to-end encryption is not enabled", code="error-action-not-allowed")
+
     def take(self, event: Event) -> None:
         """An event of the workspace's stream, from who has just committed it in this process."""
         if self._arrived is not None:
@@ -388,4 +350,5 @@ def user_from(document: Document) -> User:
         type=document.get("type", "user"),
         utc_offset=document.get("utcOffset", 0),
         language=document.get("language", ""),
+        wishes=wishes_of(document),
     )

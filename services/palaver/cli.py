@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _migrate(config: Config) -> None:
-    from palaver.node import migrate
+    from palaver.ports import migrate
 
     asyncio.run(migrate(config))
     print("The database has the schema of this version.")
@@ -113,9 +113,9 @@ def _greet(config: Config, names: list[str], port: int) -> None:
         return
     address = config.site_url if config.port == port else f"http://localhost:{port}"
     print(f"\n  Palaver is at {address}\n", flush=True)
-    if not config.admin_username:
+    if "auth" in names and not config.admin_username:  # elsewhere nobody knows whether there is one
         print(
-            "  The first user to register becomes the administrator:\n\n"
+            "  While there is no user, the first to register becomes the administrator:\n\n"
             f"    curl {address}/api/v1/users.register -H 'Content-Type: application/json' \\\n"
             '      -d \'{"username":"alice","name":"Alice","email":"alice@example.org","pass":"choose-one"}\'\n\n'
             "  (or set PALAVER_ADMIN_USERNAME, _PASSWORD and _EMAIL before the first start)\n",
@@ -126,4 +126,4 @@ def _greet(config: Config, names: list[str], port: int) -> None:
 def _print_config() -> None:
     for option in dataclasses.fields(Config):
         default = option.default if option.default not in ("", None) else "(empty)"
-        print(f"{option.metadata['variable']:<28} {option.metadata['documentation']}; default: {default}")
+        print(f"{option.metadata['variable']:<30} {option.metadata['documentation']}; default: {default}")

@@ -72,6 +72,11 @@ class Config:
     nats_replicas: int = _option(
         "PALAVER_NATS_REPLICAS", 1, "servers of a NATS cluster that keep what JetStream stores: 1, 3 or 5"
     )
+    nats_authority: str = _option(
+        "PALAVER_NATS_AUTHORITY",
+        "",
+        "PEM file: who signs NATS's certificate (tls://); empty: whom the system trusts",
+    )
     grpc_host: str = _option("PALAVER_GRPC_HOST", "127.0.0.1", "address on which roles of this process answer others")
     grpc_port: int = _option("PALAVER_GRPC_PORT", 0, "its port; 0: the roles of this process answer nobody else")
     grpc_certificate: str = _option(
@@ -106,6 +111,11 @@ class Config:
         "PALAVER_SETTINGS_FILE", "", "JSON file {setting id: value}: settings that it decides; read again as it changes"
     )
     test_mode: bool = _option("PALAVER_TEST_MODE", False, "1: no rate limits, no second factor; never in production")
+    smtp_tls: str = _option(
+        "PALAVER_SMTP_TLS",
+        "credentials",
+        "which e-mails leave only encrypted: `credentials`: where a name and password are sent; `always`; `never`",
+    )
     log_level: str = _option("PALAVER_LOG_LEVEL", "info", "debug, info, warning or error")
     traces_url: str = _option(
         "PALAVER_TRACES_URL", "", "where traces go, by OTLP over HTTP (http://collector:4318); empty: there are none"
@@ -140,6 +150,8 @@ class Config:
         config = cls(**values)  # type: ignore[arg-type]
         if config.trusted_proxies < 0:
             raise ConfigError(f"PALAVER_TRUSTED_PROXIES={config.trusted_proxies}: a number of proxies is wanted")
+        if config.smtp_tls not in ("credentials", "always", "never"):
+            raise ConfigError(f"PALAVER_SMTP_TLS={config.smtp_tls}: credentials, always or never")
         config._check_servers()
         config._check_s3()
         config._check_certificates()

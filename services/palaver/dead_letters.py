@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from palaver.config import Config
 from palaver.database import Document
 from palaver.log.dead_letters import DeadLetters
-from palaver.node import opened_database
+from palaver.ports import opened_database
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,9 +4,33 @@ A date is {"$date": epoch milliseconds} everywhere inside (the form of DDP); onl
 MongoDB adapter stores real dates. Fields that no client sees are listed with each document and taken out by `public_…`.
 """
 
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 Date = TypedDict("Date", {"$date": int})
+
+
+def with_iso_dates(value: Any) -> Any:
+    """A stored value as people and other programs read it: with every date as an ISO 8601 text."""
+    if isinstance(value, dict):
+        date = value.get("$date")
+        if len(value) == 1 and isinstance(date, int):
+            moment = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=date)
+            return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {name: with_iso_dates(part) for name, part in value.items()}
+    return [with_iso_dates(part) for part in value] if isinstance(value, list) else value
+
+
+_matches_asset = re.compile(r"assets/[a-z0-9_]{1,40}\.([a-z]{2,5})\?([A-Za-z0-9]{1,64})").fullmatch
+
+
+def find_asset_file(setting: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The id of the blob that an asset's setting names in its address, and its extension; None for its default."""
+    value = setting.get("value")
+    found = _matches_asset(str(value.get("url", ""))) if isinstance(value, dict) else None
+    return None if found is None else (found[2], found[1])
 
 
 class UserReference(TypedDict, total=False):
@@ -81,7 +105,14 @@ class Room(TypedDict, total=False):
     broadcast: bool
     encrypted: bool
     joinCodeRequired: bool
+    featured: bool
+    favorite: bool  # who enters a default room has it among their favourites
+    retention: dict[str, Any]  # enabled, overrideGlobal, maxAge (days), excludePinned, filesOnly, ignoreThreads
+    sidepanel: dict[str, list[str]]
     prid: str  # the parent, of a discussion
+    teamId: str  # the team that the room belongs to: the id of its main room
+    teamMain: bool  # the room is a team's main room: it *is* the team
+    teamDefault: bool  # who enters the team enters this room, too
     uids: list[str]
     usernames: list[str]
     muted: list[str]
@@ -99,6 +130,9 @@ class Room(TypedDict, total=False):
     cleared_at: Date  # a deleted direct room that came back is empty before this
     parent_message_id: str  # what a discussion is about
     gone: int  # deleted messages that `msgs` no longer counts
+    blockers: list[str]  # who of a direct room's two wants to hear nothing of the other
+    team_private: bool  # its team, or what it is beside, is private: the room is public for those alone who see that
+    team_created: dict[str, Any]  # of a main room: since when it is a team, and who made it one
 
 
 class ReadMark(TypedDict):
@@ -135,6 +169,7 @@ class Subscription(TypedDict, total=False):
     seq: int  # which state of the room these counters belong to
     left_at: Date
     changed_at: Date
+    added_by: str  # who let the member in: a user id
     # … and by the user's
     read: ReadMark
     hidden_at_counted: int  # the user hid the room when it had so many counted messages
@@ -201,6 +236,9 @@ _INSIDE_ROOM = (
     "cleared_at",
     "parent_message_id",
     "gone",
+    "blockers",
+    "team_private",
+    "team_created",
 )
 _INSIDE_SUBSCRIPTION = (
     "own",
@@ -209,6 +247,7 @@ _INSIDE_SUBSCRIPTION = (
     "seq",
     "left_at",
     "changed_at",
+    "added_by",
     "read",
     "hidden_at_counted",
     "forced_alert",
@@ -225,10 +264,15 @@ def public_message(message: dict[str, Any], starred_by: str = "") -> dict[str, A
     return shown
 
 
+def is_open(room: dict[str, Any]) -> bool:
+    """Whether the room is public, and not for those alone who see a private team, or a private room beside it."""
+    return room.get("t") == "c" and not room.get("team_private")
+
+
 def public_room(room: dict[str, Any], *, outside: bool = False) -> dict[str, Any]:
-    """What the clients see of a room. Who is `outside` reads nothing that was said in it, unless it is public."""
+    """What the clients see of a room. Who is `outside` sees nothing of what was said in it."""
     shown = {name: value for name, value in room.items() if name not in _INSIDE_ROOM}
-    if outside and room.get("t") != "c":
+    if outside:
         shown.pop("lastMessage", None)
     return shown
 

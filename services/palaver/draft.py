@@ -1,7 +1,7 @@
 """What a command sees while it is decided: the documents at its stream's head, with what its batch has done so far."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from palaver.database import STREAM_COLLECTIONS, Database, Document, Put, Stream, stream_document_id
@@ -57,6 +57,16 @@ class Draft:
         if key in self._documents and key not in self._unread:
             return self._documents[key]
         return self._take(key, await self._database.get(collection, id))
+
+    async def get_many(self, collection: str, ids: Sequence[str]) -> list[Document]:
+        """Documents as they stand, in the order asked for; absent ones are left out. One read for all of them."""
+        keys = [(collection, id) for id in dict.fromkeys(ids)]
+        unknown = [key for key in keys if key not in self._documents or key in self._unread]
+        if unknown:
+            found = await self._database.get_many(collection, [id for _, id in unknown])
+            for key in unknown:
+                self._take(key, found.get(key[1]))
+        return [document for key in keys if (document := self._documents[key]) is not None]
 
     async def get_own(self) -> Document | None:
         """The stream's own document: the room, the user or the workspace."""
@@ -225,7 +235,7 @@ def _matches(document: Document, where: dict[str, Any]) -> bool:
         found: Any = document
         for part in name.split("."):
             found = found.get(part) if isinstance(found, dict) else None
-        if found != value:
+        if found != value and not (isinstance(found, list) and value in found):
             return False
     return True
 

@@ -3,10 +3,11 @@
     PalaverError                      code, reason, details
     ├── InvalidInput                  what was sent can't be right
     ├── LoginRequired                 nobody is logged in
-    │   └── LoginFailed               wrong credentials
+    │   └── LoginFailed               a token that is none, a blocked address, an account that is not active, …
+    │       ├── WrongCredentials      no such user, or not their password: nobody learns which
     │       └── SecondFactorRequired
     ├── NotAllowed                    somebody is logged in, and may not
-    ├── NotFound                      RoomNotFound, UserNotFound, MessageNotFound, …
+    ├── NotFound                      RoomNotFound, TeamNotFound, UserNotFound, MessageNotFound, …
     ├── Conflict                      it exists already, or changed meanwhile
     ├── TooManyRequests
     ├── NotBuilt                      a known name that this server does not offer (yet)
@@ -48,7 +49,11 @@ class LoginRequired(PalaverError):
 
 class LoginFailed(LoginRequired):
     code = "403"
-    reason = "Incorrect username or password"
+    reason = "The login failed"
+
+
+class WrongCredentials(LoginFailed):
+    reason = "User not found or incorrect password"
 
 
 class SecondFactorRequired(LoginFailed):
@@ -69,6 +74,11 @@ class NotFound(PalaverError):
 class RoomNotFound(NotFound):
     code = "error-room-not-found"
     reason = 'The required "roomId" or "roomName" param provided does not match any channel'
+
+
+class TeamNotFound(NotFound):
+    code = "team-does-not-exist"
+    reason = ""
 
 
 class UserNotFound(NotFound):

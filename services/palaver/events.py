@@ -75,4 +75,6 @@ STREAM_OF_FACT: dict[str, str] = {
     "custom_status_deleted": "workspace",
     "integration_saved": "workspace",
     "integration_removed": "workspace",
+    "medium_saved": "workspace",
+    "medium_deleted": "workspace",
 }

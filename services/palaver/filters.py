@@ -18,9 +18,10 @@ _MAX_CONDITIONS = 100
 _MAX_DEPTH = 6
 _MAX_VALUES = 1000
 _MAX_TEXT = 1000
+_MAX_SEARCHED = 256
 
-Translate = Callable[[Any], Filter]
-"""The conditions that stand for an equality with a field which is not stored under this name."""
+Translate = Callable[[list[str]], Filter]
+"""The conditions that stand for a field, which is not stored under this name, being one of these."""
 
 
 def read_filter(
@@ -28,7 +29,7 @@ def read_filter(
 ) -> Filter:
     """A filter over these fields from its JSON form; nothing is no condition. Raises InvalidInput.
 
-    `translated`: further names that can only be compared with a text.
+    `translated`: further names, which can only be a text or one of several ("$in").
     """
     try:
         found = msgspec.json.decode(data, type=dict[str, Any]) if data else {}
@@ -44,14 +45,21 @@ def read_sort(data: bytes, fields: Mapping[str, FieldType]) -> list[tuple[str, i
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidInput("Invalid sort parameter provided", code="error-invalid-sort") from error
     for name, direction in pairs:
-        if name not in fields or fields[name] == "list" or direction not in (1, -1):
+        if name not in fields or fields[name] in ("list", "short list") or direction not in (1, -1):
             raise InvalidInput(f"Invalid sort parameter provided: {name[:50]}", code="error-invalid-sort")
     return list(dict(pairs).items())
 
 
+def check_text(text: str) -> str:
+    """The text, to look for. Raises InvalidInput for a long one: no name holds it, and each word of it is looked up."""
+    if len(text) > _MAX_SEARCHED:
+        raise InvalidInput(f"Search for no more than {_MAX_SEARCHED} characters", code="error-search-text-too-long")
+    return text
+
+
 def with_id(sort: Sort) -> Sort:
-    """The order with `_id` at its end, so that pages never overlap."""
-    return sort if any(name == "_id" for name, _ in sort) else [*sort, ("_id", 1)]
+    """The order with `_id` at its end, so that pages never overlap: the same way round, as the indexes have it."""
+    return sort if any(name == "_id" for name, _ in sort) else [*sort, ("_id", sort[-1][1] if sort else 1)]
 
 
 def _is_text(value: Any) -> bool:
@@ -73,6 +81,7 @@ def _is_date(value: Any) -> bool:
 _FITS: dict[FieldType, Callable[[Any], bool]] = {
     "text": _is_text,
     "list": _is_text,  # asks whether the list holds it
+    "short list": _is_text,
     "boolean": _is_boolean,
     "number": _is_number,
     "date": _is_date,
@@ -101,9 +110,10 @@ class _Reader:
                     raise _invalid(f"{name} needs a list of conditions")
                 checked[name] = [self.conditions(part, depth + 1) for part in value]
             elif name in self._translated:
-                if not _is_text(value):
+                texts = value["$in"] if isinstance(value, dict) and value.keys() == {"$in"} else [value]
+                if not isinstance(texts, list) or len(texts) > _MAX_VALUES or not all(map(_is_text, texts)):
                     raise _invalid(f"{name} can only be compared with a text")
-                checked.update(self._translated[name](value))
+                checked.update(self._translated[name](texts))
             elif name in self._fields:
                 checked[name] = _condition(value, _FITS[self._fields[name]])
             else:

@@ -13,7 +13,7 @@ import time
 from palaver.config import Config
 from palaver.errors import Conflict, NotFound
 from palaver.log.positions import Positions
-from palaver.node import opened_database
+from palaver.ports import opened_database
 
 # A follower that some process plays says at least once a minute how far it is.
 _SILENT_MINUTES = 10

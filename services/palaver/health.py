@@ -6,6 +6,8 @@ the public port can each be asked there, and the outside sees no metrics. Called
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +28,11 @@ from palaver.errors import Unavailable
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 MAX_FRAME_BYTES = 2 * 1024 * 1024
+_NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # a kind of addresses that this machine has none of
 _BACKLOG = 4096
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection may wait for its next request: longer than proxies keep theirs (nginx, and most that balance
+loads: 60 s), so that it is they who close one, and nobody sends a request into a connection that just ends here."""
 
 
 def health_routes(node: Any, *, metrics: bool) -> list[Route]:
@@ -85,6 +91,7 @@ class HttpServer:
                 ws_ping_interval=None,  # DDP has its own heartbeat
                 ws_max_size=MAX_FRAME_BYTES,
                 timeout_graceful_shutdown=int(config.drain_seconds) + 1,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 backlog=_BACKLOG,
             )
         )
@@ -103,16 +110,28 @@ class HttpServer:
             self.stopped.set()
 
     async def _listen(self) -> list[socket.socket]:
-        """One socket for each address that the host's name has."""
+        """One socket for each address that the host's name has. `::` stands for all addresses, of whichever kind the
+        machine has; those of IPv4 have a socket of their own, by which callers are called as they are called there.
+        """
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        host, port = None if self._host in ("", "::") else self._host, self._port
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         listening: list[socket.socket] = []
         with contextlib.ExitStack() as undo:
             for family, _, _, _, address in dict.fromkeys(found):
-                bound = socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=self._share_port)
+                at = (address[0], port, *address[2:])
+                try:
+                    bound = socket.create_server(at, family=family, backlog=_BACKLOG, reuse_port=self._share_port)
+                except OSError as error:
+                    if host is None and error.errno in _NOT_HERE:
+                        continue
+                    raise
                 undo.callback(bound.close)
                 bound.setblocking(False)
                 listening.append(bound)
+                port = bound.getsockname()[1]
+            if not listening:
+                raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
             undo.pop_all()
         return listening
 

@@ -5,12 +5,16 @@ told of a letter that nobody gets.
 """
 
 import asyncio
+import contextlib
+import functools
 import logging
+import re
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -31,6 +35,9 @@ _SECONDS = 30.0  # for all of it
 _MAX_WAITING = 200
 _THREADS = 2
 
+_PHRASE = re.compile(r"\{([A-Za-z_]+)\}")
+_VALUE = re.compile(r"\[([A-Za-z_]+)\]")
+
 
 class MailNotConfigured(InvalidInput):
     code = "error-smtp-not-configured"
@@ -42,21 +49,29 @@ class MailFailed(PalaverError):
     reason = "The e-mail could not be sent"
 
 
+class MailInDoubt(MailFailed):
+    """The server had the letter, or was about to get it, and its answer did not come: it may have been sent."""
+
+    reason = "It is not known whether the e-mail has been sent"
+
+
 @dataclass(frozen=True, slots=True)
 class _Server:
     host: str
     port: int
     is_tls: bool
     ignores_starttls: bool
+    demands_tls: bool
     username: str
     password: str
 
 
 class Mail:
-    """Sends letters. `setting` gives a setting's value, as `Access.setting` does."""
+    """Sends letters. `setting` gives a setting's value, as `Access.setting` does; `tls` is `PALAVER_SMTP_TLS`."""
 
-    def __init__(self, setting: Callable[[str], Any]) -> None:
+    def __init__(self, setting: Callable[[str], Any], tls: str = "credentials") -> None:
         self._setting = setting
+        self._tls = tls
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mail")
         self._waiting = 0
 
@@ -70,21 +85,27 @@ class Mail:
             raise MailNotConfigured()
 
     async def send(self, to: str, subject: str, html: str) -> None:
-        """Returns when the server has taken the letter. Raises MailNotConfigured, MailFailed, Unavailable."""
+        """Returns when the server has taken the letter. Raises MailNotConfigured, MailFailed, Unavailable.
+
+        MailInDoubt is the failure after which who sends it again may send it twice.
+        """
         self.check_configured()
         if self._waiting >= _MAX_WAITING:
             raise Unavailable("Too many e-mails wait to be sent; try again")
         self._waiting += 1
+        deadline = asyncio.timeout(_SECONDS)
         try:
-            message = _message(
-                str(self._setting("From_Email")), to, subject, html, self._setting("email_plain_text_only")
+            compose = functools.partial(
+                _message, str(self._setting("From_Email")), to, subject, html, self._setting("email_plain_text_only")
             )
-            async with asyncio.timeout(_SECONDS):
-                await asyncio.get_running_loop().run_in_executor(self._threads, _send, self._server(), message)
+            async with deadline:
+                await asyncio.get_running_loop().run_in_executor(self._threads, _send, self._server(), compose)
         except Exception as error:  # settings that can't be right fail in every way, and must stop no process
             SENT.labels("failed").inc()
-            logger.warning("an e-mail could not be sent: %s", error)
-            raise MailFailed() from error
+            logger.warning("an e-mail could not be sent: %s", error.__cause__ or error)
+            # Past the deadline the thread goes on: it may be anywhere.
+            is_in_doubt = isinstance(error, MailInDoubt) or deadline.expired()
+            raise (MailInDoubt() if is_in_doubt else MailFailed()) from error
         finally:
             self._waiting -= 1
         SENT.labels("sent").inc()
@@ -100,6 +121,7 @@ class Mail:
             port=int(str(setting("SMTP_Port")).strip() or (465 if is_tls else 25)),
             is_tls=is_tls,
             ignores_starttls=bool(setting("SMTP_IgnoreTLS")),
+            demands_tls=self._tls == "always" or (self._tls == "credentials" and bool(setting("SMTP_Username"))),
             username=str(setting("SMTP_Username")),
             password=str(setting("SMTP_Password")),
         )
@@ -108,6 +130,27 @@ class Mail:
 def is_configured(setting: Callable[[str], Any]) -> bool:
     """Whether the settings name a server and a sender."""
     return bool(str(setting("SMTP_Host")).strip()) and bool(str(setting("From_Email")).strip())
+
+
+def is_address(text: str) -> bool:
+    """Whether a letter may be addressed to this."""
+    try:
+        return bool(Address(addr_spec=text).domain)
+    except (ValueError, IndexError, HeaderParseError):
+        return False
+
+
+def fill(text: str, values: Mapping[str, str], phrases: Mapping[str, str]) -> str:
+    """The text with its phrases (`{Key}`), and then with its values (`[Name]`); what is neither stays."""
+    text = _PHRASE.sub(lambda found: phrases.get(found[1], found[0]), text)
+    return _VALUE.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def wrap(setting: Callable[[str], Any], body: str, values: Mapping[str, str], phrases: Mapping[str, str]) -> str:
+    """The HTML of a letter between the header and the footer of the settings; `values` are escaped already."""
+    known = {**values, "email_style": str(setting("email_style")).replace("<", "")}
+    header, footer = (fill(str(setting(id)), known, phrases) for id in ("Email_Header", "Email_Footer"))
+    return header + body + footer
 
 
 def _message(sender: str, to: str, subject: str, html: str, plain_only: bool) -> EmailMessage:
@@ -125,21 +168,34 @@ def _message(sender: str, to: str, subject: str, html: str, plain_only: bool) ->
     return message
 
 
-def _send(server: _Server, message: EmailMessage) -> None:
-    """The whole conversation, in a thread."""
+def _send(server: _Server, compose: Callable[[], EmailMessage]) -> None:
+    """The whole conversation, in a thread; the letter is made there, too: it may be one of megabytes."""
+    message = compose()
     context = ssl.create_default_context()
     connection: smtplib.SMTP
     if server.is_tls:
         connection = smtplib.SMTP_SSL(server.host, server.port, timeout=_STEP_SECONDS, context=context)
     else:
         connection = smtplib.SMTP(server.host, server.port, timeout=_STEP_SECONDS)
-    with connection:
+    try:
         connection.ehlo_or_helo_if_needed()
-        if not server.is_tls and not server.ignores_starttls and connection.has_extn("starttls"):
+        wants_tls = server.demands_tls or not server.ignores_starttls
+        if not server.is_tls and wants_tls and connection.has_extn("starttls"):
             connection.starttls(context=context)
+        elif not server.is_tls and server.demands_tls:
+            raise smtplib.SMTPNotSupportedError("the server offers no STARTTLS, which PALAVER_SMTP_TLS demands")
         if server.username:
             connection.login(server.username, server.password)
-        connection.send_message(message)
+        try:
+            connection.send_message(message)
+        except OSError as error:
+            if isinstance(error, smtplib.SMTPException) and not isinstance(error, smtplib.SMTPServerDisconnected):
+                raise  # the server has said no
+            raise MailInDoubt() from error
+        with contextlib.suppress(OSError):  # the letter is taken, whatever becomes of the goodbye
+            connection.quit()
+    finally:
+        connection.close()
 
 
 # -- the same without pictures -----------------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ class Telling:
                 await self._wait(pause)
                 continue
             self._wake.clear()
+            await asyncio.sleep(0)  # those whose commands these are go on first, whatever this has just waited for
             events, self._untold = self._untold, []
             if events:
                 self._publishing, self._publishing_since = events, self._untold_since

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import orjson
 
 from palaver.access import USERS_CHANGED
-from palaver.auth import rules
+from palaver.account_names import fold
 from palaver.auth.names import FIRST_ADMIN, Names, email_key, holds, list_keys, username_key
 from palaver.auth.store import Store
 from palaver.commit import Draft, now
@@ -73,7 +73,7 @@ def new_user(user_id: str, username: str, **fields: Any) -> Document:
     user: Document = {
         "_id": user_id,
         "username": username,
-        "username_lower": rules.fold(username),
+        "username_lower": fold(username),
         "emails_lower": [],
         "type": "user",
         "active": True,
@@ -89,7 +89,7 @@ def new_user(user_id: str, username: str, **fields: Any) -> Document:
 
 
 def email_fields(address: str, verified: bool) -> Document:
-    return {"emails": [{"address": address, "verified": verified}], "emails_lower": [rules.fold(address)]}
+    return {"emails": [{"address": address, "verified": verified}], "emails_lower": [fold(address)]}
 
 
 def _claims(username: str, *emails: str) -> dict[str, Callable[[], Conflict]]:

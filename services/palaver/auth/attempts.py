@@ -10,9 +10,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-import msgspec
-
+from palaver.addresses import counted_address
 from palaver.errors import LoginFailed, Unavailable
+from palaver.live.others import Others, Told
 from palaver.node import Node
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,9 @@ class _Count:
         self.failures = 0
 
 
-class _Told(msgspec.Struct):
-    """What one process tells the others."""
+class _Told(Told):
+    """A failure to count, or a user whose failures to forget."""
 
-    node_id: str
     name: str
     address: str
     failed: bool
@@ -48,14 +47,14 @@ class Attempts:
     ) -> None:
         """`what` is counted: a word. `always`: users are blocked whatever the settings let happen to passwords."""
         self._node = node
-        self._subject = f"attempts.{what}"
+        self._others = Others(node.live, node.config.node_id, f"attempts.{what}", _Told, self._on_told)
         self._always = always
         self._clock = clock
         self._counts: OrderedDict[str, _Count] = OrderedDict()
 
     async def open(self) -> None:
         """Begins to hear of what other processes count."""
-        await self._node.live.subscribe(self._subject, self._on_told)
+        await self._others.open()
 
     def check(self, name: str, address: str) -> None:
         """Raises LoginFailed while this user or this address is blocked."""
@@ -73,15 +72,16 @@ class Attempts:
 
     async def failed(self, name: str, address: str) -> None:
         """Counts a failure, here and elsewhere."""
-        self._count(name, address)
-        await self._tell(name, address, failed=True)
+        self.count(name, address)
+        await self.tell(name, address)
 
     async def succeeded(self, name: str) -> None:
         """Forgets the user's failures; those of an address may have been meant for others."""
         if self._counts.pop(_key("User", name), None) is not None:
-            await self._tell(name, "", failed=False)
+            await self.tell(name, "", failed=False)
 
-    def _count(self, name: str, address: str) -> None:
+    def count(self, name: str, address: str) -> None:
+        """Counts a failure here, at once; `tell` makes it known elsewhere."""
         for kind, who in (("User", name), ("Ip", address)):
             limit, seconds = self._limits(kind, who)
             if not limit:
@@ -97,22 +97,17 @@ class Attempts:
             while len(self._counts) > _MAX_COUNTED:
                 self._counts.popitem(last=False)
 
-    async def _tell(self, name: str, address: str, *, failed: bool) -> None:
+    async def tell(self, name: str, address: str, *, failed: bool = True) -> None:
+        """Makes the others count a failure, too, or forget the user's."""
         told = _Told(self._node.config.node_id, name[:_MAX_NAME], address[:_MAX_NAME], failed)
         try:
-            await self._node.live.publish(self._subject, msgspec.json.encode(told))
+            await self._others.tell(told)
         except Unavailable as error:
             logger.warning("a failed login could not be told of: %s", error)
 
-    def _on_told(self, message: bytes) -> None:
-        try:
-            told = msgspec.json.decode(message, type=_Told)
-        except msgspec.MsgspecError:
-            return
-        if told.node_id == self._node.config.node_id:
-            return
+    def _on_told(self, told: _Told) -> None:
         if told.failed:
-            self._count(told.name, told.address)
+            self.count(told.name, told.address)
         else:
             self._counts.pop(_key("User", told.name), None)
 
@@ -124,7 +119,7 @@ class Attempts:
             return 0, 0.0
         if kind == "Ip":
             trusted = [part.strip() for part in setting(_PREFIX + "Ip_Whitelist").split(",")]
-            if who in trusted:
+            if who in trusted or counted_address(who) in trusted:
                 return 0, 0.0
         limit = setting(f"{_PREFIX}Attempts_Until_Block_{'by' if kind == 'User' else 'By'}_{kind}")
         minutes = setting(f"{_PREFIX}Time_To_Unblock_By_{kind}_In_Minutes")
@@ -134,4 +129,4 @@ class Attempts:
 
 
 def _key(kind: str, who: str) -> str:
-    return f"{kind}:{who[:_MAX_NAME]}"
+    return f"{kind}:{counted_address(who) if kind == 'Ip' else who[:_MAX_NAME]}"

@@ -6,7 +6,7 @@ follows the event.
 
 import orjson
 
-from palaver.auth import rules
+from palaver.account_names import fold
 from palaver.auth.accounts import Accounts, Change
 from palaver.auth.bootstrap import BOT_ID
 from palaver.auth.passwords import stored_hash
@@ -128,7 +128,7 @@ class Departures:
     async def _check_own(self, user: Document, given: str) -> None:
         """Whoever ends their own account shows that it is theirs: by the password, or the username without one."""
         if stored_hash(user) is None:
-            if rules.fold(given) != user.get("username_lower", ""):
+            if fold(given) != user.get("username_lower", ""):
                 raise NotAllowed("Invalid username", code="error-invalid-username")
         elif not await self._second_factor.check_password(user, given):
             raise NotAllowed("Invalid password", code="error-invalid-password")

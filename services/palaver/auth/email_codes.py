@@ -56,9 +56,12 @@ class EmailCodes:
         return {"codeGenerated": generated, "codeCount": len(codes.codes), "codeExpires": {"$date": until}}
 
     async def send_another(self, user: Document) -> None:
-        """Sends one more in the background; right after another one it doesn't."""
-        if await self._node.live.acquire(f"second-factor-letter.{_token(user)}", new_id(), _PAUSE_SECONDS):
-            await self._send(user, await self._read(user), in_background=True)
+        """Sends one more in the background; right after another one, or beside enough that work, it doesn't."""
+        codes = await self._read(user)
+        if len(codes.codes) < _MAX_CODES and await self._node.live.acquire(
+            f"second-factor-letter.{_token(user)}", new_id(), _PAUSE_SECONDS
+        ):
+            await self._send(user, codes, in_background=True)
 
     async def match(self, user: Document, given: str) -> bool:
         """Whether it is one of the user's codes, which ends them all."""

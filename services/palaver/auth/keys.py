@@ -34,8 +34,9 @@ class Keys:
         self._tokens = tokens
 
     async def set(self, request: SetKeysRequest) -> Empty:
-        """The actor's own keys; with `force` in place of those before. Raises InvalidInput, Conflict."""
+        """The actor's own keys; with `force` in place of those before. Raises NotAllowed, InvalidInput, Conflict."""
         actor = await self._node.access.get_actor(request.actor)
+        self._node.access.check_encryption()
         if not 0 < len(request.public_key) <= _MAX_PUBLIC or not 0 < len(request.private_key) <= _MAX_PRIVATE:
             raise InvalidInput("A key is missing or too long", code="error-invalid-key")
         keys = {"public_key": request.public_key, "private_key": request.private_key}

@@ -5,14 +5,14 @@ escaped. Called by the use cases of this service.
 """
 
 import logging
-import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from palaver import mail
 from palaver.database import Document
 from palaver.errors import PalaverError
-from palaver.mail import Mail
+from palaver.mail import Mail, wrap
 from palaver.node import Node
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 PHRASES: Mapping[str, str] = {
     "Welcome_to": "Welcome to [Site_Name]",
     "Visit_Site_Url_and_try_the_best_open_source_chat_solution_available_today": "Visit [Site_URL] and say hello.",
+    "Invitation_Subject_Default": "You have been invited to [Site_Name]",
+    "Join_Chat": "Join the chat",
     "Login": "Log in",
     "Hi": "Hi [name]",
     "Hi_username": "Hi [name]",
@@ -34,6 +36,11 @@ PHRASES: Mapping[str, str] = {
     "Code_Subject": "[Site_Name] - Your code: [code]",
     "Code_Text": "Your code is",
     "Code_Advice": "It works for [minutes] minutes. If you are not logging in, somebody else knows your password.",
+    "Email_Changed_Subject": "[Site_Name] - Your e-mail address was changed",
+    "Email_Changed_Text": "The e-mail address of your account [username] is no longer this one.",
+    "Email_Changed_Advice": "If you didn't do this, tell an administrator at once.",
+    "Takeout_Subject": "[Site_Name] - Your data is ready",
+    "Takeout_Text": "Download it within a week, where you are logged in",
     "Test_Subject": "[Site_Name] - A test of the mail settings",
     "Test_Text": "It works: this e-mail was sent by [Site_Name].",
 }
@@ -42,15 +49,18 @@ PHRASES: Mapping[str, str] = {
 LETTERS: Mapping[str, tuple[str, str]] = {
     "forgot-password": ("Forgot_Password_Email_Subject", "Forgot_Password_Email"),
     "verification": ("Verification_Email_Subject", "Verification_Email"),
+    "invitation": ("Invitation_Subject", "Invitation_Email"),
     "welcome": ("Accounts_UserAddedEmail_Subject", "Accounts_UserAddedEmail_Email"),
 }
 _OWN: Mapping[str, tuple[str, str]] = {
     "code": ("{Code_Subject}", "<p>{Code_Text}</p><h2>[code]</h2><p class='advice'>{Code_Advice}</p>"),
+    "email-changed": (
+        "{Email_Changed_Subject}",
+        "<p>{Email_Changed_Text}</p><p class='advice'>{Email_Changed_Advice}</p>",
+    ),
+    "takeout": ("{Takeout_Subject}", "<p>{Takeout_Text}</p><p><a href='[Download_Url]'>[Download_Url]</a></p>"),
     "test": ("{Test_Subject}", "<p>{Test_Text}</p>"),
 }
-
-_PHRASE = re.compile(r"\{([A-Za-z_]+)\}")
-_VALUE = re.compile(r"\[([A-Za-z_]+)\]")
 
 
 class Letters:
@@ -104,16 +114,13 @@ class Letters:
             "email": to,
             **values,
         }
-        html = str(setting("Email_Header")) + body + str(setting("Email_Footer"))
-        style = str(setting("email_style")).replace("<", "")
-        filled = fill(html, {name: escape(value) for name, value in known.items()} | {"email_style": style})
-        return fill(subject, known), filled
+        escaped = {name: escape(value) for name, value in known.items()}
+        return fill(subject, known), wrap(setting, fill(body, escaped), escaped, PHRASES)
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
     """The text with its phrases, and then with its values; what is neither stays."""
-    text = _PHRASE.sub(lambda found: PHRASES.get(found[1], found[0]), text)
-    return _VALUE.sub(lambda found: values.get(found[1], found[0]), text)
+    return mail.fill(text, values, PHRASES)
 
 
 def site_url(node: Node) -> str:

@@ -12,16 +12,17 @@ import logging
 from typing import Any
 
 from palaver.access import User
+from palaver.account_names import fold
 from palaver.auth import rules
 from palaver.auth.accounts import Accounts, Change
 from palaver.auth.letters import Letters, site_url
 from palaver.auth.logins import Logins
-from palaver.auth.passwords import Passwords, check_password
+from palaver.auth.passwords import Passwords, check_password, with_password
 from palaver.auth.store import Store
 from palaver.auth.tokens import Tokens, hash_token
 from palaver.commit import now
 from palaver.database import Document
-from palaver.errors import InvalidInput, LoginFailed, NotAllowed, PalaverError
+from palaver.errors import InvalidInput, LoginFailed, NotAllowed, PalaverError, UserNotFound
 from palaver.events import SYSTEM, user_actor
 from palaver.ids import encode_subject_token, new_id, new_token
 from palaver.node import Node
@@ -29,7 +30,9 @@ from palaver.v1.auth_pb2 import (
     Empty,
     LoginReply,
     ResetPasswordRequest,
+    SendInvitationsRequest,
     SendLetterRequest,
+    SendTakeoutLinkRequest,
     SendTestLetterReply,
     VerifyEmailRequest,
 )
@@ -37,6 +40,7 @@ from palaver.v1.auth_pb2 import (
 logger = logging.getLogger(__name__)
 
 _LIFE = 86_400_000  # milliseconds
+_MAX_INVITED = 100  # in one call
 _PAUSE_SECONDS = 60  # between two letters of a kind to the same user
 _RESET = ("password", "reset")
 _VERIFICATION = ("email", "verification")
@@ -94,6 +98,7 @@ class Links:
         else:
             check_password(self._node.access, request.plain)
             digest = rules.digest_of(request.plain)
+        await self._passwords.check_unused(self._node.access, user, digest)
         password = await self._passwords.make(digest)
 
         async def decide(current: Document) -> Change:
@@ -102,7 +107,8 @@ class Links:
             change = _verified(current, link["address"])
             if not change.set:
                 raise LinkExpired()  # who reads the letters of an address that was given up is not the user
-            change.set["services"] = {**current.get("services", {}), "password": password}
+            # The link goes with the password that it replaces.
+            change.set["services"] = with_password(self._node.access, current, password)
             change.unset = ("requirePasswordChange", "requirePasswordChangeReason")
             return change
 
@@ -157,6 +163,31 @@ class Links:
         if user is None:
             raise _no_such_address(request.email)
         await self._letters.send("welcome", user, _address(user, request.email.strip()))
+        return Empty()
+
+    async def send_invitations(self, request: SendInvitationsRequest) -> Empty:
+        """To addresses of nobody here, in the background. Raises NotAllowed, MailNotConfigured, InvalidInput."""
+        access = self._node.access
+        access.check(await access.get_actor(request.actor), "bulk-register-user")
+        self._letters.check_configured()
+        emails = list(dict.fromkeys(email.strip() for email in request.emails))
+        if len(emails) > _MAX_INVITED:
+            raise InvalidInput(f"At most {_MAX_INVITED} addresses at once", code="error-user-limit-exceeded")
+        if wrong := [email for email in emails if not rules.is_email(email)]:
+            raise _no_such_address(wrong[0])
+        for email in emails:
+            self._letters.post("invitation", {}, email)
+        return Empty()
+
+    async def send_takeout_link(self, request: SendTakeoutLinkRequest) -> Empty:
+        """For messaging: somebody's data can be taken away, by them. Raises UserNotFound, InvalidInput, MailFailed."""
+        user = await self._store.find_user(request.user_id)
+        if user is None:
+            raise UserNotFound()
+        if not user.get("emails"):
+            raise InvalidInput("They have no e-mail address", code="error-invalid-email")
+        url = f"{site_url(self._node)}/data-export/{request.takeout_id}"
+        await self._letters.send("takeout", user, str(user["emails"][0]["address"]), Download_Url=url)
         return Empty()
 
     async def send_test(self, request: SendLetterRequest) -> SendTestLetterReply:
@@ -221,9 +252,7 @@ def _no_such_address(email: str) -> InvalidInput:
 
 def _address(user: Document, typed: str) -> str:
     """The user's address as they wrote it, by one that differs in case."""
-    return next(
-        (str(email["address"]) for email in user["emails"] if rules.fold(email["address"]) == rules.fold(typed)), typed
-    )
+    return next((str(email["address"]) for email in user["emails"] if fold(email["address"]) == fold(typed)), typed)
 
 
 def _find_stored(user: Document, place: tuple[str, str]) -> dict[str, Any] | None:

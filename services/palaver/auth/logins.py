@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 from prometheus_client import Counter
 
+from palaver.account_names import fold
 from palaver.auth import rules
 from palaver.auth.attempts import Attempts
 from palaver.auth.passwords import Passwords, stored_hash
@@ -14,7 +15,15 @@ from palaver.auth.tokens import EXPIRED, LOGGED_OUT, Tokens, is_personal
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.documents import own_user
-from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, PalaverError, UserNotFound
+from palaver.errors import (
+    InvalidInput,
+    LoginFailed,
+    LoginRequired,
+    NotAllowed,
+    PalaverError,
+    UserNotFound,
+    WrongCredentials,
+)
 from palaver.events import user_actor
 from palaver.ids import new_id
 from palaver.node import Node
@@ -152,15 +161,20 @@ class Logins:
     async def _login_by_password(self, request: LoginRequest) -> LoginReply:
         given = request.password
         user = await self._find(given)
-        name = rules.fold(user.get("username", "")) if user is not None else _typed(given)
+        name = fold(user.get("username", "")) if user is not None else _typed(given)
         self._attempts.check(name, request.address)
         digest = _digest(given)
-        # What can't be a password is verified all the same: a refusal takes the same time, whatever it is for.
-        right = await self._passwords.verify(user, digest or "")
+        # What can't be a password is verified all the same: a refusal takes the same time, whatever it is for. Of many
+        # guesses at once each finds the failures of those before it counted.
+        right = await self._passwords.verify(
+            user,
+            digest or "",
+            check=lambda: self._attempts.check(name, request.address),
+            on_wrong=lambda: self._attempts.count(name, request.address),
+        )
         if not right or digest is None:
-            await self._attempts.failed(name, request.address)
-            kind = "unknown-user" if user is None else "wrong-password"
-            raise LoginFailed(details={"kind": kind})
+            await self._attempts.tell(name, request.address)
+            raise WrongCredentials()
         assert user is not None
         await self._attempts.succeeded(name)
         verified = stored_hash(user)
@@ -172,7 +186,7 @@ class Logins:
         async def check(draft: Draft, current: Document) -> None:
             self._check_may_login(current)
             if stored_hash(current) != verified:  # changed while this login was under way
-                raise LoginFailed(details={"kind": "wrong-password"})
+                raise WrongCredentials()
 
         reply = await self._begin(user["_id"], "password", _about(request), check)
         if has_shown:
@@ -284,4 +298,4 @@ def _digest(given: LoginRequest.Password) -> str | None:
 
 def _typed(given: LoginRequest.Password) -> str:
     """What somebody typed as their name, when there is no such user."""
-    return rules.fold((given.username or given.email or given.user_id or given.name_or_email)[:_MAX_ABOUT])
+    return fold((given.username or given.email or given.user_id or given.name_or_email)[:_MAX_ABOUT])

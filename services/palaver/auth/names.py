@@ -11,7 +11,7 @@ from collections.abc import Callable
 import orjson
 
 from palaver import failpoints
-from palaver.auth.rules import fold
+from palaver.account_names import fold
 from palaver.commit import Draft
 from palaver.database import Document
 from palaver.errors import Conflict

@@ -17,6 +17,7 @@ from palaver.auth.store import Store
 from palaver.auth.values import check_value
 from palaver.commit import Draft, now
 from palaver.database import Document
+from palaver.documents import find_asset_file
 from palaver.errors import InvalidInput, NotAllowed
 from palaver.events import SYSTEM, WORKSPACE, user_actor
 from palaver.node import Node
@@ -25,6 +26,7 @@ from palaver.v1.auth_pb2 import (
     Empty,
     GetPolicyReply,
     GetPolicyRequest,
+    SetAssetRequest,
     UpdatePermissionsRequest,
     UpdateSettingRequest,
 )
@@ -124,6 +126,29 @@ class Policies:
         async def decide(draft: Draft) -> None:
             _check_free(self._merged(setting["_id"], await draft.get("settings", setting["_id"])))
             await self._change_setting(draft, setting["_id"], user_actor(actor.id), value=value)
+
+        await self._execute(decide)
+        return Empty()
+
+    async def set_asset(self, request: SetAssetRequest) -> Empty:
+        """Has an asset's setting name another file, or none. Raises NotAllowed, InvalidInput."""
+        access = self._node.access
+        actor = await access.get_actor(request.actor)
+        if not access.may(actor, "manage-assets"):
+            raise NotAllowed("Managing assets not allowed", code="error-action-not-allowed")
+        setting_id = f"Assets_{request.name}"
+        default = self._defaults.settings.get(setting_id)
+        if default is None or default["type"] != "asset":
+            raise InvalidInput("Invalid asset", code="error-invalid-asset")
+        value = {**default["packageValue"]}
+        if request.file_id:
+            value["url"] = f"assets/{request.name}.{request.extension}?{request.file_id}"
+            if find_asset_file({"value": value}) is None:
+                raise InvalidInput("Invalid asset", code="error-invalid-asset")
+
+        async def decide(draft: Draft) -> None:
+            _check_free(self._merged(setting_id, await draft.get("settings", setting_id)))
+            await self._change_setting(draft, setting_id, user_actor(actor.id), value=value)
 
         await self._execute(decide)
         return Empty()

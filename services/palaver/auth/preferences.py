@@ -29,6 +29,8 @@ _OTHERS: dict[str, type | tuple[type, ...]] = {
     "newMessageNotification": str,
     "omnichannelTranscriptPDF": bool,
 }
+# These may also be "default", as clients say it: whatever the setting is.
+_FOLLOWING = ("desktopNotifications", "pushNotifications", "emailNotificationMode")
 _MAX_BYTES = 32 * 1024
 
 
@@ -45,6 +47,10 @@ def check_preferences(preferences: Mapping[str, Any], settings: Mapping[str, Doc
             if isinstance(value, int) and abs(value) > 2**31:
                 raise _invalid(name)
             found[name] = value
+        elif name in _FOLLOWING and value == "default":
+            found[name] = value
+        elif name == "featuresPreview" and isinstance(value, list):  # the setting has the same as a text
+            found[name] = [_feature(feature) for feature in value]
         elif (setting := settings.get(_DEFAULT + name)) is not None:
             try:
                 found[name] = check_value(setting, value)
@@ -55,6 +61,14 @@ def check_preferences(preferences: Mapping[str, Any], settings: Mapping[str, Doc
     if len(orjson.dumps(found)) > _MAX_BYTES:
         raise InvalidInput("The preferences are too large")
     return found
+
+
+def _feature(feature: Any) -> dict[str, Any]:
+    """Which feature, and whether it is on. Clients also send what they show of it."""
+    match feature:
+        case {"name": str(name), "value": bool(value)}:
+            return {"name": name, "value": value}
+    raise _invalid("featuresPreview")
 
 
 def _is_plain(item: Any) -> bool:

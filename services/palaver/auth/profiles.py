@@ -9,9 +9,11 @@ import orjson
 from msgspec import UNSET, UnsetType
 
 from palaver.access import User
+from palaver.account_names import fold, is_reserved
 from palaver.auth import rules
-from palaver.auth.accounts import Accounts, Change, check_known_roles
-from palaver.auth.passwords import Passwords, check_password, stored_hash
+from palaver.auth.accounts import Accounts, Change, check_known_roles, name_taken
+from palaver.auth.letters import Letters
+from palaver.auth.passwords import Passwords, check_password, stored_hash, with_password
 from palaver.auth.preferences import check_preferences
 from palaver.auth.second_factor import SecondFactor
 from palaver.auth.store import Store
@@ -49,6 +51,14 @@ class Changes(msgspec.Struct, forbid_unknown_fields=True):
 
     def given(self) -> set[str]:
         return {name for name in self.__struct_fields__ if getattr(self, name) is not UNSET}
+
+    def drop_unchanged(self, user: Document) -> None:
+        """Forgets what the user's document says already: clients send a whole form, with what nobody may change."""
+        for name in ("name", "username", "bio", "nickname", "statusText"):
+            if getattr(self, name) == user.get(name, ""):
+                setattr(self, name, UNSET)
+        if self.email == next((email["address"] for email in user.get("emails", ())), ""):
+            self.email = UNSET
 
 
 # What a user may change of themself, and the settings that must allow it.
@@ -90,6 +100,7 @@ class Profiles:
         tokens: Tokens,
         users: Users,
         second_factor: SecondFactor,
+        letters: Letters,
     ) -> None:
         self._node = node
         self._store = store
@@ -98,6 +109,7 @@ class Profiles:
         self._tokens = tokens
         self._users = users
         self._second_factor = second_factor
+        self._letters = letters
 
     async def update(self, request: UpdateUserRequest) -> UserReply:
         """Changes fields of a user: their own, or with permissions somebody else's."""
@@ -110,23 +122,31 @@ class Profiles:
             raise NotAllowed("Only one's own data can be changed so")
         # An administrator who edits themself among the others is bound by what an administrator is bound by.
         own = request.own or (user_id == actor.id and not access.may(actor, "edit-other-user-info"))
-        if own:
-            self._check_own(given)
-        else:
+        if not own:
             self._check_others(actor, changes)
             if not given <= _HARMLESS:
                 await self._second_factor.check_shown(actor, request.hashed_token)
         target = await self._store.find_user(user_id)
         if target is None:
             raise UserNotFound()
+        if own:
+            changes.drop_unchanged(target)
+            given = changes.given()
+            self._check_own(given, target)
         if own and isinstance(changes.username, str):
             self._users.check_not_blocked(changes.username)
         if own and given & {"email", "password"}:
             await self._check_current_password(target, request.current_password)
+        if own and _gives_up_address(target, changes):
+            # Who reads somebody's letters gets a new password by one of them.
+            await self._second_factor.check_shown(actor, request.hashed_token, besides_password=True)
         password = None
         if changes.password is not UNSET:
-            check_password(self._node.access, changes.password)
-            password = await self._passwords.make(rules.digest_of(changes.password))
+            check_password(access, changes.password)
+            digest = rules.digest_of(changes.password)
+            if own:
+                await self._passwords.check_unused(access, target, digest)
+            password = await self._passwords.make(digest)
         self._check_fields(changes, target)
 
         async def decide(user: Document) -> Change:
@@ -143,6 +163,8 @@ class Profiles:
                 user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email, tell=False)
         else:
             user = await self._accounts.rename(user_id, by, decide, username=renamed, email=email, tell=False)
+        if _gives_up_address(target, changes) and self._letters.is_configured:
+            self._letters.post("email-changed", user, str(target["emails"][0]["address"]))
         if password is not None:
             await self._tokens.revoke(
                 user_id, by, _ended_by_password(request.hashed_token if user_id == actor.id else None)
@@ -151,8 +173,10 @@ class Profiles:
             await self._accounts.tell(user_id)
         return UserReply(user=orjson.dumps(public_user(user)))
 
-    def _check_own(self, given: set[str]) -> None:
+    def _check_own(self, given: set[str], user: Document) -> None:
         for name in sorted(given):
+            if name == "password" and user.get("requirePasswordChange"):
+                continue  # nobody is asked for what they may not do
             settings = _OWN.get(name)
             if settings is None or not all(self._node.access.setting(setting) for setting in settings):
                 raise NotAllowed(f"Changing {name} is not allowed", details={"field": name})
@@ -197,6 +221,8 @@ class Profiles:
         setting = self._node.access.setting
         if isinstance(changes.username, str) and changes.username != user.get("username"):
             rules.check_username(changes.username, setting("UTF8_User_Names_Validation"))
+            if is_reserved(changes.username):
+                raise name_taken(changes.username)
         if changes.email:
             self._users.check_email(changes.email)
         limits = (
@@ -228,7 +254,7 @@ class Profiles:
             else:
                 unset.append(name)
         if changes.username is not UNSET:
-            found.set |= {"username": changes.username, "username_lower": rules.fold(changes.username)}
+            found.set |= {"username": changes.username, "username_lower": fold(changes.username)}
         if changes.roles is not UNSET:
             found.set["roles"] = list(dict.fromkeys(changes.roles))
         if isinstance(changes.language, str):
@@ -248,9 +274,9 @@ class Profiles:
                 found.set["language"] = checked["language"]
         emails = _emails(user, changes)
         if emails is not None:
-            found.set |= {"emails": emails, "emails_lower": [rules.fold(email["address"]) for email in emails]}
+            found.set |= {"emails": emails, "emails_lower": [fold(email["address"]) for email in emails]}
         if password is not None:
-            found.set["services"] = {**user.get("services", {}), "password": password}
+            found.set["services"] = with_password(self._node.access, user, password)
         if changes.requirePasswordChange is True:
             found.set["requirePasswordChange"] = True
         elif changes.requirePasswordChange is False or (password is not None and own):
@@ -277,8 +303,7 @@ class Profiles:
                 raise NotAllowed("Invisible status is disabled", code="error-status-not-allowed")
             change.set["statusDefault"] = request.status
         if request.HasField("status_text"):
-            if not access.setting("Accounts_AllowUserStatusMessageChange"):
-                raise NotAllowed("Change status is not allowed", code="error-not-allowed")
+            await self._check_may_change_text(user_id, request.status_text)
             rules.check_length(
                 "Status text", request.status_text, rules.MAX_STATUS_TEXT, "error-status-text-size-exceeded"
             )
@@ -289,6 +314,13 @@ class Profiles:
 
         user = await self._accounts.change(user_id, user_actor(actor.id), decide)
         return UserReply(user=orjson.dumps(public_user(user)))
+
+    async def _check_may_change_text(self, user_id: str, text: str) -> None:
+        if self._node.access.setting("Accounts_AllowUserStatusMessageChange"):
+            return
+        user = await self._store.find_user(user_id)
+        if user is None or user.get("statusText", "") != text:
+            raise NotAllowed("Change status is not allowed")
 
 
 def _ended_by_password(own_login: str | None) -> Callable[[Document], bool]:
@@ -308,6 +340,12 @@ def _decoded(data: bytes) -> Changes:
             "The field Username is required", code="error-the-field-is-required", details={"field": "Username"}
         )
     return changes
+
+
+def _gives_up_address(user: Document, changes: Changes) -> bool:
+    """Whether the user's first address is replaced or taken away."""
+    emails = user.get("emails") or [{"address": ""}]
+    return changes.email is not UNSET and emails[0]["address"] not in ("", changes.email)
 
 
 def _emails(user: Document, changes: Changes) -> list[Document] | None:

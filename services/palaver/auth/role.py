@@ -15,6 +15,7 @@ from palaver.auth.keys import Keys
 from palaver.auth.letters import Letters
 from palaver.auth.links import Links
 from palaver.auth.logins import Logins
+from palaver.auth.media import Media
 from palaver.auth.passwords import Passwords
 from palaver.auth.personal_tokens import PersonalTokens
 from palaver.auth.policy import Policies
@@ -64,6 +65,7 @@ from palaver.v1.auth_pb2 import (
     ListCustomStatusesRequest,
     ListKeysReply,
     ListKeysRequest,
+    ListMediaRequest,
     ListPersonalTokensRequest,
     ListSessionsRequest,
     ListUserEventsReply,
@@ -72,6 +74,8 @@ from palaver.v1.auth_pb2 import (
     LoginReply,
     LoginRequest,
     LogoutRequest,
+    MediumReply,
+    MediumRequest,
     PicturesReply,
     PicturesRequest,
     RegisterUserRequest,
@@ -80,10 +84,14 @@ from palaver.v1.auth_pb2 import (
     ResetPasswordRequest,
     RoleReply,
     SaveCustomStatusRequest,
+    SaveMediumRequest,
     SaveRoleRequest,
+    SendInvitationsRequest,
     SendLetterRequest,
+    SendTakeoutLinkRequest,
     SendTestLetterReply,
     SessionReply,
+    SetAssetRequest,
     SetEmailSecondFactorRequest,
     SetKeysRequest,
     SetUserActiveRequest,
@@ -106,7 +114,7 @@ def build(node: Node) -> "AuthService":
     passwords = Passwords()
     tokens = Tokens(node, store, accounts)
     defaults = Defaults(node.config)
-    mail = Mail(lambda setting_id: node.access.setting(setting_id))
+    mail = Mail(lambda setting_id: node.access.setting(setting_id), node.config.smtp_tls)
     letters = Letters(node, mail)
     second_factor = SecondFactor(node, store, accounts, passwords, letters)
     policies = Policies(node, store, defaults, second_factor)
@@ -120,7 +128,7 @@ def build(node: Node) -> "AuthService":
         tokens=tokens,
         bootstrap=bootstrap,
         users=users,
-        profiles=Profiles(node, store, accounts, passwords, tokens, users, second_factor),
+        profiles=Profiles(node, store, accounts, passwords, tokens, users, second_factor, letters),
         departures=Departures(node, store, accounts, tokens, second_factor),
         logins=logins,
         links=links,
@@ -133,6 +141,7 @@ def build(node: Node) -> "AuthService":
         settings_file=SettingsFile(node, policies, defaults),
         roles=Roles(node, store, accounts, policies),
         statuses=Statuses(node, store),
+        media=Media(node),
         keys=Keys(node, store, accounts, tokens),
         feeds=Feeds(node),
     )
@@ -162,6 +171,7 @@ class AuthService:
         settings_file: SettingsFile,
         roles: Roles,
         statuses: Statuses,
+        media: Media,
         keys: Keys,
         feeds: Feeds,
     ) -> None:
@@ -183,6 +193,7 @@ class AuthService:
         self._settings_file = settings_file
         self._roles = roles
         self._statuses = statuses
+        self._media = media
         self._keys = keys
         self._feeds = feeds
 
@@ -257,8 +268,14 @@ class AuthService:
     async def send_welcome(self, request: SendLetterRequest) -> Empty:
         return await self._links.send_welcome(request)
 
+    async def send_invitations(self, request: SendInvitationsRequest) -> Empty:
+        return await self._links.send_invitations(request)
+
     async def send_test_letter(self, request: SendLetterRequest) -> SendTestLetterReply:
         return await self._links.send_test(request)
+
+    async def send_takeout_link(self, request: SendTakeoutLinkRequest) -> Empty:
+        return await self._links.send_takeout_link(request)
 
     async def list_sessions(self, request: ListSessionsRequest) -> DocumentsReply:
         return await self._sessions.list_some(request)
@@ -344,6 +361,9 @@ class AuthService:
     async def update_setting(self, request: UpdateSettingRequest) -> Empty:
         return await self._policies.update_setting(request)
 
+    async def set_asset(self, request: SetAssetRequest) -> Empty:
+        return await self._policies.set_asset(request)
+
     async def save_role(self, request: SaveRoleRequest) -> RoleReply:
         return await self._roles.save(request)
 
@@ -358,6 +378,18 @@ class AuthService:
 
     async def list_custom_statuses(self, request: ListCustomStatusesRequest) -> DocumentsReply:
         return await self._statuses.list_some(request)
+
+    async def save_medium(self, request: SaveMediumRequest) -> MediumReply:
+        return await self._media.save(request)
+
+    async def delete_medium(self, request: MediumRequest) -> MediumReply:
+        return await self._media.delete(request)
+
+    async def get_medium(self, request: MediumRequest) -> MediumReply:
+        return await self._media.get(request)
+
+    async def list_media(self, request: ListMediaRequest) -> DocumentsReply:
+        return await self._media.list_some(request)
 
     async def add_user_to_role(self, request: UserRoleRequest) -> RoleReply:
         return await self._roles.add_user(request)

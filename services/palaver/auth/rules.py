@@ -7,7 +7,6 @@ Rocket.Chat's clients know. (What a setting's value may be is `values.py`.)
 import functools
 import hashlib
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from palaver.account_names import fold
 from palaver.errors import InvalidInput
 
 MAX_USERNAME = 100
@@ -28,7 +28,6 @@ MAX_STATUS_TEXT = 120
 STATUSES = ("online", "away", "busy", "offline")
 FALLBACK_PATTERN = "[0-9a-zA-Z-_.]+"
 
-_RESERVED = ("all", "here")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f\"(),:;<>\[\\\]]+@(?:[\w](?:[\w-]*[\w])?\.)*[\w](?:[\w-]*[\w])?")
 # A sequence of characters and classes, each with at most one quantifier. Without groups and alternatives, and with few
@@ -39,11 +38,6 @@ _PATTERN = re.compile(
 _QUANTIFIER = re.compile(r"\[(?:\\.|[^\]\\])+\]|\\.|([+*?{])")
 _MAX_QUANTIFIERS = 3
 _MAX_PATTERN = 500
-
-
-def fold(text: str) -> str:
-    """The form in which usernames and e-mail addresses are compared: what looks the same but for case is the same."""
-    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def digest_of(password: str) -> str:
@@ -88,12 +82,6 @@ def check_username(username: str, pattern: str) -> None:
         )
 
 
-def is_blocked(username: str, *lists: str) -> bool:
-    """Whether nobody may choose this username: the settings hold lists of names parted by commas."""
-    blocked = {fold(name.strip()) for names in lists for name in names.split(",") if name.strip()}
-    return fold(username) in blocked or fold(username) in _RESERVED
-
-
 def check_user_id(user_id: str) -> None:
     """Raises InvalidInput unless the id can be one that somebody has chosen."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", user_id):
@@ -116,8 +104,10 @@ def check_email(email: str, *, allowed_domains: str = "", blocked_domains: str =
     domain = fold(email.rpartition("@")[2])
     allowed = [fold(name.strip()) for name in allowed_domains.split(",") if name.strip()]
     blocked = [fold(name.strip()) for name in blocked_domains.split(",") if name.strip()]
-    if (allowed and not _is_in(domain, allowed)) or _is_in(domain, blocked):
+    if allowed and not _is_in(domain, allowed):
         raise InvalidInput("The email domain is not allowed", code="error-invalid-domain")
+    if _is_in(domain, blocked):
+        raise InvalidInput("The email domain is blocked", code="error-email-domain-blacklisted")
 
 
 def _is_in(domain: str, domains: Iterable[str]) -> bool:

@@ -103,10 +103,13 @@ class SecondFactor:
         """The login that was just made has shown it."""
         await self._remember(user_id, hashed_token)
 
-    async def check_shown(self, actor: User, hashed_token: str) -> None:
-        """Raises SecondFactorRequired, unless `check` went well for this login, or the settings ask for none."""
+    async def check_shown(self, actor: User, hashed_token: str, *, besides_password: bool = False) -> None:
+        """Raises SecondFactorRequired, unless `check` went well for this login, or the settings ask for none.
+
+        `besides_password`: the password is asked for in any case, so it is no factor here.
+        """
         user = await self._get(actor.id)
-        methods = self._list_methods(user) or self._list_fallbacks(user)
+        methods = self._list_methods(user) or ([] if besides_password else self._list_fallbacks(user))
         if not methods or await self._bypasses(actor.id, hashed_token):
             return
         if not await self._is_remembered(actor.id, hashed_token):

@@ -105,7 +105,7 @@ class Sessions:
                 "deleted_at": None,
                 "$or": [{name: {"$contains": wanted}} for name in ("username", "name")],
             }
-            users, _ = await self._store.find_users(matching, [("username", 1)], 0, _MAX_MATCHING_USERS)
+            users = await self._store.list_matching_users(matching, [("username", 1)], 0, _MAX_MATCHING_USERS)
             where["$or"] = [{"session_id": wanted}, {"user_id": {"$in": [user["_id"] for user in users]}}]
         direction = 1 if request.ascending else -1
         tokens, total = await self._store.find_tokens(where, [("issued_at", direction)], request.offset, request.count)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from palaver.auth.rules import fold
+from palaver.account_names import fold
 from palaver.database import Database, Document, Filter, Sort
 
 _THERE: Filter = {"deleted_at": None}
@@ -42,23 +42,26 @@ class Store:
 
     async def find_users(self, where: Filter, sort: Sort, skip: int, limit: int) -> tuple[list[Document], int]:
         """One page of the users that match, and how many match."""
-        return (
-            await self._database.find("users", where, sort=sort, skip=skip, limit=limit),
-            await self._database.count("users", where),
-        )
+        return await self._find_page("users", where, sort, skip, limit)
+
+    async def list_matching_users(self, where: Filter, sort: Sort, skip: int, limit: int) -> list[Document]:
+        """One page of the users that match, without how many do."""
+        return await self._database.find("users", where, sort=sort, skip=skip, limit=limit)
 
     async def list_pictures(self, picture_ids: Sequence[str]) -> list[str]:
-        """Those of these that some user has as their picture."""
-        where: Filter = {"avatarETag": {"$in": list(picture_ids)}, **_THERE}
-        return [user["avatarETag"] for user in await self._database.find("users", where)] if picture_ids else []
+        """Those of these that some user has as their picture, or that an emoji or a sound is made of."""
+        if not picture_ids:
+            return []
+        found: list[str] = []
+        for collection, field in (("users", "avatarETag"), ("emoji", "file_id"), ("sounds", "file_id")):
+            where: Filter = {field: {"$in": list(picture_ids)}, **_THERE}
+            found += [document[field] for document in await self._database.find(collection, where)]
+        return found
 
     async def find_statuses(self, where: Filter, sort: Sort, skip: int, limit: int) -> tuple[list[Document], int]:
         """One page of the workspace's own kinds of status that match, and how many match."""
         there: Filter = {"$and": [_THERE, where]} if where else _THERE
-        return (
-            await self._database.find("custom_statuses", there, sort=sort, skip=skip, limit=limit),
-            await self._database.count("custom_statuses", there),
-        )
+        return await self._find_page("custom_statuses", there, sort, skip, limit)
 
     async def list_idle(self, role: str, before: int, limit: int) -> list[Document]:
         """Active users with this role whose last login was before then (epoch milliseconds), longest ago first."""
@@ -68,10 +71,10 @@ class Store:
     async def count_users(self) -> tuple[int, int, int]:
         """All users; the active ones besides apps; apps."""
         apps: Filter = {"type": "app", **_THERE}
-        active: Filter = {"active": True, "type": {"$ne": "app"}, **_THERE}
+        active: Filter = {"active": True, **_THERE}
         return (
             await self._database.count("users", _THERE),
-            await self._database.count("users", active),
+            await self._database.count("users", active) - await self._database.count("users", {**apps, "active": True}),
             await self._database.count("users", apps),
         )
 
@@ -101,11 +104,16 @@ class Store:
 
     async def find_tokens(self, where: Filter, sort: Sort, skip: int, limit: int) -> tuple[list[Document], int]:
         """One page of the tokens that match, and how many match."""
-        return (
-            await self._database.find("tokens", where, sort=sort, skip=skip, limit=limit),
-            await self._database.count("tokens", where),
-        )
+        return await self._find_page("tokens", where, sort, skip, limit)
 
     async def list_stored(self, collection: str) -> dict[str, Document]:
         """What is stored of the permissions, roles or settings: only what differs from the defaults."""
         return {document["_id"]: document for document in await self._database.find(collection, {})}
+
+    async def _find_page(
+        self, collection: str, where: Filter, sort: Sort, skip: int, limit: int
+    ) -> tuple[list[Document], int]:
+        found = await self._database.find(collection, where, sort=sort, skip=skip, limit=limit)
+        if (found or not skip) and (not limit or len(found) < limit):
+            return found, skip + len(found)  # the last page says itself how many there are
+        return found, await self._database.count(collection, where)

@@ -6,6 +6,7 @@ import msgspec
 import orjson
 
 from palaver.access import User
+from palaver.account_names import fold, is_blocked, is_reserved
 from palaver.auth import rules
 from palaver.auth.accounts import Accounts, AdminExists, check_known_roles, email_fields, name_taken, new_user
 from palaver.auth.bootstrap import Bootstrap
@@ -13,11 +14,11 @@ from palaver.auth.links import Links
 from palaver.auth.passwords import Passwords, check_password
 from palaver.auth.store import Store
 from palaver.database import Document, Filter
-from palaver.database.schema import FieldType
-from palaver.documents import own_user, public_user
+from palaver.database.schema import SEARCHED_OF_USERS, FieldType
+from palaver.documents import find_asset_file, own_user, public_user
 from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import user_actor
-from palaver.filters import Translate, read_filter, read_sort, with_id
+from palaver.filters import Translate, check_text, read_filter, read_sort, with_id
 from palaver.ids import new_id
 from palaver.node import Node
 from palaver.v1.auth_pb2 import (
@@ -66,7 +67,9 @@ _FILTERED: dict[str, FieldType] = {
     "createdAt": "date",
     "lastLogin": "date",
 }
-_BY_EMAIL: dict[str, Translate] = {"emails.address": lambda address: {"emails_lower": rules.fold(address)}}
+_BY_EMAIL: dict[str, Translate] = {
+    "emails.address": lambda addresses: {"emails_lower": {"$in": list(map(fold, addresses))}}
+}
 _TYPES = ("user", "bot", "app")
 
 
@@ -146,6 +149,8 @@ class Users:
             raise _missing("Password")
         if not request.email:
             raise _missing("Email")
+        if setting("Accounts_RequireNameForSignUp") and not request.name.strip():
+            raise _missing("Name")
         if not is_first:
             self.check_not_blocked(request.username)
         user = await self._checked_user(
@@ -204,7 +209,7 @@ class Users:
         if fields:
             user["customFields"] = fields
         # The quick look saves a hash; the claim decides.
-        if await self._store.find_user_by_name(username) is not None:
+        if is_reserved(username) or await self._store.find_user_by_name(username) is not None:
             raise name_taken(username)
         if password:
             check_password(self._node.access, password)
@@ -215,9 +220,7 @@ class Users:
 
     def check_not_blocked(self, username: str) -> None:
         """Raises Conflict for a username that nobody may choose for themself."""
-        setting = self._node.access.setting
-        lists = (setting("Accounts_BlockedUsernameList"), setting("Accounts_SystemBlockedUsernameList"))
-        if rules.is_blocked(username, *lists):
+        if is_blocked(username, self._node.access.setting):
             raise name_taken(username)
 
     def check_email(self, email: str) -> None:
@@ -263,8 +266,7 @@ class Users:
         actor = await self._node.access.get_actor(request.actor)
         if user is None:
             raise UserNotFound()
-        shown = own_user(user) if self._sees_all(actor, user) else self._visible(user, actor)
-        return UserReply(user=orjson.dumps(shown))
+        return UserReply(user=orjson.dumps(self._visible(own_user(user), actor)))
 
     async def get_many(self, request: GetUsersRequest) -> DocumentsReply:
         """For another service: users by id and by name; unknown ones are left out."""
@@ -277,8 +279,10 @@ class Users:
         return UserCounts(total=total, active=active, apps=apps)
 
     async def list_pictures_in_use(self, request: PicturesRequest) -> PicturesReply:
-        """For another service: those of these pictures that some user has."""
-        return PicturesReply(picture_ids=await self._store.list_pictures(request.picture_ids))
+        """For another service: those of these pictures that somebody or something has."""
+        found = await self._store.list_pictures(request.picture_ids)
+        files = filter(None, map(find_asset_file, self._node.access.policy.settings.values()))
+        return PicturesReply(picture_ids=[*found, *(id for id, _ in files if id in request.picture_ids)])
 
     async def list_some(self, request: ListUsersRequest) -> DocumentsReply:
         """A page of the users that match, each as far as the actor may see them."""
@@ -296,28 +300,36 @@ class Users:
         if request.filter:
             conditions.append(read_filter(request.filter, _FILTERED, _BY_EMAIL if full else None))
         if request.term:
-            conditions.append({"$or": [{name: {"$contains": request.term}} for name in ("username", "name")]})
+            wanted = {name.strip() for name in access.setting("Accounts_SearchFields").split(",")}
+            names = [name for name in SEARCHED_OF_USERS if name in wanted] or ["username"]
+            matching: list[Filter] = [{name: {"$contains": check_text(request.term)}} for name in names]
+            if full and "@" in request.term and (holder := await self._store.find_user_by_email(request.term.strip())):
+                matching.append({"_id": holder["_id"]})  # addresses are looked up whole, by their index
+            conditions.append({"$or": matching})
         if request.exceptions:
-            conditions.append({"username_lower": {"$nin": [rules.fold(name) for name in request.exceptions]}})
+            conditions.append({"username_lower": {"$nin": [fold(name) for name in request.exceptions]}})
         if request.role:
             conditions.append({"roles": request.role})
-        users, total = await self._store.find_users(
-            {"$and": conditions},
-            with_id(read_sort(request.sort, _FILTERED) or [("username", 1)]),
-            request.offset,
-            request.count,
-        )
-        return DocumentsReply(documents=[orjson.dumps(self._visible(user, actor)) for user in users], total=total)
-
-    def _sees_all(self, actor: User, user: Document) -> bool:
-        return user["_id"] == actor.id or self._node.access.may(actor, "view-full-other-user-info")
+        where: Filter = {"$and": conditions}
+        order = read_sort(request.sort, _FILTERED) or [("username", 1)]
+        if [name for name, _ in order] == ["lastLogin"]:
+            order.append(("username", order[0][1]))  # as its index has it
+        sort = with_id(order)
+        if request.without_total:
+            users = await self._store.list_matching_users(where, sort, request.offset, request.count)
+            total = len(users)
+        else:
+            users, total = await self._store.find_users(where, sort, request.offset, request.count)
+        shown = [self._visible(public_user(user), actor) for user in users]
+        return DocumentsReply(documents=list(map(orjson.dumps, shown)), total=total)
 
     def _visible(self, user: Document, actor: User) -> Document:
-        """What the actor may see of the user."""
-        shown = public_user(user)
-        if self._sees_all(actor, user):
-            return shown
-        shown = {name: value for name, value in shown.items() if name in _SMALL}
+        """What the actor may see of a user without secrets. What somebody prefers is told nobody else."""
+        if user["_id"] == actor.id:
+            return user
+        if self._node.access.may(actor, "view-full-other-user-info"):
+            return {name: value for name, value in user.items() if name != "settings"}
+        shown = {name: value for name, value in user.items() if name in _SMALL}
         if "customFields" in shown:
             declared = rules.declared_custom_fields(self._node.access.setting("Accounts_CustomFields"))
             shown["customFields"] = {

@@ -1,10 +1,11 @@
 """Backups: a workspace as an archive, made while the workspace runs, and an empty workspace made of an archive.
 
 **What an archive holds.** The event log is the record, and every document follows from it. So an archive holds the
-events, the bytes of uploads, and the few records that nothing else tells (dead letters); no document and no claim of a
-name. Restoring appends the events and projects them, as a message that is sent does. That is why an archive of SQLite
-can be restored into MongoDB and the other way round, and an archive of an older version into a newer one: the documents
-that come to be are those of the version that restores.
+events, the bytes of uploads, and the records that nothing else tells (dead letters, figures of former days, what
+webhooks have to post; `database/schema.py` says it of each kind); no document and no claim of a name. Restoring appends
+the events and projects them, as a message that is sent does. That is why an archive of SQLite can be restored into
+MongoDB and the other way round, and an archive of an older version into a newer one: the documents that come to be are
+those of the version that restores.
 
 **What an archive is true of.** Writers go on meanwhile, and neither database is stopped or copied under a lock:
 

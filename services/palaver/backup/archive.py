@@ -1,6 +1,6 @@
 """One archive: parts of some MiB, and the manifest that makes an archive of them.
 
-    parts/records000001 …    parts of the section "records"; then "events" and "uploads"
+    parts/records000001 …    parts of the section "records"; then "events", "uploads", "pictures" and "media"
     parts/manifest           JSON; written last
 
 They are blobs, so they are written and read by the adapters of `blobs/`: a part is there as a whole or not at all.

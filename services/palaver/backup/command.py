@@ -21,7 +21,7 @@ from palaver.backup.places import Owner, Place, is_name, parse_place
 from palaver.backup.restoring import NotEmpty, Restore, Restored, check_empty
 from palaver.config import Config
 from palaver.database import Database
-from palaver.node import build_blobs, hold_embedded, opened_database
+from palaver.ports import build_blobs, hold_embedded, opened_database
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "place", metavar="FROM", help=f"an archive, or where those of one workspace are kept, for the newest: {_PLACE}"
     )
+    parser.add_argument("--workspace", default="", metavar="NAME", help="of which workspace, where several are kept")
     parser.add_argument("--if-empty", action="store_true", help="do nothing where there is a workspace already")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what was done to this file, as JSON")
 
@@ -73,7 +74,7 @@ def run_restore(config: Config, parsed: argparse.Namespace) -> None:
     if parsed.if_empty and not asyncio.run(_is_empty(config)):
         print("There is a workspace already: nothing is restored.")
         return
-    _write_report(parsed.report, asyncio.run(_restore_archive(config, parsed.place)))
+    _write_report(parsed.report, asyncio.run(_restore_archive(config, parsed.place, parsed.workspace)))
 
 
 Report = dict[str, str | int | float | bool]
@@ -150,9 +151,9 @@ async def _is_empty(config: Config) -> bool:
     return True
 
 
-async def _restore_archive(config: Config, address: str) -> Report:
+async def _restore_archive(config: Config, address: str, workspace: str) -> Report:
     started = time.monotonic()
-    archive = await parse_place(address, config).find_archive()
+    archive = await parse_place(address, config).find_archive(workspace)
     with hold_embedded(config):
         async with opened_database(config, may_be_new=True) as database, contextlib.AsyncExitStack() as stack:
             uploads = build_blobs(config)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -28,13 +28,13 @@ from palaver.backup.archive import (
     write_manifest,
 )
 from palaver.backup.frames import EVENT, PIECE, RECORD, STREAM, UPLOAD, UPLOAD_END
-from palaver.blobs import AVATARS, BlobNotFound, Blobs, is_key
+from palaver.blobs import AVATARS, MEDIA, BlobNotFound, Blobs, is_key
 from palaver.commit import now
 from palaver.database import Database, Document, Stream
-from palaver.database.schema import COLLECTIONS
+from palaver.database.schema import COLLECTIONS, RECORDS
+from palaver.documents import find_asset_file
 from palaver.errors import InternalError, Unavailable
 from palaver.ids import new_id
-from palaver.log.dead_letters import RECORDS
 from palaver.log.positions import KIND as FOLLOWERS
 from palaver.messaging.files import is_gone
 from palaver.messaging.uploads import KIND as UPLOADS
@@ -82,11 +82,13 @@ class Backup:
         before = await self._count_documents()
         handled_at = await self._find_handled_at(started_at)
         records = await self._copy_records()
-        async with _Spool() as cut, _Spool() as told_uploads, _Spool() as told_pictures:
+        async with _Spool() as cut, _Spool() as told_uploads, _Spool() as told_pictures, _Spool() as told_media:
             streams = await self._cut(cut)
-            events = await self._copy_events(cut, told_uploads, told_pictures)
+            told = _Told(told_uploads, told_pictures, told_media)
+            events = await self._copy_events(cut, told)
             uploads = await self._copy_uploads(told_uploads)
-            await self._copy_pictures(told_pictures)
+            await self._copy_pictures("pictures", AVATARS, told_pictures)
+            await self._copy_pictures("media", MEDIA, told_media)
         after = await self._count_documents()
         manifest = Manifest(
             format=FORMAT,
@@ -142,7 +144,7 @@ class Backup:
     async def _copy_records(self) -> int:
         count = 0
         async with self._section("records") as section:
-            for kind in RECORDS:
+            for kind in (kind for kind, is_kept in RECORDS.items() if is_kept):
                 async for id, record in self._list_records(kind):
                     await section.add(RECORD, orjson.dumps({"kind": kind, "id": id, "record": record}))
                     count += 1
@@ -164,7 +166,7 @@ class Backup:
                 after = page[-1][0].id
         return streams
 
-    async def _copy_events(self, cut: "_Spool", told_uploads: "_Spool", told_pictures: "_Spool") -> dict[str, int]:
+    async def _copy_events(self, cut: "_Spool", told: "_Told") -> dict[str, int]:
         copied: Counter[str] = Counter(dict.fromkeys(CUT_ORDER, 0))
         async with self._section("events") as section:
             # The first pages of the next streams are on their way while this one's are written.
@@ -174,9 +176,9 @@ class Backup:
                     stream = Stream(kind, id)
                     coming.append((stream, head, asyncio.create_task(self._read_events(stream, 0, head))))
                     if len(coming) >= _STREAMS_AT_ONCE:
-                        await self._copy_stream(section, *coming.popleft(), copied, told_uploads, told_pictures)
+                        await self._copy_stream(section, *coming.popleft(), copied, told)
                 while coming:
-                    await self._copy_stream(section, *coming.popleft(), copied, told_uploads, told_pictures)
+                    await self._copy_stream(section, *coming.popleft(), copied, told)
             finally:
                 for _, _, reading in coming:
                     reading.cancel()
@@ -190,21 +192,25 @@ class Backup:
         head: int,
         reading: "asyncio.Task[Sequence[Event]]",
         copied: Counter[str],
-        told_uploads: "_Spool",
-        told_pictures: "_Spool",
+        told: "_Told",
     ) -> None:
         events, last = await reading, 0
         while True:
             added: list[list[Any]] = []
             pictures: list[list[Any]] = []
+            media: list[list[Any]] = []
             for event in events:
                 await section.add(EVENT, event.SerializeToString())
                 if event.HasField("upload_added"):
-                    added.append([event.upload_added.upload_id])
+                    ids = event.upload_added.upload_id, event.upload_added.thumbnail_id
+                    added += [[id] for id in ids if id]
                 elif picture_id := _find_picture(event):
                     pictures.append([picture_id])
-            await told_uploads.add(added)
-            await told_pictures.add(pictures)
+                elif is_key(f"{MEDIA}/{(file_id := _find_medium(event))}"):
+                    media.append([file_id])
+            await told.uploads.add(added)
+            await told.pictures.add(pictures)
+            await told.media.add(media)
             copied[stream.kind] += len(events)
             last = events[-1].seq if events else last
             if last >= head or not events:
@@ -238,11 +244,11 @@ class Backup:
                     missing += 1
         return Uploads(copied, total, gone, missing, tuple(damaged))
 
-    async def _copy_pictures(self, told_pictures: "_Spool") -> None:
-        """Pictures of users and rooms that somebody has, or had a day ago; older ones are nowhere any more."""
-        async with self._section("pictures", _UPLOADS_LEVEL) as section:
-            async for (id,) in told_pictures.read():
-                await self._copy_upload(section, id, AVATARS)
+    async def _copy_pictures(self, name: str, kind: str, told: "_Spool") -> None:
+        """Blobs of a kind that somebody has, or had a day ago; older ones are nowhere any more."""
+        async with self._section(name, _UPLOADS_LEVEL) as section:
+            async for (id,) in told.read():
+                await self._copy_upload(section, id, kind)
 
     async def _get(self, collection: str, id: str) -> Document:
         document = await _patiently(lambda: self._database.get(collection, id))
@@ -287,6 +293,15 @@ class Backup:
                 await asyncio.sleep(pause)
 
 
+def _find_medium(event: Event) -> str:
+    """The id of the file that an emoji, a sound or an asset is made of from this event on, or ""."""
+    fact = event.setting_changed
+    if fact.setting_id.startswith("Assets_"):
+        file = find_asset_file(orjson.loads(fact.setting))
+        return "" if file is None else file[0]
+    return event.medium_saved.file_id
+
+
 def _find_picture(event: Event) -> str:
     """The id of the picture that a user or a room has from this event on, or ""."""
     changes = event.user_changed.set or event.room_changed.set
@@ -315,6 +330,14 @@ class _Spool:
         while lines := await asyncio.to_thread(self._file.readlines, 64 * 1024):
             for line in lines:
                 yield orjson.loads(line)
+
+
+class _Told(NamedTuple):
+    """The ids of the blobs that the events tell of."""
+
+    uploads: _Spool
+    pictures: _Spool
+    media: _Spool
 
 
 async def _patiently(work: Callable[[], Awaitable[T]]) -> T:

@@ -64,23 +64,27 @@ class Place(ABC):
         """What people (and `palaver restore`) call an archive of this place."""
         return f"{self.shown}/{name}"
 
-    async def find_archive(self) -> ArchiveReader:
-        """The archive whose address this is, or the newest that is kept here, if all are of one workspace.
+    async def find_archive(self, workspace: str = "") -> ArchiveReader:
+        """The archive whose address this is, or the newest that is kept here: of the workspace of that name, else if
+        all are of one.
 
         Raises ArchiveNotFound, NewerArchive, SeveralWorkspaces.
         """
         if (manifest := await find_manifest(self.blobs())) is not None:
+            if workspace not in ("", manifest.workspace):
+                raise ArchiveNotFound(f"{self.shown} is an archive of {manifest.workspace}, not of {workspace}")
             return ArchiveReader(self.blobs(), manifest)
         newest: dict[Owner, ArchiveReader] = {}
         for name in sorted([name async for name in self._list_names()], reverse=True):
             owner = await self._find_owner(name)
-            if owner is None or owner in newest:
+            if owner is None or owner in newest or workspace not in ("", owner.workspace):
                 continue
             if (manifest := await find_manifest(self.blobs(name))) is not None:
                 newest[owner] = ArchiveReader(self.blobs(name), manifest)
         if not newest:
+            none = f"none of {workspace}" if workspace else "none"
             raise ArchiveNotFound(
-                f"{self.shown} is no archive, and keeps none: without a manifest it is being made, or its backup died"
+                f"{self.shown} is no archive, and keeps {none}: without a manifest it is being made, or its backup died"
             )
         if len(newest) > 1:
             known = [f"{self.show(one.manifest.name)} of {owner.workspace}" for owner, one in newest.items()]

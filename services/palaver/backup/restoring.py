@@ -20,7 +20,7 @@ from palaver.auth import names as user_names
 from palaver.backup.archive import ArchiveReader, Manifest
 from palaver.backup.frames import EVENT, PIECE, RECORD, STREAM, UPLOAD, UPLOAD_END, DamagedArchive, Frame
 from palaver.backup.making import CUT_ORDER
-from palaver.blobs import AVATARS, Blobs, Digest, Measured, is_key
+from palaver.blobs import AVATARS, MEDIA, Blobs, Digest, Measured, is_key
 from palaver.commit import catch_up
 from palaver.database import STREAM_COLLECTIONS, Database, Document, Stream, stream_document_id
 from palaver.errors import Conflict
@@ -95,7 +95,8 @@ class Restore:
         await self._restore_records()
         await self._restore_events()
         await self._restore_uploads()
-        await self._restore_pictures()
+        await self._restore_pictures("pictures", AVATARS)
+        await self._restore_pictures("media", MEDIA)
         await self._check(manifest)
         await self._database.release(RESTORING, manifest.name)
         return self._done
@@ -167,33 +168,31 @@ class Restore:
         content = _Content(frames)
         key = f"{UPLOADS}/{id}"
         known = None if self._uploads is None else await self._uploads.find(key)
-        if self._uploads is None or (known is not None and known.size == document["size"]):
-            measured = Measured(content, content.most)
-            async for _ in measured:
-                pass
-            digest = measured.digest
-        else:
-            digest = await self._uploads.put(key, content, max_size=content.most)
+        is_there = known is not None and known.size == document["size"]
+        digest = await self._put(key, content, None if is_there else self._uploads)
         is_damaged = id in self._archive.manifest.uploads.damaged
         if digest != content.told or (digest != (document["size"], document["sha256"]) and not is_damaged):
             raise DamagedArchive(f"The upload {id} is not what it was")
         self._done.uploads += 1
         self._done.upload_bytes += digest.size
 
-    async def _restore_pictures(self) -> None:
-        frames = aiter(self._archive.read("pictures"))
+    async def _put(self, key: str, content: "_Content", place: Blobs | None) -> Digest:
+        """What the content is; kept, unless there is no place for it."""
+        if place is not None:
+            return await place.put(key, content, max_size=content.most)
+        measured = Measured(content, content.most)
+        async for _ in measured:
+            pass
+        return measured.digest
+
+    async def _restore_pictures(self, section: str, kind: str) -> None:
+        frames = aiter(self._archive.read(section))
         async for frame in frames:
-            key = f"{AVATARS}/{_decode(frame, UPLOAD)['id']}"
+            key = f"{kind}/{_decode(frame, UPLOAD)['id']}"
             if not is_key(key):
                 raise DamagedArchive(f"The archive has a picture {key[:100]}")
             content = _Content(frames)
-            if self._uploads is None:
-                measured = Measured(content, content.most)
-                async for _ in measured:
-                    pass
-                digest = measured.digest
-            else:
-                digest = await self._uploads.put(key, content, max_size=content.most)
+            digest = await self._put(key, content, self._uploads)
             if digest != content.told:
                 raise DamagedArchive(f"The picture {key} is not what it was")
 

@@ -16,8 +16,9 @@ from typing import NamedTuple, Protocol
 
 from palaver.errors import InvalidInput, NotFound
 
-FILES, AVATARS = "files", "avatars"
-"""The kinds of a workspace's blobs: files of rooms, and pictures of users and rooms."""
+FILES, AVATARS, MEDIA, TAKEOUTS = "files", "avatars", "media", "takeouts"
+"""The kinds of a workspace's blobs: files of rooms, pictures of users and rooms, emoji, sounds and assets, and users'
+own data to take away."""
 
 _matches_key = re.compile(r"[a-z]{1,32}/[A-Za-z0-9]{1,64}").fullmatch
 _PIECE_BYTES = 256 * 1024
@@ -91,6 +92,11 @@ def check_key(key: str) -> None:
     """Raises ValueError for what is no key."""
     if not is_key(key):
         raise ValueError(f"not a key of a blob: {key!r}")
+
+
+async def one_piece(data: bytes) -> AsyncIterator[bytes]:
+    """What is in memory as a whole, as `put` takes it."""
+    yield data
 
 
 class Measured:

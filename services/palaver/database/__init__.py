@@ -21,9 +21,9 @@ Document = dict[str, Any]
 Filter = Mapping[str, Any]
 """{"field": value} or {"field": {"$in"|"$nin"|"$ne"|"$gt"|"$gte"|"$lt"|"$lte"|"$exists"|"$contains": …}}, joined by
 "$and"/"$or". A value of None matches documents without the field; a field that is null counts as absent everywhere.
-"$contains" is a case-insensitive part of a string; {"$text": "two word"} finds documents in which every word occurs
-(runs of letters and digits; case and accents don't matter), the words' ends may be missing. Dates are compared as
-{"$date": ms}. A field, an operator or a value that does not fit `schema.py` is a ValueError."""
+"$contains" is a case-insensitive part of a string; {"$text": "two word"} finds documents in which every word is a part
+of one (runs of letters and digits; case and accents don't matter: `text.py`), and not within "$or". Dates are compared
+as {"$date": ms}. A field, an operator or a value that does not fit `schema.py` is a ValueError."""
 
 Sort = Sequence[tuple[str, int]]
 """[("ts", -1), ("_id", -1)]: 1 ascending, -1 descending."""
@@ -86,6 +86,14 @@ class StreamConflict(Exception):
 
 class NewerSchema(Exception):
     """The database was changed by a later version of Palaver in a way that this one can't live with."""
+
+
+class Group(NamedTuple):
+    """Documents that share a field's value: how many there are, and the id of the newest."""
+
+    value: str
+    size: int
+    newest: str
 
 
 @runtime_checkable
@@ -209,6 +217,14 @@ class Database(Protocol):
 
     async def list_values(self, collection: str, name: str, where: Filter) -> list[Any]:
         """One declared text field of each document that matches: from an index alone, where one has it all."""
+
+    async def list_groups(
+        self, collection: str, where: Filter, by: str, at: str, ascending: bool = False, skip: int = 0, limit: int = 0
+    ) -> tuple[list[Group], int]:
+        """Matching documents grouped by a declared text field, and how many groups there are.
+
+        They are sorted by the newest document of each, `at` being the declared date; `limit` 0 is all of them.
+        """
 
     async def count(self, collection: str, where: Filter) -> int: ...
 

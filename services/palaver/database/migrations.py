@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from palaver.database import NewerSchema
+from palaver.database.schema import Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +119,125 @@ def _add_pins_in_sqlite(connection: sqlite3.Connection) -> None:
     fill_column(connection, "subscriptions", "ls")
 
 
-def _add_pictures_in_sqlite(connection: sqlite3.Connection) -> None:
-    from palaver.database.sqlite_schema import create_everything, fill_columns
+def _fill_in_sqlite(*collections: str) -> Callable[[sqlite3.Connection], None]:
+    """Adds what these collections declare by now, and fills it from the documents."""
+
+    def migrate(connection: sqlite3.Connection) -> None:
+        from palaver.database.sqlite_schema import create_everything, fill_columns
+
+        create_everything(connection)
+        for collection in collections:
+            fill_columns(connection, collection)
+
+    return migrate
+
+
+def _begin_texts_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_schema import SEARCHED
+    from palaver.database.sqlite_text import begin_anew
+
+    for collection, field in SEARCHED.items():
+        begin_anew(connection, collection, field)
+
+
+_WITH_HIDDEN = (Index(("rid", "ts", "_id")), Index(("rid", "ts", "_id", "drid"), where="drid"))
+
+
+def _leave_out_hidden_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_names import quote
+    from palaver.database.sqlite_schema import create_everything, index_name
+
+    for index in _WITH_HIDDEN:  # the new ones have their names
+        connection.execute(f"DROP INDEX IF EXISTS {quote(index_name('messages', index))}")
+    create_everything(connection)
+
+
+async def _leave_out_hidden_in_mongo(database: Any) -> None:
+    from palaver.database import mongo_schema
+
+    await mongo_schema.create_everything(database)
+    for index in _WITH_HIDDEN:
+        await mongo_schema.drop_index(database, "messages", index)
+
+
+def _shorten_texts_in_sqlite(connection: sqlite3.Connection) -> None:
+    """An index forgets a text only by the very keys that it has of it, and very long ones have fewer by now."""
+    from palaver.database.sqlite_schema import SEARCHED, create_everything
+    from palaver.database.sqlite_text import begin_anew
+    from palaver.database.text import SEARCHED_LENGTH
 
     create_everything(connection)
-    for collection in ("rooms", "users"):
+    for collection, field in SEARCHED.items():
+        longer = f"SELECT 1 FROM {collection} WHERE length(doc) > ? LIMIT 1"
+        if connection.execute(longer, (SEARCHED_LENGTH,)).fetchone():
+            begin_anew(connection, collection, field)
+
+
+async def _begin_texts_in_mongo(database: Any) -> None:
+    from palaver.database import mongo_text
+
+    await mongo_text.begin_anew(database)
+
+
+# What indexes with more fields have replaced.
+_REPLACED = (
+    ("rooms", Index(("t", "name"))),
+    ("rooms", Index(("prid",))),
+    ("subscriptions", Index(("rid", "left_at", "ls"))),
+    ("messages", Index(("tmid", "ts", "_id"))),
+    ("messages", Index(("rid", "tlm"))),
+    ("messages", Index(("rid", "_updatedAt"))),
+    ("messages", Index(("rid", "deleted_at"))),
+    ("invites", Index(("createdAt",))),
+    ("users", Index(("username",))),
+    ("users", Index(("username", "_id"), absent="deleted_at")),
+    ("users", Index(("name",))),
+    ("users", Index(("createdAt",))),
+    ("users", Index(("lastLogin",))),
+    ("custom_statuses", Index(("name",))),
+    ("tokens", Index(("revoked_at", "issued_at"))),
+    ("emoji", Index(("deleted_at", "name"))),
+    ("sounds", Index(("deleted_at", "name"))),
+    ("rooms", Index(("t", "name", "_id"), absent="deleted_at")),
+    ("rooms", Index(("name", "_id"), absent="deleted_at")),
+    ("users", Index(("active", "username", "_id"), absent="deleted_at")),
+    ("users", Index(("username", "_id"), absent="deleted_at", parts=("username", "name"))),
+    ("users", Index(("active", "username", "_id"), absent="deleted_at", parts=("username", "name"))),
+)
+
+
+def _replace_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_names import quote
+    from palaver.database.sqlite_schema import create_everything, index_name
+
+    create_everything(connection)
+    for collection, index in _REPLACED:
+        connection.execute(f"DROP INDEX IF EXISTS {quote(index_name(collection, index))}")
+
+
+def _add_bios_in_sqlite(connection: sqlite3.Connection) -> None:
+    _fill_in_sqlite("users")(connection)
+    _replace_in_sqlite(connection)
+
+
+async def _replace_in_mongo(database: Any) -> None:
+    from palaver.database import mongo_schema
+
+    await mongo_schema.create_everything(database)
+    for collection, index in _REPLACED:
+        await mongo_schema.drop_index(database, collection, index)
+
+
+def _fold_in_sqlite(connection: sqlite3.Connection) -> None:
+    from palaver.database.sqlite_names import quote
+    from palaver.database.sqlite_schema import fill_columns, index_name
+
+    _replace_in_sqlite(connection)
+    for collection in ("users", "rooms"):
         fill_columns(connection, collection)
-
-
-def _name_tokens_in_sqlite(connection: sqlite3.Connection) -> None:
-    from palaver.database.sqlite_schema import create_everything, fill_columns
-
-    create_everything(connection)
-    fill_columns(connection, "tokens")
+    # MongoDB's index of these fields is what it was.
+    former = index_name("users", Index(("username", "_id", "name"), absent="deleted_at"))
+    connection.execute(f"DROP INDEX IF EXISTS {quote(former)}")
 
 
 MIGRATIONS: Sequence[Migration] = (
@@ -152,7 +259,7 @@ MIGRATIONS: Sequence[Migration] = (
         1,
     ),
     Migration(6, "Discussions are found by their parents", _fill_discussions_in_sqlite, _create_in_mongo, 1),
-    Migration(7, "Pictures are found by whose they are", _add_pictures_in_sqlite, _create_in_mongo, 1),
+    Migration(7, "Pictures are found by whose they are", _fill_in_sqlite("rooms", "users"), _create_in_mongo, 1),
     Migration(8, "The workspace has kinds of status of its own", _create_in_sqlite, _create_in_mongo, 1),
     Migration(9, "Invites have documents", _create_in_sqlite, _create_in_mongo, 1),
     Migration(
@@ -162,6 +269,61 @@ MIGRATIONS: Sequence[Migration] = (
         _create_in_mongo,
         1,
     ),
-    Migration(11, "Logins are found by their ids and by when they began", _name_tokens_in_sqlite, _create_in_mongo, 1),
+    Migration(
+        11,
+        "Logins are found by their ids and by when they began",
+        _fill_in_sqlite("tokens"),
+        _create_in_mongo,
+        1,
+    ),
     Migration(12, "Integrations have documents", _create_in_sqlite, _create_in_mongo, 1),
+    Migration(
+        13,
+        "The files of a room are found by name, kind and time",
+        _fill_in_sqlite("uploads"),
+        _create_in_mongo,
+        1,
+    ),
+    Migration(14, "Reports are found by the words in them", _fill_in_sqlite("reports"), _create_in_mongo, 1),
+    Migration(15, "Texts are found by parts of their words", _begin_texts_in_sqlite, _begin_texts_in_mongo, 1),
+    Migration(16, "The workspace has emoji and sounds of its own", _create_in_sqlite, _create_in_mongo, 1),
+    Migration(
+        17,
+        "Lists are read in their order, and counted, from an index alone",
+        _replace_in_sqlite,
+        _replace_in_mongo,
+        1,
+    ),
+    Migration(18, "Users are found by a part of either name in one index", _replace_in_sqlite, _replace_in_mongo, 1),
+    Migration(
+        19,
+        "Rooms are found by their teams, members by their names",
+        _fill_in_sqlite("rooms", "subscriptions"),
+        _create_in_mongo,
+        1,
+    ),
+    Migration(20, "Parts of names are looked for in an index alone", _fold_in_sqlite, _replace_in_mongo, 1),
+    Migration(21, "Members are found by their roles", _fill_in_sqlite("subscriptions"), _create_in_mongo, 1),
+    Migration(
+        22,
+        "Deleted emoji are found by when they were, rooms of teams by id; of very long texts less is searched",
+        _shorten_texts_in_sqlite,
+        _create_in_mongo,
+        1,
+    ),
+    Migration(
+        23,
+        "What is gone is not in the index of a room's messages",
+        _leave_out_hidden_in_sqlite,
+        _leave_out_hidden_in_mongo,
+        1,
+    ),
+    Migration(
+        24,
+        "Memberships are found by what their users chose to be told",
+        _fill_in_sqlite("subscriptions"),
+        _create_in_mongo,
+        1,
+    ),
+    Migration(25, "Users are found by what they say of themselves", _add_bios_in_sqlite, _replace_in_mongo, 1),
 )

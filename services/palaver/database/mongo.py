@@ -21,19 +21,21 @@ from palaver.database import (
     STREAM_COLLECTIONS,
     Document,
     Filter,
+    Group,
     Put,
     Sort,
     Stream,
     document_stream,
     mongo_events,
     mongo_records,
+    mongo_text,
     stream_document_id,
 )
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo_commit import Writing, applied_in
 from palaver.database.mongo_connection import MotorDatabase, connect, within
 from palaver.database.mongo_events import now
-from palaver.database.mongo_filter import get_collection, translate, translate_sort
+from palaver.database.mongo_filter import get_collection, translate, translate_groups, translate_sort
 from palaver.database.mongo_migrate import migrate
 from palaver.database.mongo_schema import CLAIMS, EVENTS, event_id, event_range
 from palaver.database.mongo_values import WORDS, decode_document
@@ -97,7 +99,9 @@ class MongoDatabase:
         self._opened = None
 
     async def watch(self) -> None:
-        """A server that is away may come back: nothing is final here."""
+        """Completes the index of texts, where it was begun anew. A server that is away may come back: nothing is
+        final here."""
+        await mongo_text.complete(self._database)
         await asyncio.Event().wait()
 
     @property
@@ -342,6 +346,19 @@ class MongoDatabase:
             raise ValueError(f"{name!r} is no text field of {collection}")
         cursor = self._database[collection].find(translate(declared, where), {"_id": 0, name: 1})
         return [_at(found, name) for found in await cursor.to_list(None)]
+
+    @_available
+    async def list_groups(
+        self, collection: str, where: Filter, by: str, at: str, ascending: bool = False, skip: int = 0, limit: int = 0
+    ) -> tuple[list[Group], int]:
+        """Matching documents by one field's value, by the newest of each."""
+        pipeline, ends = translate_groups(get_collection(collection), where, by, at)
+        order = {"$sort": dict.fromkeys(("at", "_id"), 1 if ascending else -1)}
+        page: list[dict[str, Any]] = [order, {"$skip": skip}, *([{"$limit": limit}] if limit else [])]
+        documents = self._database[collection]
+        found = await documents.aggregate([*pipeline, *page], allowDiskUse=True).to_list(None)
+        counted = await documents.aggregate([*pipeline, ends], allowDiskUse=True).to_list(None)
+        return [Group(one["_id"], one["size"], one["newest"]) for one in found], sum(one["total"] for one in counted)
 
     @_available
     async def count(self, collection: str, where: Filter) -> int:

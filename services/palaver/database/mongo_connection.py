@@ -94,4 +94,7 @@ def _make_client(url: str) -> "AsyncIOMotorClient[dict[str, Any]]":
             retryReads=True,
         )
     except (ConfigurationError, ValueError) as error:
+        if "@" in url.partition("://")[2].replace("?", "/").partition("/")[2]:
+            # The driver quotes what it takes for a database: the rest of a password with a slash in it.
+            raise ConfigError("PALAVER_MONGODB_URL: user name and password have to be percent-encoded") from None
         raise ConfigError(f"PALAVER_MONGODB_URL: {error}") from error

@@ -11,8 +11,9 @@ from typing import Any
 from bson.datetime_ms import DatetimeMS
 
 from palaver.database import Filter, Sort
-from palaver.database.mongo_values import WORDS, words_of
+from palaver.database.mongo_values import WORDS
 from palaver.database.schema import COLLECTIONS, Collection, FieldType
+from palaver.database.text import parts_of
 
 _ORDERED: frozenset[FieldType] = frozenset({"text", "number", "date"})
 _NOTHING: dict[str, Any] = {"_id": {"$in": []}}
@@ -33,6 +34,8 @@ def translate(collection: Collection, where: Filter) -> dict[str, Any]:
         if name in ("$and", "$or"):
             if not isinstance(condition, Sequence) or isinstance(condition, str) or not condition:
                 raise ValueError(f"{name} joins a list of filters")
+            if name == "$or" and any("$text" in part for part in condition):
+                raise ValueError("$text is no alternative")
             parts.append({name: [translate(collection, part) for part in condition]})
         elif name == "$text":
             parts.append(_translate_text(collection, condition))
@@ -46,9 +49,23 @@ def translate(collection: Collection, where: Filter) -> dict[str, Any]:
 def translate_sort(collection: Collection, sort: Sort) -> list[tuple[str, int]]:
     """The order, checked. Raises ValueError."""
     for name, direction in sort:
-        if _type_of(collection, name) == "list" or direction not in (1, -1):
+        if _type_of(collection, name) in ("list", "short list") or direction not in (1, -1):
             raise ValueError(f"can't sort by {name} {direction}")
     return list(sort)
+
+
+def translate_groups(
+    collection: Collection, where: Filter, by: str, at: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The steps that group matching documents, and the last one that counts the groups. Raises ValueError."""
+    if _type_of(collection, by) != "text" or _type_of(collection, at) != "date":
+        raise ValueError(f"can't group by {by} and sort by {at}")
+    steps = [
+        {"$match": translate(collection, {"$and": [where, {by: {"$exists": True}}]})},
+        {"$sort": {at: 1, "_id": 1}},
+        {"$group": {"_id": f"${by}", "size": {"$sum": 1}, "newest": {"$last": "$_id"}, "at": {"$last": f"${at}"}}},
+    ]
+    return steps, {"$count": "total"}
 
 
 def _type_of(collection: Collection, name: str) -> FieldType:
@@ -63,9 +80,9 @@ def _type_of(collection: Collection, name: str) -> FieldType:
 def _translate_text(collection: Collection, query: Any) -> dict[str, Any]:
     if not collection.text or not isinstance(query, str):
         raise ValueError("no such text search")
-    words = words_of(query)
-    # Anchored, so that the index of the words finds the beginning.
-    return {"$and": [{WORDS: {"$regex": f"^{re.escape(word)}"}} for word in words]} if words else _NOTHING
+    parts = parts_of(query)
+    # Anchored, so that the index of the keys finds the beginning.
+    return {"$and": [{WORDS: {"$regex": f"^{part}"}} for part in parts]} if parts else _NOTHING
 
 
 def _translate_condition(name: str, type: FieldType, condition: Any) -> Any:
@@ -86,6 +103,9 @@ def _translate_operator(name: str, type: FieldType, operator: str, operand: Any)
         return {operator: [_value(name, type, one) for one in operand]}
     if operator == "$ne":
         return {"$ne": _value(name, type, operand)}
+    if operator == "$exists" and isinstance(operand, bool) and type == "short list":
+        # An empty one counts as absent, too.
+        return {"$gte": ""} if operand else {"$not": {"$gte": ""}}
     if operator == "$exists" and isinstance(operand, bool):
         # A field that is null counts as absent.
         return {"$nin": [None]} if operand else {"$in": [None]}

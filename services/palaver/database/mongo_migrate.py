@@ -32,7 +32,7 @@ _CALL_SECONDS = 5.0
 
 async def migrate(database: MotorDatabase, migrations: Sequence[Migration]) -> None:
     """Brings the schema to this version, or waits for who does. Raises NewerSchema or Unavailable."""
-    lock = _Lock(database)
+    lock = Lock(database)
     while list_pending(await _get_schema(database), migrations):
         if await lock.take():
             try:
@@ -65,11 +65,13 @@ class _Beat(NamedTuple):
     number: int
 
 
-class _Lock:
-    """The right to migrate, as one process tries to have it."""
+class Lock:
+    """The right to migrate, or to do another work that one process does, as one of them tries to have it."""
 
-    def __init__(self, database: MotorDatabase) -> None:
+    def __init__(self, database: MotorDatabase, id: str = "lock", work: str = "migrating the database") -> None:
         self._schema = database[SCHEMA]
+        self._id = id
+        self._work = work
         self._mine = _Beat(new_id(), 1)
         self._others: _Beat | None = None  # the last that was seen of another holder, and since when
         self._seen_at = 0.0
@@ -77,32 +79,32 @@ class _Lock:
     async def take(self) -> bool:
         """Takes the lock if nobody has it, or if its holder has been silent for too long."""
         with pymongo.timeout(_CALL_SECONDS):
-            found = await self._schema.find_one({"_id": "lock"})
+            found = await self._schema.find_one({"_id": self._id})
             if found is None:
                 try:
-                    await self._schema.insert_one({"_id": "lock", **self._mine._asdict()})
+                    await self._schema.insert_one({"_id": self._id, **self._mine._asdict()})
                 except DuplicateKeyError:
                     return False
                 return True
             beat = _Beat(str(found.get("owner")), int(found.get("number", 0)))
             if beat != self._others:
                 if self._others is None:
-                    logger.info("another process is migrating the database: waiting for it")
+                    logger.info("another process is %s: waiting for it", self._work)
                 self._others, self._seen_at = beat, time.monotonic()
             elif time.monotonic() - self._seen_at > LOCK_SECONDS:
-                logger.warning("the process that was migrating the database is silent: going on in its place")
+                logger.warning("the process that was %s is silent: going on in its place", self._work)
                 return await self._replace(found, self._mine)
             return False
 
     async def keep_during(self, work: Awaitable[None]) -> None:
-        """Waits for one migration, and beats meanwhile. Raises Unavailable, and ends it, when the lock is lost."""
+        """Waits for the work, and beats meanwhile. Raises Unavailable, and ends it, when the lock is lost."""
         running = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait([running], timeout=LOCK_SECONDS / 5))[0]:
                 before, self._mine = self._mine, self._mine._replace(number=self._mine.number + 1)
                 with pymongo.timeout(_CALL_SECONDS):
                     if not await self._replace(before._asdict(), self._mine):
-                        raise Unavailable("another process has taken over migrating the database")
+                        raise Unavailable(f"another process has taken over {self._work}")
             await running
         finally:
             running.cancel()
@@ -110,8 +112,8 @@ class _Lock:
     async def leave(self) -> None:
         """Gives the lock back, if it is still ours."""
         with pymongo.timeout(_CALL_SECONDS):
-            await self._schema.delete_one({"_id": "lock", "owner": self._mine.owner})
+            await self._schema.delete_one({"_id": self._id, "owner": self._mine.owner})
 
     async def _replace(self, found: dict[str, Any], beat: _Beat) -> bool:
-        where = {"_id": "lock", "owner": found.get("owner"), "number": found.get("number")}
+        where = {"_id": self._id, "owner": found.get("owner"), "number": found.get("number")}
         return bool((await self._schema.update_one(where, {"$set": beat._asdict()})).matched_count)

@@ -11,8 +11,9 @@ from typing import Any
 
 from palaver.database import STREAM_COLLECTIONS, Document, Put, Stream, stream_document_id
 from palaver.database.mongo_filter import get_collection
-from palaver.database.mongo_values import GUARDS, WORDS, add_words, encode, words_of
+from palaver.database.mongo_values import GUARDS, WORDS, add_words, encode
 from palaver.database.schema import COLLECTIONS
+from palaver.database.text import keys_of
 from palaver.v1.event_pb2 import Event
 
 _IMPOSSIBLE_NAME = re.compile(r'\A\Z|\A\$|[."\\\x00-\x1f\x7f-\x9f]')
@@ -132,7 +133,7 @@ def make_update(collection: str, changes: dict[str, Any], gone: set[str]) -> Sto
     name = COLLECTIONS[collection].text
     if name and (name in changes or name in gone):
         text = changes.get(name)
-        if isinstance(text, str) and (words := words_of(text)):
+        if isinstance(text, str) and (words := keys_of(text)):
             changes = {**changes, WORDS: words}
         else:
             gone = {*gone, WORDS}

@@ -23,7 +23,7 @@ EVENTS = "events"
 CLAIMS = "claims"
 RECORDS = "records"
 
-# By which declared field the words of a searched text are grouped: people search in a room, or in their rooms.
+# By which declared field the keys of a searched text are grouped: people search in a room.
 _TEXT_PREFIX = {"messages": ("rid",)}
 
 
@@ -66,6 +66,8 @@ async def create_published_index(database: MotorDatabase) -> None:
 
 def _indexes_of(name: str, collection: Collection) -> list[IndexModel]:
     indexes = [create_index(index) for index in collection.indexes]
+    # What a list holds is always looked up; SQLite has a table for that.
+    indexes += [create_index(Index((field,))) for field, type in collection.fields.items() if type == "list"]
     if collection.text:
         indexes.append(IndexModel([(field, 1) for field in (*_TEXT_PREFIX.get(name, ()), WORDS)], name="text"))
     return indexes
@@ -73,9 +75,18 @@ def _indexes_of(name: str, collection: Collection) -> list[IndexModel]:
 
 def create_index(index: Index) -> IndexModel:
     """A declared index, as MongoDB wants it."""
-    options: dict[str, Any] = {"name": ", ".join(index.fields)}
+    fields = dict.fromkeys((*([index.absent] if index.absent else []), *index.fields, *index.parts))
+    options: dict[str, Any] = {"name": ", ".join(fields)}
     if index.unique:
         options["unique"] = True
     if index.where:
         options["partialFilterExpression"] = {index.where: {"$exists": True}}
-    return IndexModel([(field, 1) for field in index.fields], **options)
+    return IndexModel([(field, 1) for field in fields], **options)
+
+
+async def drop_index(database: MotorDatabase, collection: str, index: Index) -> None:
+    """Drops what `create_index` once made, if it is there."""
+    if collection in await database.list_collection_names():
+        name = create_index(index).document["name"]
+        if name in await database[collection].index_information():
+            await database[collection].drop_index(name)

@@ -3,11 +3,10 @@
 - {"$date": ms} is a BSON date, at every depth and in both directions.
 - A nested key that begins with "$" (or with "＄", so that it stays unambiguous) is stored with a "＄" before it: users
   choose such keys (reactions, custom fields), and drivers take {"$ref": …} for something else. Dots stay as they are.
-- `room_seq`, `user_seq` and `workspace_seq` are the guards of `Put`, `WORDS` the words of the text that can be
-  searched; no caller sees them. `applied_seq` is seen.
+- `room_seq`, `user_seq` and `workspace_seq` are the guards of `Put`, `WORDS` what the text is found by that can be
+  searched (`text.py`); no caller sees them. `applied_seq` is seen.
 """
 
-import unicodedata
 from typing import Any
 
 from bson.datetime_ms import DatetimeMS
@@ -15,6 +14,7 @@ from bson.int64 import Int64
 
 from palaver.database import STREAM_COLLECTIONS, Document
 from palaver.database.schema import COLLECTIONS
+from palaver.database.text import keys_of
 
 GUARDS = {kind: f"{kind}_seq" for kind in STREAM_COLLECTIONS}
 
@@ -75,15 +75,8 @@ def decode_document(stored: dict[str, Any]) -> Document:
     return {name: decode(value) for name, value in stored.items() if name not in _INTERNAL}
 
 
-def words_of(text: str) -> list[str]:
-    """The words to search a text by: runs of letters and digits, each once, in lower case and without accents."""
-    decomposed = unicodedata.normalize("NFD", text.lower())
-    letters = [c if c.isalnum() else " " for c in decomposed if unicodedata.category(c) != "Mn"]
-    return list(dict.fromkeys("".join(letters).split()))
-
-
 def add_words(collection: str, stored: dict[str, Any]) -> None:
-    """Adds the words of the searched text to a document that is born, if its collection has one."""
+    """Adds what the searched text is found by to a document that is born, if its collection has one."""
     name = COLLECTIONS[collection].text
-    if name and isinstance(text := stored.get(name), str) and (words := words_of(text)):
+    if name and isinstance(text := stored.get(name), str) and (words := keys_of(text)):
         stored[WORDS] = words

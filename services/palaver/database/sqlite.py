@@ -8,10 +8,8 @@ connections of their own. Every read sees what an awaited write wrote.
 import asyncio
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +20,7 @@ from palaver import failpoints
 from palaver.database import (
     Document,
     Filter,
+    Group,
     Put,
     Sort,
     Stream,
@@ -32,9 +31,12 @@ from palaver.database import (
 )
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.sqlite_filters import Query
+from palaver.database.sqlite_indexing import Indexing
 from palaver.database.sqlite_migrate import migrate
+from palaver.database.sqlite_names import quote
 from palaver.database.sqlite_puts import Commit
-from palaver.database.sqlite_schema import TABLES, Table, connect, get_table, index_text, is_text_indexed, quote
+from palaver.database.sqlite_reading import Reading
+from palaver.database.sqlite_schema import Table, connect, get_table
 from palaver.database.sqlite_writer import Writer, translate
 from palaver.database.timing import WRITTEN, timed
 from palaver.errors import Unavailable
@@ -44,9 +46,6 @@ T = TypeVar("T")
 
 # Up to here a read is short enough for the event loop: documents, events or heads.
 _SHORT = 100
-_READERS = 4
-# New texts are indexed at the latest when there are so many: about two milliseconds of the writer's time.
-_MAX_UNINDEXED = 100
 _HEADS_AT_ONCE = 128
 
 _CLAIM = "INSERT INTO claims (key, owner) VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
@@ -62,42 +61,41 @@ class SqliteDatabase:
         self._path = path
         self._migrations = migrations
         self._busy_timeout = busy_timeout
-        self._unindexed = 0
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._quick: dict[str, bool] = {}
-        self._reader: sqlite3.Connection
-        self._pool: ThreadPoolExecutor
+        self._indexing = Indexing(self._submit, lambda work: self._reading.on_loop(work))
+        self._reading: Reading
         self._writer: Writer
 
     async def open(self) -> None:
         """Makes or migrates the file, and starts the writer."""
         try:
-            self._reader = await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self._prepare)
+            self._reading = Reading(self._path, busy_timeout=self._busy_timeout)
         except sqlite3.Error as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
                 raise Unavailable(f"{self._path} is not a database of Palaver, or it is damaged") from error
             raise translate(error) from error
         except OSError as error:
             raise Unavailable(f"{self._path} can't be opened: {error.strerror}") from error
-        self._connections.append(self._reader)
-        self._pool = ThreadPoolExecutor(_READERS, "palaver sqlite reader")
         self._writer = Writer(self._path, busy_timeout=self._busy_timeout)
 
     async def watch(self) -> None:
-        """Raises when the writer's thread has died."""
-        await asyncio.shield(self._writer.failed)
+        """Completes the index of texts, where it was begun anew. Raises when the writer's thread has died."""
+        indexing = asyncio.ensure_future(self._indexing.complete())
+        try:
+            await asyncio.wait({indexing, self._writer.failed}, return_when=asyncio.FIRST_COMPLETED)
+            await indexing
+            await asyncio.shield(self._writer.failed)
+        finally:
+            indexing.cancel()
 
     async def close(self) -> None:
         """Finishes what is queued."""
         if hasattr(self, "_writer"):
             await self._writer.close()
-            await asyncio.to_thread(self._pool.shutdown)
-        for connection in self._connections:
-            connection.close()
-        self._connections.clear()
+        if hasattr(self, "_reading"):
+            await self._reading.close()
 
-    def _prepare(self) -> sqlite3.Connection:
+    def _prepare(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # It holds password hashes: nobody else's to read. SQLite gives its other files the same mode.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -106,7 +104,6 @@ class SqliteDatabase:
             migrate(connection, self._migrations)
         finally:
             connection.close()
-        return connect(self._path, busy_timeout=self._busy_timeout, read_only=True)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -132,18 +129,11 @@ class SqliteDatabase:
     def _count(self, commit: Commit) -> None:
         self._count_written(commit.documents)
         if commit.texts:
-            self._unindexed += commit.texts
-            if self._unindexed >= _MAX_UNINDEXED:
-                self._index_texts().add_done_callback(_look_at)
+            self._indexing.count(commit.texts)
 
     def _count_written(self, documents: int) -> None:
         self.documents_written += documents
         WRITTEN.inc(documents)
-
-    def _index_texts(self) -> "asyncio.Future[Any]":
-        self._unindexed = 0
-        tables = [table for table in TABLES.values() if table.text]
-        return self._submit(lambda connection: index_text(connection, tables))
 
     def _submit(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
         future: asyncio.Future[T] = self._writer.submit(None, function)
@@ -163,7 +153,7 @@ class SqliteDatabase:
 
     async def find_claim(self, key: str) -> str | None:
         """The owner of a unique name, or None."""
-        row = self._read(_OWNER, (key,))
+        row = self._reading.first(_OWNER, (key,))
         return None if row is None else str(row[0])
 
     @timed
@@ -196,14 +186,14 @@ class SqliteDatabase:
 
     async def find_record(self, kind: str, id: str) -> Document | None:
         """One record, or None."""
-        row = self._read(sqlite_records.GET, (kind, id))
+        row = self._reading.first(sqlite_records.GET, (kind, id))
         return None if row is None else loads(row[0])
 
     async def list_records(
         self, kind: str, prefix: str = "", *, after: str = "", limit: int = 100
     ) -> list[tuple[str, Document]]:
         """Ids and records, by id."""
-        return self._on_loop(lambda c: sqlite_records.list_from(c, kind, prefix, after, limit))
+        return self._reading.on_loop(lambda c: sqlite_records.list_from(c, kind, prefix, after, limit))
 
     async def delete_record(self, kind: str, id: str) -> bool:
         """Whether there was one."""
@@ -213,7 +203,7 @@ class SqliteDatabase:
 
     async def get_head(self, stream: Stream) -> int:
         """The last `seq` of the stream; 0 when it has none."""
-        row = self._read(sqlite_events.HEAD, stream)
+        row = self._reading.first(sqlite_events.HEAD, stream)
         return 0 if row is None or row[0] is None else int(row[0])
 
     @timed
@@ -224,12 +214,14 @@ class SqliteDatabase:
         for start in range(0, len(streams), _HEADS_AT_ONCE):
             if start:
                 await asyncio.sleep(0)
-            heads += self._on_loop(partial(sqlite_events.read_heads, streams=streams[start : start + _HEADS_AT_ONCE]))
+            heads += self._reading.on_loop(
+                partial(sqlite_events.read_heads, streams=streams[start : start + _HEADS_AT_ONCE])
+            )
         return heads
 
     async def find_event(self, stream: Stream, command_id: str) -> Event | None:
         """The event that the command has become."""
-        row = self._read(sqlite_events.EVENT, (*stream, command_id))
+        row = self._reading.first(sqlite_events.EVENT, (*stream, command_id))
         return None if row is None else Event.FromString(row[0])
 
     @timed
@@ -240,25 +232,29 @@ class SqliteDatabase:
     @timed
     async def list_unpublished(self, older_than: int, limit: int = 1000, *, fresh_since: int = 0) -> list[Event]:
         """Events that nobody has marked, by stream and seq."""
-        return await self._in_pool(lambda c: sqlite_events.list_unpublished(c, older_than, limit, fresh_since))
+        return await self._reading.in_thread(
+            lambda c: sqlite_events.list_unpublished(c, older_than, limit, fresh_since)
+        )
 
     async def list_unpublished_before(self, seqs: Mapping[Stream, int], limit: int = 1000) -> list[Event]:
         """The same of these streams, below a seq of each."""
-        return self._on_loop(lambda c: sqlite_events.list_unpublished_before(c, seqs, limit))
+        return self._reading.on_loop(lambda c: sqlite_events.list_unpublished_before(c, seqs, limit))
 
     async def list_committed(self, kind: str, after: int, limit: int = 500) -> tuple[list[tuple[int, Event]], int]:
         """Events of one kind of stream, in the order in which everything was committed."""
-        return await self._in_pool(lambda c: sqlite_events.list_committed(c, kind, after, limit))
+        return await self._reading.in_thread(lambda c: sqlite_events.list_committed(c, kind, after, limit))
 
     async def list_unapplied(self, older_than: int, limit: int = 100) -> list[Stream]:
         """Streams whose document lags behind their head. There are none, unless events came in from outside."""
-        rows = await self._in_pool(lambda c: c.execute(sqlite_events.UNAPPLIED, (older_than, limit)).fetchall())
+        rows = await self._reading.in_thread(
+            lambda c: c.execute(sqlite_events.UNAPPLIED, (older_than, limit)).fetchall()
+        )
         return [Stream(*row) for row in rows]
 
     async def list_streams(self, kind: str, *, after: str = "", limit: int = 1000) -> list[tuple[Stream, int]]:
         """Streams of a kind with what is projected of each, by id."""
         sql = sqlite_events.STREAMS[kind]
-        rows = await self._in_pool(lambda c: c.execute(sql, (after, limit)).fetchall())
+        rows = await self._reading.in_thread(lambda c: c.execute(sql, (after, limit)).fetchall())
         return [(document_stream(kind, id), applied) for id, applied in rows]
 
     async def _list_events(self, sql: str, parameters: tuple[Any, ...], is_short: bool) -> list[Event]:
@@ -266,14 +262,14 @@ class SqliteDatabase:
             parse = Event.FromString
             return [parse(row[0]) for row in connection.execute(sql, parameters).fetchall()]
 
-        return self._on_loop(work) if is_short else await self._in_pool(work)
+        return self._reading.on_loop(work) if is_short else await self._reading.in_thread(work)
 
     # -- documents -------------------------------------------------------------------------------------------------
 
     async def get(self, collection: str, id: str) -> Document | None:
         """One document by its id, or None."""
         table = get_table(collection)
-        row = self._read(table.get, (id,))
+        row = self._reading.first(table.get, (id,))
         return None if row is None else _decode(table, row)
 
     @timed
@@ -299,90 +295,54 @@ class SqliteDatabase:
         """Documents that match."""
         table = get_table(collection)
         query = sqlite_filters.find(table, where, sort, skip, limit)
+        if query.text and sort and limit:
+            first = sqlite_filters.find_among_first(table, where, sort, skip, limit)
+            found = await self._query(table, first, is_short=False)
+            if len(found) == limit:
+                return found
         return await self._query(table, query, is_short=0 < limit <= _SHORT and skip <= _SHORT)
 
     @timed
     async def list_values(self, collection: str, name: str, where: Filter) -> list[Any]:
         """One declared text field of each document that matches."""
         query = sqlite_filters.values(get_table(collection), name, where)
+        return [row[0] for row in await self._reading.run(query, query.rows)]
 
-        def work(connection: sqlite3.Connection) -> list[Any]:
-            return [row[0] for row in connection.execute(query.sql, query.parameters).fetchall()]
-
-        return self._on_loop(work) if self._is_quick(query) else await self._in_pool(work)
+    @timed
+    async def list_groups(
+        self, collection: str, where: Filter, by: str, at: str, ascending: bool = False, skip: int = 0, limit: int = 0
+    ) -> tuple[list[Group], int]:
+        """Matching documents by one field's value, by the newest of each."""
+        page, total = sqlite_filters.groups(get_table(collection), where, by, at, ascending, skip, limit)
+        rows, counted = await self._reading.in_thread(page.rows), await self._reading.in_thread(total.rows)
+        return [Group(*row[:3]) for row in rows], counted[0][0]
 
     @timed
     async def count(self, collection: str, where: Filter) -> int:
         """How many documents match."""
         table = get_table(collection)
         query = sqlite_filters.count(table, where)
-        await self._index_for(table, query)
-        return int(await self._in_pool(lambda c: c.execute(query.sql, query.parameters).fetchone()[0]))
+        if query.text:
+            await self._indexing.before_search(table.name)
+        return int(await self._reading.run(query, lambda c: c.execute(query.sql, query.parameters).fetchone()[0]))
 
     async def count_all(self, collection: str) -> int:
         """How many documents there are."""
         sql = f"SELECT count(*) FROM {quote(get_table(collection).name)}"
-        return int(await self._in_pool(lambda c: c.execute(sql).fetchone()[0]))
+        return int(await self._reading.in_thread(lambda c: c.execute(sql).fetchone()[0]))
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     async def _query(self, table: Table, query: Query, *, is_short: bool) -> list[Document]:
         def work(connection: sqlite3.Connection) -> list[Document]:
-            rows = connection.execute(query.sql, query.parameters).fetchall()
+            rows = query.rows(connection)
             if table.has_stream:
                 return [_decode(table, row) for row in rows]
             return [loads(row[0]) for row in rows]
 
-        if is_short and not query.looks_through and self._is_quick(query):
-            return self._on_loop(work)
-        await self._index_for(table, query)
-        return await self._in_pool(work)
-
-    async def _index_for(self, table: Table, query: Query) -> None:
-        """Before a search for words, makes sure that it finds everything."""
-        if query.needs_text and not self._on_loop(lambda c: is_text_indexed(c, table)):
-            await self._index_texts()
-
-    def _is_quick(self, query: Query) -> bool:
-        """Whether the statement finds its rows by an index, and in order, so that its limit is a limit of its time."""
-        sql = query.sql
-        quick = self._quick.get(sql)
-        if quick is None:
-            if len(self._quick) > 1000:
-                self._quick.clear()
-            explain = f"EXPLAIN QUERY PLAN {sql}"
-            plan = self._on_loop(lambda c: [row[3] for row in c.execute(explain, query.parameters)])
-            filters = " WHERE " in sql
-            quick = not any("TEMP B-TREE" in step or (filters and step.startswith("SCAN")) for step in plan)
-            self._quick[sql] = quick
-        return quick
-
-    def _read(self, sql: str, parameters: Sequence[Any]) -> Any:
-        """The first row, read on the event loop."""
-        try:
-            return self._reader.execute(sql, parameters).fetchone()
-        except sqlite3.Error as error:
-            raise translate(error) from error
-
-    def _on_loop(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return work(self._reader)
-        except sqlite3.Error as error:
-            raise translate(error) from error
-
-    async def _in_pool(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        def run() -> T:
-            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = connect(self._path, busy_timeout=self._busy_timeout, read_only=True)
-                self._local.connection = connection
-                self._connections.append(connection)
-            return work(connection)
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
-        except sqlite3.Error as error:
-            raise translate(error) from error
+        if query.text:
+            await self._indexing.before_search(table.name)
+        return await (self._reading.run(query, work) if is_short else self._reading.in_thread(work))
 
 
 def _decode(table: Table, row: Any) -> Document:
@@ -390,9 +350,3 @@ def _decode(table: Table, row: Any) -> Document:
     if table.has_stream:
         document["applied_seq"] = row[1]
     return document
-
-
-def _look_at(future: "asyncio.Future[Any]") -> None:
-    """An error here is met again by whoever searches."""
-    if not future.cancelled():
-        future.exception()

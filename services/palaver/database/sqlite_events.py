@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from palaver.database import STREAM_COLLECTIONS, Stream
-from palaver.database.sqlite_schema import quote
+from palaver.database.sqlite_names import quote
 from palaver.database.unpublished import decode
 from palaver.v1.event_pb2 import Event
 

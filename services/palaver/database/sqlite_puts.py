@@ -18,6 +18,7 @@ from typing import Any
 from orjson import dumps
 
 from palaver.database import STREAM_COLLECTIONS, Document, Put, Stream, StreamConflict, stream_document_id
+from palaver.database.sqlite_names import json_path, quote
 from palaver.database.sqlite_schema import (
     GUARDS,
     MAX_INTEGER,
@@ -26,8 +27,6 @@ from palaver.database.sqlite_schema import (
     TABLES,
     Table,
     get_table,
-    json_path,
-    quote,
 )
 from palaver.v1.event_pb2 import Event
 

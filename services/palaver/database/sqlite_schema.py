@@ -2,13 +2,13 @@
 
     place       the row's number, in the order of insertion
     _id         the document's id
-    "u._id" …   the declared fields, NULL when the document has none (or one of another type)
+    "u._id" …   the declared fields, NULL when the document has none (or one of another type); a "short list" as JSON
+    "… folded"  the same of texts that are asked for a part of them, without regard to case
     …_seq       the last event of each kind of stream that the document has seen; `applied_seq` for a stream's own
     doc         the document as JSON text, last because it is long
 
-A "list" field is a table of its own, "users.roles" (value, place), kept by triggers. A text that can be searched is
-an FTS5 table, "messages.text", which learns of new documents in batches: `text_indexed` says up to which place. Whoever
-searches has the rest indexed first (`index_text`), so nobody sees the difference, and a commit need not pay for it.
+A "list" field is a table of its own, "users.roles" (value, place), kept by triggers. A text that can be searched has an
+index of its own (`sqlite_text.py`).
 """
 
 import sqlite3
@@ -16,8 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from palaver.database import STREAM_COLLECTIONS, Document, sqlite_records
+import orjson
+
+from palaver.database import STREAM_COLLECTIONS, Document, sqlite_records, sqlite_text
 from palaver.database.schema import COLLECTIONS, Collection, FieldType, Index
+from palaver.database.sqlite_names import json_path, quote
 
 # The column in which a document remembers the last event of a kind of stream.
 GUARDS = {kind: f"{kind}_seq" for kind in STREAM_COLLECTIONS}
@@ -30,9 +33,10 @@ _CHECKPOINT_PAGES = 4000
 
 
 class Column(NamedTuple):
-    """A declared field, and how its value is found within the value of its top-level field."""
+    """A column of a declared field, and how its value is found within the value of the top-level field."""
 
     name: str
+    field: str
     type: FieldType
     extract: Callable[[Any], str | int | float | None]
 
@@ -48,12 +52,28 @@ def _extractor(type: FieldType, path: Sequence[str]) -> Callable[[Any], Any]:
         return _extract_date
     if type == "boolean":
         return lambda value: value if isinstance(value, bool) else None
+    if type == "short list":
+        return _extract_list
     return _extract_number
+
+
+def _folding(extract: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if (text := extract(value)) is None else text.casefold()
+
+
+def folded(field: str) -> str:
+    """The name of the column that has a text without regard to case."""
+    return f"{field} folded"
 
 
 def _extract_date(value: Any) -> int | None:
     date = value.get("$date") if isinstance(value, dict) else None
     return date if isinstance(date, int) else None
+
+
+def _extract_list(value: Any) -> str | None:
+    held = [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return orjson.dumps(held).decode() if held else None
 
 
 def _extract_number(value: Any) -> int | float | None:
@@ -70,20 +90,24 @@ class Table:
         self.collection = collection
         self.has_stream = name in STREAM_COLLECTIONS.values()
         self.types: dict[str, FieldType] = {"_id": "text", **collection.fields}
-        self.columns = tuple(
-            Column(field, type, _extractor(type, field.split(".")[1:]))
+        columns = [
+            Column(field, field, type, _extractor(type, field.split(".")[1:]))
             for field, type in collection.fields.items()
             if type != "list"
+        ]
+        self.folded = frozenset(field for index in collection.indexes for field in index.parts)
+        self.columns = (
+            *columns,
+            *(c._replace(name=folded(c.name), extract=_folding(c.extract)) for c in columns if c.name in self.folded),
         )
         # The columns under each top-level field, and each one's place in a row (the id is before them).
         self.under: dict[str, tuple[Column, ...]] = {}
         self._places: dict[str, list[tuple[int, Column]]] = {}
         for place, column in enumerate(self.columns, 1):
-            top = column.name.split(".")[0]
+            top = column.field.split(".")[0]
             self.under[top] = (*self.under.get(top, ()), column)
             self._places.setdefault(top, []).append((place, column))
         self.lists = tuple(field for field, type in collection.fields.items() if type == "list")
-        self.text = f"{name}.text" if collection.text else ""
         guards = [*GUARDS.values(), *(["applied_seq"] if self.has_stream else [])]
         names = ["_id", *(column.name for column in self.columns), *guards, "doc"]
         self._empty_row: list[Any] = [None] * (1 + len(self.columns)) + [0] * len(guards) + [None]
@@ -107,19 +131,9 @@ class Table:
         return tuple(values)
 
 
-def quote(name: str) -> str:
-    """The name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def json_path(field: str) -> str:
-    """The (dotted) field as an SQL literal of a JSON path."""
-    return "'$" + "".join(f'."{part}"' for part in field.split(".")).replace("'", "''") + "'"
-
-
 TABLES: dict[str, Table] = {name: Table(name, collection) for name, collection in COLLECTIONS.items()}
 
-SEARCHED = frozenset(table.name for table in TABLES.values() if table.text)
+SEARCHED = {table.name: table.collection.text for table in TABLES.values() if table.collection.text}
 
 
 def get_table(collection: str) -> Table:
@@ -150,6 +164,8 @@ def connect(path: Path, *, busy_timeout: float, read_only: bool = False) -> sqli
         if read_only:
             connection.execute("PRAGMA query_only = ON")
         connection.create_function("contains", 2, _contains, deterministic=True)
+        connection.create_function("casefold", 1, str.casefold, deterministic=True)
+        sqlite_text.prepare_reader(connection)
     except BaseException:
         connection.close()
         raise
@@ -163,13 +179,20 @@ def _contains(value: object, part: str) -> bool:
 
 # -- creating --------------------------------------------------------------------------------------------------------
 
-_TYPES: dict[FieldType, str] = {"text": "TEXT", "number": "NUMERIC", "date": "INTEGER", "boolean": "INTEGER"}
+_TYPES: dict[FieldType, str] = {
+    "text": "TEXT",
+    "number": "NUMERIC",
+    "date": "INTEGER",
+    "boolean": "INTEGER",
+    "short list": "TEXT",
+}
 
 _JSON_TYPES: dict[FieldType, tuple[str, ...]] = {
     "text": ("text",),
     "number": ("integer", "real"),
     "date": ("integer",),
     "boolean": ("true", "false"),
+    "short list": ("array",),
 }
 
 _LOG = (
@@ -181,7 +204,7 @@ _LOG = (
     "CREATE INDEX IF NOT EXISTS events_unpublished ON events (stream_kind, stream_id, seq) WHERE published = 0",
     "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
     sqlite_records.TABLE,
-    "CREATE TABLE IF NOT EXISTS text_indexed (collection TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID",
+    *sqlite_text.PROGRESS,
 )
 
 
@@ -201,19 +224,32 @@ def create_everything(connection: sqlite3.Connection) -> None:
 
 def fill_column(connection: sqlite3.Connection, collection: str, name: str) -> None:
     """Extracts a declared field of a collection's documents, where its column is empty: for one that was added."""
-    [column] = [column for column in get_table(collection).columns if column.name == name]
-    path = json_path(f"{name}.$date" if column.type == "date" else name)
-    kinds = ", ".join(f"'{kind}'" for kind in _JSON_TYPES[column.type])
+    table = get_table(collection)
+    type = table.types[name]
+    path = json_path(f"{name}.$date" if type == "date" else name)
+    kinds = ", ".join(f"'{kind}'" for kind in _JSON_TYPES[type])
+    value = f"json_extract(doc, {path})"
+    if type == "short list":
+        held = f"SELECT json_group_array(value) FROM json_each(doc, {path}) WHERE type = 'text'"
+        value = f"nullif(({held}), '[]')"
     connection.execute(
-        f"UPDATE {quote(collection)} SET {quote(name)} = json_extract(doc, {path})"
+        f"UPDATE {quote(collection)} SET {quote(name)} = {value}"
         f" WHERE {quote(name)} IS NULL AND json_type(doc, {path}) IN ({kinds})"
     )
+    if name in table.folded:
+        # Whatever is there: the release before changes the one and not the other.
+        connection.execute(
+            f"UPDATE {quote(collection)} SET {quote(folded(name))} = casefold({quote(name)})"
+            f" WHERE {quote(name)} IS NOT NULL"
+        )
 
 
 def fill_columns(connection: sqlite3.Connection, collection: str) -> None:
-    """The same of every declared field of the collection."""
-    for column in get_table(collection).columns:
-        fill_column(connection, collection, column.name)
+    """The same of every declared field of the collection that has a column."""
+    table = get_table(collection)
+    for name in table.collection.fields:
+        if name not in table.lists:
+            fill_column(connection, collection, name)
 
 
 def create_table(table: Table) -> list[str]:
@@ -229,21 +265,26 @@ def create_table(table: Table) -> list[str]:
     statements += [create_index(table.name, index) for index in table.collection.indexes]
     for field in table.lists:
         statements += _create_list(table.name, field)
-    if table.text:
-        statements += _create_text(table)
+    if table.collection.text:
+        statements += sqlite_text.create_index(table.name, table.collection.text)
     return statements
 
 
 def index_name(collection: str, index: Index) -> str:
     """The name of a declared index."""
-    return f"{collection}: {', '.join(index.fields)}"
+    parts = f", parts of {', '.join(index.parts)}" if index.parts else ""
+    return f"{collection}: {', '.join(index.fields)}{parts}"
 
 
 def create_index(collection: str, index: Index) -> str:
     """The statement that makes a declared index."""
-    fields = ", ".join(map(quote, index.fields))
+    # With the absent field in it, the index has all that a count asks for.
+    columns = (*index.fields, *map(folded, index.parts), *([index.absent] if index.absent else []))
+    fields = ", ".join(map(quote, columns))
     unique = "UNIQUE " if index.unique else ""
-    where = f" WHERE {quote(index.where)} IS NOT NULL" if index.where else ""
+    conditions = [f"{quote(index.where)} IS NOT NULL"] if index.where else []
+    conditions += [f"{quote(index.absent)} IS NULL"] if index.absent else []
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     name = quote(index_name(collection, index))
     return f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {quote(collection)} ({fields}){where}"
 
@@ -263,48 +304,3 @@ def _create_list(collection: str, field: str) -> list[str]:
         f" WHEN json_extract(old.doc, {path}) IS NOT json_extract(new.doc, {path})"
         f" BEGIN DELETE FROM {quote(name)} WHERE place = old.place; {fill} END",
     ]
-
-
-def _create_text(table: Table) -> list[str]:
-    text, old, new = quote(table.text), _text(table, "old.doc"), _text(table, "new.doc")
-    return [
-        f"CREATE VIRTUAL TABLE IF NOT EXISTS {text} USING fts5 (text, content = '', columnsize = 0,"
-        " tokenize = 'unicode61 remove_diacritics 2')",
-        f"INSERT OR IGNORE INTO text_indexed VALUES ('{table.name}', 0)",
-        f"CREATE TRIGGER IF NOT EXISTS {quote(table.text + ' changed')} AFTER UPDATE OF doc ON {quote(table.name)}"
-        f" WHEN old.place <= (SELECT place FROM text_indexed WHERE collection = '{table.name}')"
-        f" AND {old} IS NOT {new} BEGIN"
-        # A table without content forgets only what it is told exactly.
-        f" INSERT INTO {text} ({text}, rowid, text) SELECT 'delete', old.place, {old} WHERE {old} <> '';"
-        f" INSERT INTO {text} (rowid, text) SELECT new.place, {new} WHERE {new} <> '';"
-        f" END",
-    ]
-
-
-def _text(table: Table, document: str) -> str:
-    path = json_path(table.collection.text)
-    return f"CASE json_type({document}, {path}) WHEN 'text' THEN json_extract({document}, {path}) END"
-
-
-def is_text_indexed(connection: sqlite3.Connection, table: Table) -> bool:
-    """Whether a search would find every document."""
-    statement = (
-        f"SELECT place >= (SELECT coalesce(max(place), 0) FROM {quote(table.name)}) FROM text_indexed"
-        f" WHERE collection = '{table.name}'"
-    )
-    return bool(connection.execute(statement).fetchone()[0])
-
-
-def index_text(connection: sqlite3.Connection, tables: Sequence[Table]) -> None:
-    """Makes all documents of these tables searchable. Within a transaction."""
-    for table in tables:
-        name, text = quote(table.name), _text(table, "doc")
-        last = f"(SELECT place FROM text_indexed WHERE collection = '{table.name}')"
-        connection.execute(
-            f"INSERT INTO {quote(table.text)} (rowid, text) SELECT place, {text} FROM {name}"
-            f" WHERE place > {last} AND {text} <> ''"
-        )
-        connection.execute(
-            f"UPDATE text_indexed SET place = (SELECT coalesce(max(place), 0) FROM {name})"
-            f" WHERE collection = '{table.name}'"
-        )

@@ -20,7 +20,8 @@ from typing import Any
 from prometheus_client import Gauge, Histogram
 
 from palaver.database.sqlite_puts import Commit, Stage
-from palaver.database.sqlite_schema import connect
+from palaver.database.sqlite_schema import SEARCHED, connect
+from palaver.database.sqlite_text import prepare_writer
 from palaver.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -178,6 +179,8 @@ class Writer:
         try:
             connection = connect(self._path, busy_timeout=self._busy_timeout)
             try:
+                for collection, field in SEARCHED.items():
+                    prepare_writer(connection, collection, field)
                 while (group := self._groups.get()) is not None:
                     outcomes = self._write(connection, group)
                     self._loop.call_soon_threadsafe(self._on_written, group, outcomes)

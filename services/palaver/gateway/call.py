@@ -3,13 +3,14 @@
 An *operation* is what a REST endpoint and its DDP twin share: a function that takes a `Call` and typed parameters.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from palaver.access import Access, User
 from palaver.config import Config
-from palaver.errors import LoginRequired
+from palaver.errors import LoginRequired, Unavailable
 from palaver.events import user_actor
 from palaver.gateway.admission import Admission
 from palaver.live import Live
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from palaver.gateway.ddp.method import Method
     from palaver.gateway.pictures import Pictures
     from palaver.gateway.presence_reports import PresenceReports
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -75,6 +78,15 @@ class Call:
                 hashed_token=self.hashed_token,
             )
         )
+
+    async def show(self, subject: str, change: bytes) -> None:
+        """Has every gateway show its clients what is stored already. Who misses it sees it when they look anew: so that
+        it can't be told is no failure of the call.
+        """
+        try:
+            await self.live.publish(subject, change)
+        except Unavailable as error:
+            logger.warning("clients are not told of a change (%s): %s", subject, error.error_reason)
 
     def may(self, permission_id: str) -> bool:
         """Whether the caller has a permission by their workspace roles."""

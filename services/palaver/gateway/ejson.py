@@ -31,6 +31,10 @@ _DATE = re.compile(rb'\{"\$date":(-?\d{1,16})\}')
 MAX_DEPTH = 64
 """The deepest nesting of what a client may send: it is stored inside other documents, and MongoDB ends at 100."""
 
+_MAX_INTEGER = 2**63 - 1
+_LONG_NUMBER = b"0" * len(str(_MAX_INTEGER))
+_TO_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -46,7 +50,27 @@ def loads(data: bytes | str) -> Any:
         raise InvalidInput(f"Invalid JSON: {error}", code="error-invalid-json") from error
     if _is_deep(data):
         raise InvalidInput("Invalid JSON: nested too deeply", code="error-invalid-json")
-    return value
+    return _storable(value) if _may_be_unstorable(data) else value
+
+
+def _may_be_unstorable(data: bytes | str) -> bool:
+    """Whether valid JSON may have something in it that not every database can store. Of hardly any it is said."""
+    text = data.encode() if isinstance(data, str) else data
+    return b"\\u0000" in text or _LONG_NUMBER in text.translate(_TO_ZEROS)
+
+
+def _storable(value: Any) -> Any:
+    """The value as every database can store it. Raises InvalidInput for a field with a NUL in its name.
+
+    A number beyond 64 bits is a float, as one beyond what the parser takes for an integer is already.
+    """
+    if isinstance(value, dict):
+        if any("\0" in name for name in value):
+            raise InvalidInput("Invalid JSON: a field's name has a NUL", code="error-invalid-json")
+        return {name: _storable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_storable(inner) for inner in value]
+    return float(value) if isinstance(value, int) and value > _MAX_INTEGER else value
 
 
 def encode(value: Any) -> bytes:

@@ -20,6 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from palaver.database import Document
 from palaver.errors import PalaverError, Unavailable
 from palaver.events import room_stream
+from palaver.gateway.choices import NO_CHOICE, Choice
 from palaver.gateway.feeds import Feed, Feeds
 from palaver.gateway.frames import CHANGED_SUFFIX, changed_frame, changed_prefix, text_frame
 from palaver.gateway.session import MY_MESSAGES, Session
@@ -65,14 +66,17 @@ class Room(Feed):
         "access_changes",
         "alerted",
         "bots",
+        "choices",
         "discussions",
         "document",
         "events",
+        "highlighters",
         "listeners",
         "members",
         "messages",
         "name",
         "parent",
+        "size",
         "state_armed",
         "state_flushed_at",
         "type",
@@ -82,12 +86,15 @@ class Room(Feed):
         super().__init__(id)
         self.type = ""
         self.name = ""
+        self.size = 0  # how many members it has; 0 while that is not known
         self.listeners = 0  # interests that keep this room followed
         self.messages: dict[Connection, None] = {}  # who hears stream-room-messages
         self.events: dict[str, dict[Connection, None]] = {}  # who hears which event of stream-notify-room
         self.members: set[Session] = set()  # whose room list shows it
         self.bots: set[Session] = set()  # of these, who hear every message of all their rooms
         self.alerted: set[Session] = set()  # of these, whose subscription shows it as unread already
+        self.choices: dict[Session, Choice] = {}  # of these, who want to be told of it otherwise than by default
+        self.highlighters: set[Session] = set()  # of these, who want to be told of words of their own
         self.parent: Room | None = None  # of a discussion that somebody hears who is no member: followed with it
         self.discussions: set[Room] = set()  # those of this room of which that is true
         self.document: Document | None = None  # the public room, while its state is told
@@ -102,6 +109,13 @@ class Room(Feed):
         self._suspended: dict[Connection, _Suspension] = {}
         self._flushed_at = 0.0
         self._flush_seconds = 0.0
+
+    def learn(self, session: Session, choice: Choice) -> None:
+        """What one of the members here has chosen of this room."""
+        if choice == NO_CHOICE:
+            self.choices.pop(session, None)
+        else:
+            self.choices[session] = choice
 
     def queue_message(self, message: bytes) -> None:
         """A message, new or changed, for everybody who hears the room's messages."""
@@ -273,8 +287,10 @@ class Rooms:
             reply = await self._node.services.messaging.get_room_heads(
                 GetRoomHeadsRequest(room_ids=[room.id for room in rooms])
             )
-            for room, applied, kind, name in zip(rooms, reply.applied, reply.types, reply.names, strict=True):
-                room.type, room.name = kind, name
+            for index, room in enumerate(rooms):
+                applied = reply.applied[index]
+                room.type, room.name = reply.types[index], reply.names[index]
+                room.size = reply.sizes[index] if reply.sizes else 0  # older versions don't say
                 # What is appended and not yet projected is in no history yet: it is still to be heard.
                 if room.seq is None or room.seq < applied:
                     room.seq = applied

@@ -1,5 +1,6 @@
 """DDP frames as ready websocket bytes. A frame that many get is built once and written as it is to every socket."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -19,6 +20,19 @@ def close_frame(code: int, reason: str) -> bytes:
     """RFC 6455, section 5.5.1."""
     payload = code.to_bytes(2, "big") + reason.encode()[:120]
     return bytes((0x88, len(payload))) + payload
+
+
+def split_frames(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Ready frames that stand one after another, each as its opcode, its payload and the whole of it."""
+    start = 0
+    while start < len(data):
+        size, payload = data[start + 1], start + 2
+        if size > 125:
+            payload += 2 if size == 126 else 8
+            size = int.from_bytes(data[start + 2 : payload], "big")
+        end = payload + size
+        yield data[start] & 0x0F, data[payload:end], data[start:end]
+        start = end
 
 
 def changed_prefix(collection: str, event_name: str) -> bytes:

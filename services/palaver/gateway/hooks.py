@@ -8,7 +8,6 @@ import logging
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -16,8 +15,8 @@ from palaver.errors import InvalidInput, NotFound, PalaverError
 from palaver.gateway.ejson import encode, loads, rest_dumps
 from palaver.gateway.operations.attachments import check_attachments
 from palaver.gateway.rest.dispatch import InvalidParameters, convert, read_data
-from palaver.gateway.rest.endpoint import LooseParams
 from palaver.gateway.rest.errors import answer_for
+from palaver.gateway.rest.posting import Posting
 from palaver.node import Node
 from palaver.telemetry import name_request, request_span
 from palaver.v1.event_pb2 import Actor
@@ -27,25 +26,6 @@ logger = logging.getLogger(__name__)
 
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 _HEADERS = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-
-
-class Payload(LooseParams, rename="camel"):
-    """What somebody wants to be said; other fields are not looked at."""
-
-    room_id: str | list[str] | None = None
-    channel: str | list[str] | None = None
-    text: str | None = None
-    msg: str | None = None
-    alias: str | None = None
-    username: str | None = None
-    emoji: str | None = None
-    icon_emoji: str | None = msgspec.field(name="icon_emoji", default=None)
-    avatar: str | None = None
-    icon_url: str | None = msgspec.field(name="icon_url", default=None)
-    attachments: list[dict[str, Any]] | None = None
-    groupable: bool | None = None
-    parse_urls: bool | None = None
-    tmid: str | None = None
 
 
 class Hooks:
@@ -81,26 +61,24 @@ class Hooks:
         await self._node.services.messaging.post_by_webhook(posted)
 
 
-def _fill(posted: PostByWebhookRequest, payload: Payload) -> None:
-    chosen = payload.channel or payload.room_id or ()
-    posted.targets.extend([chosen] if isinstance(chosen, str) else chosen)
-    posted.text = (payload.text if payload.text is not None else payload.msg or "").strip()
+def _fill(posted: PostByWebhookRequest, payload: Posting) -> None:
+    posted.targets.extend(payload.list_targets())
+    posted.text = payload.get_text()
     posted.thread_id = payload.tmid or ""
-    if payload.attachments:
-        check_attachments(payload.attachments)
+    attachments = payload.list_attachments()
+    if attachments:
+        check_attachments(attachments)
     extra = {
-        "alias": payload.username or payload.alias,
-        "emoji": payload.icon_emoji or payload.emoji,
-        "avatar": payload.icon_url or payload.avatar,
-        "attachments": payload.attachments,
+        **payload.get_sender()._asdict(),
+        "attachments": attachments,
         "groupable": bool(payload.groupable),
         "parseUrls": payload.parse_urls,
     }
     posted.extra = encode({name: value for name, value in extra.items() if value is not None})
 
 
-def _parse(data: bytes, content_type: str) -> Payload | None:
-    """The payload; None for an empty body. Raises InvalidInput."""
+def _parse(data: bytes, content_type: str) -> Posting | None:
+    """The payload; None for an empty body, and for one that names nothing. Raises InvalidInput."""
     if not data.strip():
         return None
     if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
@@ -111,8 +89,10 @@ def _parse(data: bytes, content_type: str) -> Payload | None:
         found: Any = loads(fields["payload"]) if "payload" in fields else fields
     else:
         found = loads(data)
+    if found == {}:
+        return None
     try:
-        payload: Payload = convert(found, Payload, strict=True)
+        payload: Posting = convert(found, Posting, strict=True)
     except InvalidParameters as error:
         raise error.told from error
     return payload

@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
-
 from palaver.errors import Unavailable
+from palaver.live.others import Others, Told
 from palaver.node import Node
 
 logger = logging.getLogger(__name__)
@@ -33,10 +32,9 @@ class _Counted(NamedTuple):
     calls: int
 
 
-class _Told(msgspec.Struct):
-    """What one gateway tells the others."""
+class _Told(Told):
+    """Calls that one gateway has counted."""
 
-    node_id: str
     counted: list[_Counted]
 
 
@@ -46,13 +44,14 @@ class RateLimiter:
     def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
         self._node = node
         self._clock = clock
+        self._others = Others(node.live, node.config.node_id, _SUBJECT, _Told, self._on_told)
         self._windows: dict[str, tuple[float, int]] = {}  # by key: its end, and the calls in it
         self._fresh: dict[str, int] = {}  # calls that nobody else knows of
         self._swept_at = 0.0
 
     async def open(self) -> None:
         """Begins to hear of the others' calls, and to tell them of those here."""
-        await self._node.live.subscribe(_SUBJECT, self._on_told)
+        await self._others.open()
         self._node.spawn(self._run_telling(), "rates")
 
     def count(self, key: str, calls: int, seconds: float, *, is_local: bool = False) -> tuple[int, float]:
@@ -98,17 +97,11 @@ class RateLimiter:
         try:
             for first in range(0, len(counted), _TOLD_AT_ONCE):
                 told = _Told(self._node.config.node_id, counted[first : first + _TOLD_AT_ONCE])
-                await self._node.live.publish(_SUBJECT, msgspec.json.encode(told))
+                await self._others.tell(told)
         except Unavailable as error:
             logger.debug("calls could not be told of: %s", error)
 
-    def _on_told(self, message: bytes) -> None:
-        try:
-            told = msgspec.json.decode(message, type=_Told)
-        except msgspec.MsgspecError:
-            return
-        if told.node_id == self._node.config.node_id:
-            return
+    def _on_told(self, told: _Told) -> None:
         now = self._clock()
         for key, seconds, calls in told.counted:
             if seconds > 0 and calls > 0:

@@ -1,4 +1,7 @@
-"""Forms with files (multipart/form-data), read as they come: no part is ever held as a whole. For `uploads.py`."""
+"""Forms with files (multipart/form-data), read as they come: no part is held as a whole, except in `read_form`.
+
+For `uploads.py`, and for the endpoints of small pictures.
+"""
 
 import asyncio
 from collections import deque
@@ -150,3 +153,24 @@ class MultipartForm:
             except FormParserError:
                 raise InvalidForm from None
         return self._events.popleft()
+
+
+async def read_form(form: MultipartForm, file_name: str, max_bytes: int) -> tuple[bytes | None, dict[str, str]]:
+    """A form as a whole, with one file of this name or none: its bytes, and the other fields.
+
+    Raises InvalidForm, InvalidInput for another file, or one of more bytes.
+    """
+    file: bytearray | None = None
+    fields: dict[str, str] = {}
+    async for part in form.parts():
+        if part.filename is None:
+            fields[part.name] = await part.text()
+            continue
+        if part.name != file_name or file is not None:
+            raise InvalidInput("", code="invalid-field")
+        file = bytearray()
+        async for chunk in part.chunks():
+            file += chunk
+            if len(file) > max_bytes:
+                raise InvalidInput("The file is too large", code="error-file-too-large")
+    return None if file is None else bytes(file), fields

@@ -16,9 +16,11 @@ from palaver.access import User
 from palaver.documents import public_user
 from palaver.errors import LoginRequired, PalaverError
 from palaver.events import user_stream
+from palaver.gateway.choices import choice_of
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.fanout import Room, Rooms
 from palaver.gateway.feeds import Feeds
+from palaver.gateway.highlights import NO_HIGHLIGHTS, Highlights
 from palaver.gateway.once import Once
 from palaver.gateway.presence_reports import PresenceReports
 from palaver.gateway.session import MY_MESSAGES, NEEDS_ROOMS, NOTIFY_USER_BITS, Session
@@ -26,8 +28,9 @@ from palaver.gateway.state import RoomStates
 from palaver.node import Node
 from palaver.v1.auth_pb2 import CheckLoginRequest, GetUserHeadsRequest, ListUserEventsRequest
 from palaver.v1.event_pb2 import Event, MessageStarred
-from palaver.v1.messaging_pb2 import ListJoinsRequest, ListMembershipsRequest
+from palaver.v1.messaging_pb2 import ListJoinsRequest, ListMembershipsReply, ListMembershipsRequest
 from palaver.v1.presence_pb2 import ONLINE
+from palaver.wishes import NO_WISHES, Wishes, wishes_of
 
 logger = logging.getLogger(__name__)
 
@@ -143,12 +146,30 @@ class People:
 
     async def _load_rooms(self, session: Session) -> None:
         with self._news(session) as news:
-            reply = await self._node.services.messaging.list_memberships(
-                ListMembershipsRequest(user_id=session.user_id)
-            )
+            seq = session.seq
+            reply = await self._list_with_choices(session)
             await self._listen(session, reply.room_ids, news)
             while late := [room_id for room_id, joined in news.items() if joined and not self._is_in(session, room_id)]:
                 await self._listen(session, late, news)
+            for _ in range(_ATTEMPTS):
+                if session.seq == seq:
+                    break
+                seq = session.seq  # they may have chosen otherwise meanwhile
+                self._node.access.forget_user(session.user_id)
+                reply = await self._list_with_choices(session)
+            for data in reply.choices:
+                subscription = orjson.loads(data)
+                room = self._rooms.find(subscription["rid"])
+                if room is not None and room in session.rooms:
+                    room.learn(session, choice_of(subscription))
+
+    async def _list_with_choices(self, session: Session) -> ListMembershipsReply:
+        """The user's rooms, and what they want to be told of these; learns what holds for all of them."""
+        user = await self._node.access.find_user(session.user_id)
+        self._learn(session, NO_WISHES if user is None else user.wishes)
+        return await self._node.services.messaging.list_memberships(
+            ListMembershipsRequest(user_id=session.user_id, with_choices=True)
+        )
 
     async def _listen(self, session: Session, room_ids: Iterable[str], news: dict[str, bool]) -> list[Room]:
         """Enters the rooms, once every later event of theirs is heard, unless the user has left meanwhile."""
@@ -186,11 +207,21 @@ class People:
             for room in session.rooms:
                 (room.bots.discard if was_bot else room.bots.add)(session)
 
+    def _learn(self, session: Session, wishes: Wishes) -> None:
+        """What the user wants to be told of, from now on."""
+        if wishes.highlights != session.wishes.highlights:
+            session.highlights = Highlights(wishes.highlights) if wishes.highlights else NO_HIGHLIGHTS
+            for room in session.rooms:
+                (room.highlighters.add if session.highlights else room.highlighters.discard)(session)
+        session.wishes = wishes
+
     def _enter(self, session: Session, room: Room) -> None:
         session.rooms.add(room)
         room.members.add(session)
         if session.events & MY_MESSAGES:
             room.bots.add(session)
+        if session.highlights:
+            room.highlighters.add(session)
 
     async def _leave_rooms(self, session: Session) -> None:
         session.loading = None
@@ -203,6 +234,8 @@ class People:
         room.members.discard(session)
         room.bots.discard(session)
         room.alerted.discard(session)
+        room.choices.pop(session, None)
+        room.highlighters.discard(session)
         if not room.members:
             room.document = None
             self._states.forget(room)
@@ -282,6 +315,7 @@ class People:
             return
         if "roles" in changes:
             self.on_roles_changed(session.user_id)
+        self._learn(session, wishes_of(changes, session.wishes))
         data = {
             "type": "updated",
             "id": session.user_id,

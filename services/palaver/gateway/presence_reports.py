@@ -114,8 +114,9 @@ class PresenceReports:
             request = ReportStatusesRequest(node_id=self.node_id)
             for user_id in islice(self._due, _BATCH):
                 said = self._said[user_id]
+                report = request.reports.add(user_id=user_id, status=said.status, revision=said.revision)
+                report.said_before = said.was_sent
                 said.was_sent = True
-                request.reports.add(user_id=user_id, status=said.status, revision=said.revision)
             if not request.reports:
                 return
             try:

@@ -4,7 +4,15 @@ from typing import Any
 
 import orjson
 
-from palaver.access import AVATAR_CHANGED, KEYS_REQUESTED, STATUS_CHANGED, USER_DELETED, USER_RENAMED
+from palaver.access import (
+    AVATAR_CHANGED,
+    KEYS_REQUESTED,
+    MEDIA_CHANGED,
+    ROLE_ASSIGNED,
+    STATUS_CHANGED,
+    USER_DELETED,
+    USER_RENAMED,
+)
 from palaver.events import ROOM_READ
 from palaver.gateway import rest
 from palaver.gateway.admission import Admission
@@ -12,11 +20,15 @@ from palaver.gateway.app import build_app
 from palaver.gateway.ddp import methods
 from palaver.gateway.ddp.method import methods_of
 from palaver.gateway.ddp.server import DdpServer
+from palaver.gateway.ddp.signals import Signals
 from palaver.gateway.ddp.streams import Streams
+from palaver.gateway.ddp.writing import Writing
+from palaver.gateway.documentation import Documentation
 from palaver.gateway.ephemeral import Ephemeral
 from palaver.gateway.fanout import Room, Rooms, tell_my_messages
 from palaver.gateway.following import Following
 from palaver.gateway.limits import RateLimiter
+from palaver.gateway.notifications import Notifications
 from palaver.gateway.people import People
 from palaver.gateway.pictures import Pictures
 from palaver.gateway.presence_reports import PresenceReports
@@ -52,7 +64,9 @@ class Gateway:
         self.people = People(node, self.rooms, self.states, self.presence)
         self.streams = Streams(node, self.rooms, self.people)
         self.people.on_roles_changed = self.streams.recheck_all
+        self._notifications = Notifications(node, self.people.find)
         self._ephemeral = Ephemeral(node, self.people)
+        self._signals = Signals(node, self.rooms, self.people)
         known_methods = methods_of(*methods.METHOD_MODULES)
         admission = Admission(node.config)
         self.following = Following(node, self.rooms, self.people)
@@ -61,6 +75,7 @@ class Gateway:
         self.ddp = DdpServer(
             node,
             self.streams,
+            Writing(node, self._signals),
             self.people,
             self.following,
             known_methods,
@@ -73,7 +88,8 @@ class Gateway:
         rest_surface = RestSurface(
             node, endpoints, admission, self.presence, self.pictures, self.limiter, known_methods
         )
-        self.app = build_app(node, rest_surface, self.ddp, self.pictures)
+        documentation = Documentation(endpoints, node.config.api_version)
+        self.app = build_app(node, rest_surface, self.ddp, self.pictures, documentation)
 
     async def open(self) -> None:
         self._node.access.on_change(self._on_policy_event)
@@ -84,10 +100,13 @@ class Gateway:
         await self.streams.open()
         await self.limiter.open()
         await self._ephemeral.open()
+        await self._signals.open()
         await self._node.live.subscribe(USER_RENAMED, self._on_user_renamed)
         await self._node.live.subscribe(USER_DELETED, self._on_user_deleted)
         await self._node.live.subscribe(AVATAR_CHANGED, self._on_avatar_changed)
         await self._node.live.subscribe(STATUS_CHANGED, self._on_status_changed)
+        await self._node.live.subscribe(MEDIA_CHANGED, self._on_media_changed)
+        await self._node.live.subscribe(ROLE_ASSIGNED, self._on_role_assigned)
         await self._node.live.subscribe(ROOM_READ, self._on_room_read)
         await self._node.live.subscribe(KEYS_REQUESTED, self._on_keys_requested)
         self._node.spawn(self.ddp.run_heartbeat(), "heartbeat")
@@ -116,8 +135,10 @@ class Gateway:
             case "messages_erased":
                 self._on_erased(room, event.messages_erased)
             case "member_joined":
+                room.size = event.member_joined.members
                 self._on_system_message(room, event.member_joined.message)
             case "member_left":
+                room.size = event.member_left.members
                 self._on_system_message(room, event.member_left.message)
                 self.people.on_member_left(room, event)
                 self._on_left(room, event.member_left.user_id)
@@ -152,6 +173,21 @@ class Gateway:
     def _on_status_changed(self, message: bytes) -> None:
         event, argument = orjson.loads(message)
         self.streams.tell("stream-notify-logged", event, orjson.dumps(argument))
+
+    def _on_media_changed(self, message: bytes) -> None:
+        stream, event, argument = orjson.loads(message)
+        self.streams.tell(stream, event, orjson.dumps(argument))
+        if stream == "stream-notify-all":
+            self.streams.tell(stream, "public-info", orjson.dumps([event, [argument]]))
+
+    def _on_role_assigned(self, message: bytes) -> None:
+        """The workspace's roles are everybody's to see; those of a room concern its members alone."""
+        room_id = orjson.loads(message).get("scope")
+        if room_id is None:
+            self.streams.tell("stream-notify-logged", "roles-change", message)
+        elif (room := self.rooms.find(room_id)) is not None:
+            connections = [connection for session in room.members for connection in session.connections]
+            self.streams.tell("stream-notify-logged", "roles-change", message, only=connections)
 
     def _on_deleted(self, room: Room, fact: MessageDeleted) -> None:
         if fact.shown:
@@ -193,8 +229,11 @@ class Gateway:
 
     def _on_room_changed(self, room: Room, changes: dict[str, Any]) -> None:
         room.name = changes.get("name", room.name)
-        if "t" in changes and changes["t"] != room.type:
-            room.type = changes["t"]
+        if ("t" in changes and changes["t"] != room.type) or "team_private" in changes:
+            room.type = changes.get("t", room.type)
+            if changes.get("team_private"):
+                # Whom the team lets hear it hears it as long as they are in the team: that is followed from the start.
+                self.streams.evict_outsiders(room)
             self.streams.recheck(room)
             for discussion in list(room.discussions):
                 self.streams.recheck(discussion)
@@ -204,7 +243,7 @@ class Gateway:
         if fact.thread_root:
             room.queue_message(fact.thread_root)
         tell_my_messages(room, fact.message)
-        self.states.notify(room, fact)
+        self._notifications.on_message(room, fact)
 
     def _on_system_message(self, room: Room, fact: MessageSent) -> None:
         if fact.message:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from palaver.gateway.feeds import Feed
 from palaver.gateway.frames import CHANGED_SUFFIX, changed_prefix, text_frame
+from palaver.gateway.highlights import NO_HIGHLIGHTS
 from palaver.gateway.once import Once
+from palaver.wishes import NO_WISHES
 
 if TYPE_CHECKING:
     from palaver.gateway.ddp.connection import Connection
@@ -49,13 +51,26 @@ NEEDS_ROOMS = ROOMS_CHANGED | SUBSCRIPTIONS_CHANGED | NOTIFICATION | MY_MESSAGES
 class Session(Feed):
     """A user with at least one connection here, and the feed of the user's own stream. Compared by identity."""
 
-    __slots__ = ("connections", "events", "following", "loading", "news", "rooms", "user_id", "waiting")
+    __slots__ = (
+        "connections",
+        "events",
+        "following",
+        "highlights",
+        "loading",
+        "news",
+        "rooms",
+        "user_id",
+        "waiting",
+        "wishes",
+    )
 
     def __init__(self, user_id: str) -> None:
         super().__init__(user_id)
         self.user_id = user_id
         self.connections: list[Connection] = []
         self.events = 0  # what at least one of the connections hears, as bits
+        self.wishes = NO_WISHES  # of what the user wants notifications where a room says nothing
+        self.highlights = NO_HIGHLIGHTS  # the words among these, made ready
         self.following = Once()
         self.rooms: set[Room] = set()  # filled only while somebody listens to what needs them
         self.loading: Once | None = None  # of the rooms; None while nobody needs them

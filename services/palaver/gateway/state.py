@@ -15,8 +15,9 @@ from palaver.database import Document
 from palaver.documents import public_room
 from palaver.errors import PalaverError
 from palaver.events import SYSTEM
+from palaver.gateway.choices import choice_of
 from palaver.gateway.fanout import Room
-from palaver.gateway.session import NOTIFICATION, ROOMS_CHANGED, SUBSCRIPTIONS_CHANGED, Session
+from palaver.gateway.session import ROOMS_CHANGED, SUBSCRIPTIONS_CHANGED, Session
 from palaver.node import Node
 from palaver.projections import project
 from palaver.v1.event_pb2 import Event, MessageSent
@@ -72,7 +73,8 @@ class RoomStates:
     def subscription_due(self, room: Room, session: Session) -> None:
         """The user changed something of their own about this room (read it, hid it …)."""
         room.alerted.discard(session)
-        self._due(room, [session])
+        # Told or not: what they have chosen of the room is learned again, too.
+        self._subscriptions_due.setdefault(room, set()).add(session)
         self._arm(room)
 
     def forget(self, room: Room) -> None:
@@ -90,7 +92,7 @@ class RoomStates:
         if not fact.counts:
             return moved
         setting = "Unread_Count_DM" if room.type == "d" else "Unread_Count"
-        everyone = self._access.setting(setting) == "all_messages" or _mentions_all(room, fact)
+        everyone = self._access.setting(setting) == "all_messages" or mentions_everybody(fact)
         if everyone:
             return room.members
         self._alerts_due.add(room)
@@ -136,7 +138,7 @@ class RoomStates:
         await self.load(room)
         if room.document is None:
             return
-        arguments = b'"updated",' + orjson.dumps(public_room(room.document))
+        arguments = b'"updated",' + self._encode(room.document)
         for index, session in enumerate(listeners, 1):
             if room in session.rooms:
                 session.tell(ROOMS_CHANGED, arguments)
@@ -155,7 +157,7 @@ class RoomStates:
             room.document = document
 
     async def tell_subscriptions(self, room: Room, sessions: list[Session], verb: str = "updated") -> None:
-        """Sends these members their subscriptions as they are now."""
+        """Sends these members their subscriptions as they are now, and learns what they have chosen."""
         by_user = {session.user_id: session for session in sessions}
         reply = await self._node.services.messaging.list_subscriptions(
             ListSubscriptionsRequest(actor=SYSTEM, updated_since=-1, room_ids=[room.id], user_ids=list(by_user))
@@ -165,8 +167,10 @@ class RoomStates:
             session = by_user.get(subscription["u"]["_id"])
             if session is None:
                 continue
-            if subscription.get("alert"):
-                room.alerted.add(session)
+            if room in session.rooms:  # they may have left meanwhile
+                room.learn(session, choice_of(subscription))
+                if subscription.get("alert"):
+                    room.alerted.add(session)
             session.tell(SUBSCRIPTIONS_CHANGED, orjson.dumps(verb) + b"," + data)
 
     async def tell_inserted(self, room: Room, session: Session) -> None:
@@ -174,7 +178,11 @@ class RoomStates:
         await self.load(room)
         await self.tell_subscriptions(room, [session], "inserted")
         if room.document is not None:
-            session.tell(ROOMS_CHANGED, b'"inserted",' + orjson.dumps(public_room(room.document)))
+            session.tell(ROOMS_CHANGED, b'"inserted",' + self._encode(room.document))
+
+    def _encode(self, document: Document) -> bytes:
+        """A room as its members see it."""
+        return orjson.dumps(public_room(document, outside=not self._access.setting("Store_Last_Message")))
 
     def tell_removed(self, room: Room, session: Session, subscription_id: str) -> None:
         """The user is a member no longer."""
@@ -197,52 +205,13 @@ class RoomStates:
         except PalaverError as error:
             logger.warning("could not tell that room %s is gone: %s", room.id, error)
 
-    def notify(self, room: Room, fact: MessageSent) -> None:
-        """Desktop notifications for those whom a message mentions, and for the other side of a direct room."""
-        mentioned = {mention.user_id for mention in fact.mentions}
-        everyone = fact.counts and (room.type == "d" or _mentions_all(room, fact))
-        if not (mentioned or everyone):
-            return
-        listeners = [
-            session
-            for session in room.members
-            if session.events & NOTIFICATION and (everyone or session.user_id in mentioned)
-        ]
-        if not listeners:
-            return
-        arguments = orjson.dumps(_notification(room, orjson.loads(fact.message)))
-        sender = orjson.loads(fact.message)["u"]["_id"]
-        for session in listeners:
-            if session.user_id != sender:
-                session.tell(NOTIFICATION, arguments)
 
-
-def _notification(room: Room, message: Document) -> Document:
-    sender = message["u"]
-    name = room.name
-    shown = message.get("alias") or sender.get("name") or sender["username"]
-    payload = {
-        "_id": message["_id"],
-        "rid": room.id,
-        "sender": sender,
-        "type": room.type,
-        "message": {"msg": message["msg"]},
-    }
-    if message.get("tmid"):
-        payload["tmid"] = message["tmid"]
-    if name:
-        payload["name"] = name
-    return {
-        "title": f"#{name}" if name else shown,
-        "text": f"{shown}: {message['msg']}" if name else message["msg"],
-        "payload": payload,
-    }
-
-
-def _mentions_all(room: Room, fact: MessageSent) -> bool:
-    """Whether this very message mentions everybody: the room's count of such messages has grown."""
+def mentions_everybody(fact: MessageSent) -> bool:
+    """Whether this very message mentions everybody. What else of it looks so its sender has written."""
     text = fact.message
-    return fact.group_mentions > 0 and (b'"_id":"all"' in text or b'"_id":"here"' in text)
+    if not fact.group_mentions or not (b'"_id":"all"' in text or b'"_id":"here"' in text):
+        return False
+    return any(mention.get("type") != "user" for mention in orjson.loads(text).get("mentions", ()))
 
 
 def _changes_room(event: Event) -> bool:

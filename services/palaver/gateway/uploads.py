@@ -1,7 +1,7 @@
 """Files on their way in and out: between HTTP and the blobs, a piece at a time.
 
 What a file is and who may have it is messaging's; here is what a browser may be told of it. Used by `rest/uploads.py`
-(in) and `app.py` (out).
+(in), `app.py` and `media.py` (out).
 """
 
 import mimetypes
@@ -16,15 +16,17 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from palaver.blobs import BlobNotFound, Blobs
+from palaver.blobs import BlobNotFound, Blobs, one_piece
 from palaver.errors import InvalidInput, LoginRequired, NotAllowed, NotFound, Unavailable
 from palaver.events import user_actor
 from palaver.gateway.call import Call
+from palaver.gateway.metadata import without_metadata
 from palaver.gateway.multipart import MultipartForm, Part
+from palaver.gateway.thumbnails import find_look
 from palaver.ids import new_id
 from palaver.node import Node
 from palaver.v1.auth_pb2 import AuthenticateRequest
-from palaver.v1.messaging_pb2 import GetUploadRequest, UploadRequest
+from palaver.v1.messaging_pb2 import GetUploadRequest, Picture, Thumbnail, UploadRequest
 
 Document = dict[str, Any]
 
@@ -64,6 +66,7 @@ async def receive(call: Call, incoming: Incoming, room_id: str) -> tuple[Documen
     """
     form = MultipartForm(incoming.request.headers.get("content-type", ""), incoming.request.stream())
     stored: UploadRequest | None = None
+    thumbnail_id = ""
     fields: dict[str, str] = {}
     try:
         async for part in form.parts():
@@ -77,12 +80,17 @@ async def receive(call: Call, incoming: Incoming, room_id: str) -> tuple[Documen
             stored = await _store(call, incoming.blobs, room_id, part)
         if stored is None:
             raise InvalidInput("", code="No file uploaded")
+        if stored.type.startswith("image/"):
+            thumbnail_id = new_id()
+            await _add_look(call, incoming.blobs, stored, thumbnail_id)
         reply = await call.services.messaging.add_upload(stored)
     except Unavailable:
         raise  # it may be there: what is not is cleaned away
     except BaseException:
         if stored is not None:
             await incoming.blobs.delete(_key(stored.upload_id))
+        if thumbnail_id:
+            await incoming.blobs.delete(_key(thumbnail_id))
         raise
     return orjson.loads(reply.upload), fields
 
@@ -94,9 +102,30 @@ async def _store(call: Call, blobs: Blobs, room_id: str, part: Part) -> UploadRe
     )
     await call.services.messaging.check_upload(request)
     limit = int(call.setting("FileUpload_MaxFileSize"))
-    digest = await blobs.put(_key(request.upload_id), part.chunks(), max_size=limit if limit >= 0 else sys.maxsize)
-    request.size, request.sha256 = digest
+    max_size = limit if limit >= 0 else sys.maxsize
+    content = part.chunks()
+    if request.type.startswith("image/") and call.setting("Message_Attachments_Strip_Exif"):
+        content = without_metadata(content, max_size)
+    request.size, request.sha256 = await blobs.put(_key(request.upload_id), content, max_size=max_size)
     return request
+
+
+async def _add_look(call: Call, blobs: Blobs, request: UploadRequest, thumbnail_id: str) -> None:
+    """Adds what is shown of a picture, and stores its thumbnail; nothing for what can't be read as a picture."""
+    sides = "Message_Attachments_Thumbnails_Width", "Message_Attachments_Thumbnails_Height"
+    within = None
+    if call.setting("Message_Attachments_Thumbnails_Enabled"):
+        within = int(call.setting(sides[0])), int(call.setting(sides[1]))
+    look = await find_look(call.pictures, blobs, _key(request.upload_id), request.type, request.size, within)
+    if look is None:
+        return
+    picture = Picture(format=look.format, width=look.width, height=look.height, preview=look.preview)
+    if (made := look.thumbnail) is not None:
+        size, sha256 = await blobs.put(_key(thumbnail_id), one_piece(made.data), max_size=len(made.data))
+        shown = Thumbnail(type=made.type, size=size, sha256=sha256, width=made.width, height=made.height)
+        shown.upload_id = thumbnail_id
+        picture.thumbnail.CopyFrom(shown)
+    request.picture.CopyFrom(picture)
 
 
 def _key(upload_id: str) -> str:
@@ -160,30 +189,37 @@ class Downloads:
             return PlainTextResponse(error.error_reason, 503)
 
     async def _answer(self, request: Request, upload: Document) -> Response:
-        size, tag = int(upload["size"]), f'"{upload["sha256"]}"'
         headers = {
             **_safe_headers(upload, "download" in request.query_params),
-            "Accept-Ranges": "bytes",
             "Cache-Control": "private, no-cache",
-            "ETag": tag,
+            "ETag": f'"{upload["sha256"]}"',
         }
-        if tag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        start, end, status = 0, size, 200
-        if "range" in request.headers and request.headers.get("if-range", tag) == tag:
-            wanted = parse_range(request.headers["range"], size)
-            if wanted is None:
-                pass
-            elif wanted[0] >= wanted[1]:
-                return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-            else:
-                (start, end), status = wanted, 206
-                headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        headers["Content-Length"] = str(end - start)
-        if request.method == "HEAD":
-            return Response(status_code=status, headers=headers)
-        pieces = await self._node.blobs.read(_key(upload["_id"]), start, end)
-        return StreamingResponse(_whole(pieces, end - start), status, headers)
+        return await answer_blob(request, self._node.blobs, _key(upload["_id"]), int(upload["size"]), headers)
+
+
+async def answer_blob(request: Request, blobs: Blobs, key: str, size: int, headers: Mapping[str, str]) -> Response:
+    """A blob of so many bytes, or the part of it that is asked for; nothing where the client has it by its `ETag`.
+
+    Raises BlobNotFound.
+    """
+    headers, tag = {**headers, "Accept-Ranges": "bytes"}, headers["ETag"]
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    start, end, status = 0, size, 200
+    if "range" in request.headers and request.headers.get("if-range", tag) == tag:
+        wanted = parse_range(request.headers["range"], size)
+        if wanted is None:
+            pass
+        elif wanted[0] >= wanted[1]:
+            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+        else:
+            (start, end), status = wanted, 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers)
+    pieces = await blobs.read(key, start, end)
+    return StreamingResponse(_whole(pieces, end - start), status, headers)
 
 
 async def _whole(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:

@@ -21,7 +21,9 @@ from palaver.errors import Unavailable
 from palaver.live import OnGap, OnMessage, Subscription
 from palaver.live.subjects import check_pattern, check_subject, tell
 from palaver.log import connection
-from palaver.log.connection import ApiError, Connection, Interest, NoResponders, parse_reply
+from palaver.log.connection import Connection
+from palaver.log.interests import Interest
+from palaver.log.replies import ApiError, NoResponders, parse_reply
 from palaver.log.streams import Subjects, declare, live_streams
 
 logger = logging.getLogger(__name__)
@@ -37,13 +39,18 @@ _PAGE = 500
 class NatsLive:
     """Whole seconds only: NATS counts the end of leases and keys in them, so fractions are rounded up."""
 
-    def __init__(self, url: str, workspace: str, *, replicas: int = 1) -> None:
-        """`url`: one or more of nats://host:port, with commas between them. `replicas` of leases and keys."""
+    def __init__(self, url: str, workspace: str, *, replicas: int = 1, authority: str = "") -> None:
+        """`url`: one or more of nats://host:port, with commas between them. `replicas` of leases and keys.
+
+        `authority`: the PEM file of who signs the server's certificate; empty: whom the system trusts.
+        """
         self._subjects = Subjects(workspace)
         self._streams = live_streams(workspace)
         self._lease_stream, self._key_stream = (stream.name for stream in self._streams)
         self._replicas = replicas
-        self._connection = Connection(url, "live", on_gap=self._tell_gap, on_reconnect=self._declare)
+        self._connection = Connection(
+            url, "live", on_gap=self._tell_gap, on_reconnect=self._declare, authority=authority
+        )
         self._on_gap: list[OnGap] = []
         # The revision at which this process wrote a lease last: renewing it is one message.
         self._revisions: dict[tuple[str, str], int] = {}

@@ -8,6 +8,7 @@ Used by `log/jetstream.py` and `live/nats.py` only.
 import asyncio
 import contextlib
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -16,12 +17,13 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from prometheus_client import Counter, Histogram
 
 from palaver.config import ConfigError
 from palaver.errors import Unavailable
-from palaver.log.addresses import without_passwords
+from palaver.log.addresses import find_login, without_passwords
+from palaver.log.interests import Interest, OnRawMessage, Straight
+from palaver.log.replies import answered, parse_reply
 
 logger = logging.getLogger(__name__)
 
@@ -48,67 +50,32 @@ SILENT_SECONDS = 8.0
 _FAILURES = (nats.errors.Error, OSError, TimeoutError)
 
 
-class NoResponders(Unavailable):
-    """Nobody answers on that subject: there is no such stream (any more, or yet)."""
-
-
-class ApiError(Unavailable):
-    """JetStream refuses. `number` is its own error code."""
-
-    def __init__(self, description: str, number: int) -> None:
-        super().__init__(f"NATS: {description}")
-        self.number = number
-
-
-OnRawMessage = Callable[[Msg], None]
-"""Must return quickly and not raise."""
-
-
-class Interest:
-    """One subscription of this connection; it outlives nats-py's own when the connection is made anew."""
-
-    __slots__ = ("on_message", "subject", "subscription")
-
-    def __init__(self, subject: str, on_message: OnRawMessage) -> None:
-        self.subject = subject
-        self.on_message = on_message
-        self.subscription: Subscription | None = None
-
-
-class _Straight:
-    """Stands where nats-py has a subscription's queue, and hands the message on at once.
-
-    A queue and a task for each followed subject would cost 5 µs more a message and 4 kB more a subject. It also keeps
-    the order across subjects: everything that came before a reply has been handled before it.
-    """
-
-    __slots__ = ("_on_message",)
-
-    def __init__(self, on_message: OnRawMessage) -> None:
-        self._on_message = on_message
-
-    def put_nowait(self, message: Msg) -> None:
-        try:
-            self._on_message(message)
-        except Exception:  # it would end nats-py's reading
-            logger.exception("a message of %s could not be handled", message.subject)
-
-
 class Connection:
     """Connects, and stays connected. Everything that talks to the server raises Unavailable when that fails."""
 
     def __init__(
-        self, url: str, name: str, *, on_gap: Callable[[], None], on_reconnect: Callable[[], Awaitable[None]]
+        self,
+        url: str,
+        name: str,
+        *,
+        on_gap: Callable[[], None],
+        on_reconnect: Callable[[], Awaitable[None]],
+        authority: str = "",
     ) -> None:
-        """`on_gap` is called when messages may have been missed, `on_reconnect` after it, to mend what is gone."""
+        """`on_gap` is called when messages may have been missed, `on_reconnect` after it, to mend what is gone.
+
+        `authority`: the PEM file of who signs the server's certificate; empty: whom the system trusts.
+        """
         self.url = url
         self.name = name
         self._reply_seconds = ANSWER_SECONDS.labels(name)
+        self._authority = authority
         self._on_gap = on_gap
         self._on_reconnect = on_reconnect
         self._client = Client()
         self.losses = 0  # how often the connection was lost
         self._is_open = False
+        self._complaint = ""  # what says most of why it could not connect
         self._reviving: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._interests: set[Interest] = set()
@@ -120,13 +87,19 @@ class Connection:
     # -- coming and going ----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connects. Raises Unavailable when nothing answers, ConfigError when the server is too old."""
+        """Connects. Raises Unavailable when nothing answers, ConfigError when the server is too old, or what it is to
+        be known by can't be read.
+        """
+        try:
+            self._trust()
+        except OSError as error:
+            raise ConfigError(f"PALAVER_NATS_AUTHORITY: {error}") from error
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._connect()
         except _FAILURES as error:
             await self._client.close()
-            reason = str(error) or f"nothing in {OPEN_SECONDS:g} seconds"
+            reason = str(error) or f"nothing in {OPEN_SECONDS:g} seconds{self._complaint}"
             raise Unavailable(f"NATS does not answer at {without_passwords(self.url)}: {reason}") from error
         self._is_open = True
         version = self._client.connected_server_version
@@ -155,8 +128,12 @@ class Connection:
             self._abort()
             await closing
 
+    def _trust(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=self._authority) if self._authority else None
+
     async def _connect(self) -> None:
         self._client = Client()
+        login = find_login(self.url)  # which nats-py would send as it stands in the address, quoted
         try:
             await self._client.connect(
                 self.url.split(","),
@@ -171,6 +148,10 @@ class Connection:
                 disconnected_cb=self._on_disconnected,
                 reconnected_cb=self._on_reconnected,
                 closed_cb=self._on_closed,
+                tls=self._trust(),
+                user=login.user,
+                password=login.password,
+                token=login.token,
             )
         except asyncio.CancelledError:
             await self._client.close()
@@ -181,7 +162,10 @@ class Connection:
             logger.warning("NATS messages were dropped by %s: %s", self.name, error)
             self._on_gap()
         else:
-            # One for each attempt to reconnect; the two lines that matter are written below.
+            # One for each attempt to reconnect; the two lines that matter are written below. A server that refuses
+            # often closes before its reason is read, so a reason that was read outlives connections that just broke.
+            if not self._complaint or not isinstance(error, ConnectionError):
+                self._complaint = f", but {error}"
             logger.debug("NATS connection %s: %s", self.name, error)
 
     async def _on_disconnected(self) -> None:
@@ -296,7 +280,7 @@ class Connection:
         except _FAILURES as error:
             raise Unavailable(f"NATS: {error}") from error
         queue = subscription._pending_queue
-        subscription._pending_queue = cast("asyncio.Queue[Msg]", _Straight(interest.on_message))
+        subscription._pending_queue = cast("asyncio.Queue[Msg]", Straight(interest.on_message))
         subscription._message_iterator = None
         while not queue.empty():  # what came between the two lines above
             interest.on_message(queue.get_nowait())
@@ -388,23 +372,3 @@ class Connection:
         answer = self._waiting.pop(message.subject.rpartition(".")[2], None)
         if answer is not None and not answer.done():
             answer.set_result(message)
-
-
-def answered(message: Msg) -> Msg:
-    """The message itself. Raises NoResponders when it only says that nobody listens."""
-    if not message.data and message.headers and message.headers.get("Status") == "503":
-        raise NoResponders("NATS: nobody answers (is JetStream on?)")
-    return message
-
-
-def parse_reply(message: Msg) -> dict[str, Any]:
-    """The JSON answer of JetStream. Raises ApiError, NoResponders, or Unavailable for what is no answer."""
-    try:
-        reply = orjson.loads(answered(message).data)
-    except orjson.JSONDecodeError as error:
-        raise Unavailable(f"NATS: not an answer: {message.data[:100]!r}") from error
-    if not isinstance(reply, dict):
-        raise Unavailable(f"NATS: not an answer: {message.data[:100]!r}")
-    if "error" in reply:
-        raise ApiError(str(reply["error"].get("description")), int(reply["error"].get("err_code", 0)))
-    return reply

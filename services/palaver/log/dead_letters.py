@@ -15,8 +15,6 @@ from palaver.v1.event_pb2 import Event
 
 _LETTERS = "dead_letters"
 _REPLAYS = "replays"
-RECORDS = (_LETTERS, _REPLAYS)
-"""The kinds of the records that are kept here."""
 
 _PAGE = 100
 _MAX_ERROR = 8000

@@ -26,7 +26,6 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
 
-from palaver import failpoints
 from palaver.clock import elapsed
 from palaver.database import Database, Stream
 from palaver.errors import Unavailable
@@ -71,12 +70,17 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """Who follows, and what. `name` is a word; `kinds` of streams; `facts` that it handles: others are passed over."""
+    """Who follows, and what. `name` is a word; `kinds` of streams; `facts` that it handles: others are passed over.
+
+    `concerns` may say that one of these is passed over, too. It is asked of every message of the workspace, so it takes
+    next to no time, and it raises nothing.
+    """
 
     name: str
     kinds: tuple[str, ...]
     facts: frozenset[str]
     handle: Callable[[Event], Awaitable[None]]
+    concerns: Callable[[Event], bool] = lambda event: True
 
 
 @dataclass(slots=True)
@@ -241,7 +245,6 @@ class DurableFollower:
             work.oldest_at, work.behind = entries[0].published_at, len(entries) + reading.behind
             await self._handle_all(work, entries)
             await self._wait_until_held(work)
-            failpoints.reach("follow.before_save")
         work.position = reading.position
         work.at = entries[-1].published_at if entries else asked
         work.oldest_at, work.behind = 0, reading.behind
@@ -304,7 +307,7 @@ class DurableFollower:
     # -- one event -----------------------------------------------------------------------------------------------------
 
     async def _handle(self, work: _Work, event: Event) -> None:
-        if event.WhichOneof("fact") not in self._follower.facts:
+        if event.WhichOneof("fact") not in self._follower.facts or not self._follower.concerns(event):
             return
         await self._wait_until_held(work)
         work.has_handled = True

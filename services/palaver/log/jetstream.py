@@ -15,11 +15,9 @@ members costs one more message for each gateway, not one for each member.
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from prometheus_client import Counter
 
@@ -27,33 +25,34 @@ from palaver.database import Database, Stream
 from palaver.errors import Unavailable
 from palaver.log import Follow, OnEvent, OnGap, Reading
 from palaver.log.addresses import list_open
-from palaver.log.connection import ApiError, Connection, Interest, NoResponders, OnRawMessage, parse_reply
+from palaver.log.connection import Connection
 from palaver.log.followers import Followers, StreamKey, tell
-from palaver.log.messages import SHOWN_ONLY, VERSION, VERSION_HEADER, encode, is_reference, message_id
+from palaver.log.interests import Interest, OnRawMessage
+from palaver.log.messages import DROPPED, SHOWN_ONLY, Decoder, encode, is_reference, message_id
 from palaver.log.reading import JetStreamReading
 from palaver.log.refill import Refill
+from palaver.log.replies import ApiError, NoResponders, parse_reply
 from palaver.log.secrets import without_secrets
 from palaver.log.streams import KINDS, MAX_AGE, Subjects, declare, list_missing, list_partitions, log_streams
 from palaver.v1.event_pb2 import Event
 
 logger = logging.getLogger(__name__)
 
-DROPPED = Counter("palaver_log_messages_dropped_total", "Messages on the log's subjects that are no event", ["reason"])
 GAPS = Counter("palaver_log_gaps_total", "Times that followers were told to look for missed events")
 
 _TOLD: StreamKey = ("told", "")
 _WINDOW = 256  # unacknowledged events of one call
 _REMEMBERED = 1024
 _DECLARE_SECONDS = 5.0  # that somebody waits for; it may take longer
-_COMPLAIN_SECONDS = 10.0
 
 
 class JetStreamLog:
     """Publishes to JetStream, follows by core subscriptions."""
 
-    def __init__(self, url: str, workspace: str, database: Database, *, replicas: int = 1) -> None:
+    def __init__(self, url: str, workspace: str, database: Database, *, replicas: int = 1, authority: str = "") -> None:
         """`url`: one or more of nats://host:port, with commas between them. `replicas` of what JetStream stores.
 
+        `authority`: the PEM file of who signs the server's certificate; empty: whom the system trusts.
         `database`: the record, open before this is and closed after it.
         """
         self._database = database
@@ -63,7 +62,9 @@ class JetStreamLog:
         self._streams = log_streams(workspace)
         self._replicas = replicas
         self._declared = -1  # since which loss of the connection
-        self._connection = Connection(url, "log", on_gap=self._tell_gap, on_reconnect=self._declare)
+        self._connection = Connection(
+            url, "log", on_gap=self._tell_gap, on_reconnect=self._declare, authority=authority
+        )
         self._followers = Followers()
         self._interests: dict[StreamKey, tuple[Interest, int]] = {}
         self._changing = asyncio.Lock()
@@ -71,7 +72,7 @@ class JetStreamLog:
         self._on_gap: list[OnGap] = []
         # Who has heard which of the last events that went to `told`: they come on two subjects.
         self._heard: OrderedDict[tuple[str, str, int], set[OnEvent]] = OrderedDict()
-        self._complaints: dict[str, float] = {}
+        self._decoder = Decoder()
         self._readings: set[JetStreamReading] = set()
         self._fetching: set[asyncio.Task[None]] = set()
 
@@ -263,18 +264,18 @@ class JetStreamLog:
 
     def _receiver(self, stream: StreamKey) -> OnRawMessage:
         def on_message(message: Msg) -> None:
-            event = self._decode(message)
+            event = self._decoder.decode(message)
             if event is None:
                 return
             if (event.stream_kind, event.stream_id) != stream:
-                self._drop("misplaced", message)
+                self._decoder.drop("misplaced", message)
             elif not event.retold:
                 self._deliver(message, event, lambda event: self._followers.of(stream))
 
         return on_message
 
     def _on_told(self, message: Msg) -> None:
-        event = self._decode(message)
+        event = self._decoder.decode(message)
         if event is not None:
             self._deliver(message, event, self._followers.told_of)
 
@@ -335,12 +336,12 @@ class JetStreamLog:
         kind = partition.partition(".")[0]
 
         async def decode(message: Msg) -> Event | None:
-            event = self._decode(message)
+            event = self._decoder.decode(message)
             if event is None:
                 return None
             subject = self._subjects.of_stream(event.stream_kind, event.stream_id)
             if event.stream_kind != kind or subject.rpartition(".")[2] != message.subject.rpartition(".")[2]:
-                self._drop("misplaced", message)
+                self._decoder.drop("misplaced", message)
                 return None
             return await self._fetch(event) if is_reference(message) else event
 
@@ -358,28 +359,6 @@ class JetStreamLog:
             raise
         self._readings.add(reading)
         return reading
-
-    def _decode(self, message: Msg) -> Event | None:
-        """The event, or None for what is not ours or of a version that this process does not know.
-
-        An event with a fact unknown here is delivered: its followers count its `seq`.
-        """
-        version = None if message.headers is None else message.headers.get(VERSION_HEADER)
-        if version == VERSION:
-            try:
-                return Event.FromString(message.data)
-            except DecodeError:
-                self._drop("undecodable", message)
-        else:
-            self._drop("foreign" if version is None else "version", message)
-        return None
-
-    def _drop(self, reason: str, message: Msg) -> None:
-        DROPPED.labels(reason).inc()
-        now = time.monotonic()
-        if now - self._complaints.get(reason, -_COMPLAIN_SECONDS) >= _COMPLAIN_SECONDS:
-            self._complaints[reason] = now
-            logger.warning("a message on %s was dropped: %s", message.subject, reason)
 
     def _tell_gap(self) -> None:
         GAPS.inc()

@@ -18,7 +18,9 @@ from nats.aio.msg import Msg
 from palaver.errors import Unavailable
 from palaver.ids import new_id
 from palaver.log import Entry
-from palaver.log.connection import ApiError, Connection, Interest
+from palaver.log.connection import Connection
+from palaver.log.interests import Interest
+from palaver.log.replies import ApiError
 from palaver.v1.event_pb2 import Event
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from palaver.errors import Unavailable
 from palaver.ids import encode_subject_token
-from palaver.log.connection import ApiError, Connection, NoResponders
+from palaver.log.connection import Connection
+from palaver.log.replies import ApiError, NoResponders
 
 MAX_AGE = 3 * 24 * 3600
 """Seconds for which the log keeps events."""

@@ -23,6 +23,17 @@ from palaver.v1.event_pb2 import Actor, Event
 from palaver.v1.messaging_pb2 import RoomReply, UpdateRoomRequest
 
 _MAX_TEXT = 10_000
+_MAX_DAYS = 36_500
+# What `retention` has: how long the room keeps its messages, instead of what the settings say.
+_RETENTION: dict[str, type] = {
+    "enabled": bool,
+    "overrideGlobal": bool,
+    "maxAge": int,
+    "excludePinned": bool,
+    "filesOnly": bool,
+    "ignoreThreads": bool,
+}
+_SIDEPANEL_ITEMS = ("channels", "discussions")
 
 
 @dataclass(slots=True)
@@ -37,7 +48,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """What may be done to one field of a room. `notice`: the type of the system message for the new value."""
+    """What may be done to one field of a room. `permission`: none for what every member may.
+
+    `notice`: the type of the system message for the new value.
+    """
 
     type: type | tuple[type, ...]
     permission: Callable[[Any, View], str]
@@ -76,13 +90,33 @@ _FIELDS: dict[str, _Field] = {
     ),
     "default": _Field(bool, _ADMINISTER),
     "featured": _Field(bool, _ADMINISTER),
+    "favorite": _Field(bool, _ADMINISTER),
+    "retention": _Field(dict, _always("edit-room-retention-policy")),
+    "sidepanel": _Field(dict, _EDIT),
     "encrypted": _Field(bool, _always("toggle-room-e2e-encryption")),
     "avatarETag": _Field(str, _always("edit-room-avatar"), lambda value: "room_changed_avatar"),
     "mute": _Field(str, _always("mute-user"), lambda value: "user-muted"),
     "unmute": _Field(str, _always("mute-user"), lambda value: "user-unmuted"),
+    "block": _Field(str, _always("")),
+    "unblock": _Field(str, _always("")),
 }
 # A direct room's own business; everything else is for rooms with a name.
-_OF_DIRECT_ROOMS = frozenset({"topic", "description", "announcement", "customFields", "encrypted", "mute", "unmute"})
+_OF_DIRECT_ROOMS = frozenset(
+    {
+        "topic",
+        "description",
+        "announcement",
+        "customFields",
+        "encrypted",
+        "mute",
+        "unmute",
+        "block",
+        "unblock",
+        "retention",
+    }
+)
+# What is no part of editing a room, and is refused in the words of its own.
+_OF_OWN_ACTS = frozenset({"archived", "mute", "unmute", "block", "unblock"})
 
 
 class Changes:
@@ -95,8 +129,10 @@ class Changes:
         self._names = names
         self._notices = notices
 
-    async def update(self, request: UpdateRoomRequest) -> RoomReply:
-        """Changes the fields of `set`, all or none where a permission is missing.
+    async def update(self, request: UpdateRoomRequest, *, permission: str = "") -> RoomReply:
+        """Changes the fields of `set`, all or none where one is refused.
+
+        `permission`: the one that stands for those of all fields.
 
         Raises RoomNotFound, NotAllowed, InvalidInput, Conflict (of the name).
         """
@@ -111,44 +147,45 @@ class Changes:
         async def check_all(draft: Draft) -> bool:
             view = await self._views.get_drafted(draft, user, administered=True)
             for name, value in wanted.items():
-                self._check(view, name, value)
+                self._check(view, name, value, permission)
+                await self._add(Change(), view, name, value)
             return "prid" in view.room
 
         stream = room_stream(request.room_id)
         is_discussion = await self._node.commits.execute(stream, check_all)
         if is_discussion and (shown := wanted.pop("name", "").strip()):
             wanted["fname"] = shown  # its name is an id: any number of discussions may be called the same
-        silent = {name: value for name, value in wanted.items() if not _FIELDS[name].notice(value) and name != "name"}
+        if "name" in wanted:  # before all others: it may be no name, or another room's
+            await self._rename(request.actor, user, request.room_id, wanted.pop("name"), permission)
+        silent = {name: value for name, value in wanted.items() if not _FIELDS[name].notice(value)}
         if silent:
-            await self._apply(request.actor, user, request.room_id, silent)
+            await self._apply(request.actor, user, request.room_id, silent, permission)
         for name, value in wanted.items():
-            if name == "name":
-                await self._rename(request.actor, user, request.room_id, value)
-            elif name not in silent:
-                await self._apply(request.actor, user, request.room_id, {name: value})
-        return await self._rooms.reply(request.room_id, user.id)
+            if name not in silent:
+                await self._apply(request.actor, user, request.room_id, {name: value}, permission)
+        return await self._rooms.reply(request.room_id, user)
 
-    async def _apply(self, actor: Actor, user: User, room_id: str, wanted: dict[str, Any]) -> None:
+    async def _apply(self, actor: Actor, user: User, room_id: str, wanted: dict[str, Any], permission: str) -> None:
         """One event for these fields; none when they are so already."""
 
         async def decide(draft: Draft) -> None:
             view = await self._views.get_drafted(draft, user, administered=True)
             change = Change()
             for name, value in wanted.items():
-                self._check(view, name, value)
+                self._check(view, name, value, permission)
                 await self._add(change, view, name, value)
             self._append(draft, view, actor, user, change)
 
         await self._node.commits.execute(room_stream(room_id), decide)
 
-    async def _rename(self, actor: Actor, user: User, room_id: str, text: str) -> None:
+    async def _rename(self, actor: Actor, user: User, room_id: str, text: str, permission: str) -> None:
         name, shown = self._names.parse(text)
         await self._names.claim(name, room_id)
         freed = ""
 
         async def decide(draft: Draft) -> str:
             view = await self._views.get_drafted(draft, user, administered=True)
-            self._check(view, "name", text)
+            self._check(view, "name", text, permission)
             await self._names.check_claim(name, room_id)
             change = Change(set={"name": name, "fname": shown}, notice="r", text=shown)
             self._append(draft, view, actor, user, change)
@@ -179,19 +216,32 @@ class Changes:
             self._notices.add(event.room_changed.message, view.room, change.notice, change.text, user, at)
         draft.append(event, actor=actor, at=at)
 
-    def _check(self, view: View, name: str, value: Any) -> None:
+    def _check(self, view: View, name: str, value: Any, permission: str) -> None:
         room = view.room
+        if name == "archived" and room["t"] == "d":
+            raise NotAllowed("Direct rooms are not archived", code="error-direct-message-room")
         if name not in _OF_DIRECT_ROOMS:
             check_not_direct(view)
-        self._views.check(view.user, _FIELDS[name].permission(value, view), view.roles)
+        if name == "t" and value not in ("c", "p"):
+            raise InvalidInput("A room is of type c or p", code="error-invalid-room-type")
+        if needed := permission or _FIELDS[name].permission(value, view):
+            self._check_may(view, name, needed)
+        if name == "encrypted" and value:
+            self._node.access.check_encryption()
         if name == "t":
-            self._views.check(view.user, "edit-room", view.roles)
-            if value not in ("c", "p"):
-                raise InvalidInput("A room is of type c or p", code="error-invalid-room-type")
+            self._check_may(view, name, permission or "edit-room")
             if value == "p" and room.get("default") and not self._views.may(view.user, "view-room-administration"):
                 raise NotAllowed("Default rooms are public", code="error-action-not-allowed")
         if room.get("archived") and name not in ("archived", "default", "featured"):
             raise NotAllowed("Room is archived", code="error-room-archived")
+
+    def _check_may(self, view: View, name: str, permission: str) -> None:
+        if name in _OF_OWN_ACTS:
+            self._views.check(view.user, permission, view.roles)
+        elif not self._views.may(view.user, permission, view.roles):
+            raise NotAllowed(
+                "Editing room is not allowed", code="error-action-not-allowed", details={"action": "Editing_room"}
+            )
 
     async def _add(self, change: Change, view: View, name: str, value: Any) -> None:
         """Adds what one field asks for."""
@@ -204,6 +254,16 @@ class Changes:
                     change.unset += ["join_code", "joinCodeRequired"]
             case "mute" | "unmute":
                 await self._add_mute(change, view, name, value)
+            case "block" | "unblock":
+                _add_block(change, view, name, value)
+            case "retention":
+                change.set[name] = {**view.room.get(name, {}), **_parse_retention(value)}
+            case "sidepanel":
+                if not view.room.get("teamMain"):
+                    raise NotAllowed("Only the main room of a team has a side panel", code="error-action-not-allowed")
+                change.set[name] = parse_sidepanel(value)
+            case "sysMes" if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+                raise _invalid(name)
             case "avatarETag" if not value:
                 change.unset.append(name)
             case "avatarETag":
@@ -236,3 +296,41 @@ class Changes:
             else:
                 change.unset.append(key)
         change.text = username
+
+
+def _add_block(change: Change, view: View, name: str, user_id: str) -> None:
+    """A member of a direct room of two wants to hear nothing of the other one, or wants to again."""
+    members = view.room.get("uids", ())
+    if view.subscription is None or len(members) != 2 or user_id not in members or user_id == view.user.id:
+        raise InvalidInput("Invalid room", code="error-invalid-room")
+    blockers = [id for id in view.room.get("blockers", ()) if id != view.user.id]
+    if name == "block":
+        blockers.append(view.user.id)
+    if blockers:
+        change.set["blockers"] = blockers
+    else:
+        change.unset.append("blockers")
+
+
+def _parse_retention(value: dict[str, Any]) -> dict[str, Any]:
+    """What is to be different of a room's retention. Raises InvalidInput."""
+    for name, one in value.items():
+        if name not in _RETENTION or type(one) is not _RETENTION[name]:
+            raise _invalid("retention")
+    if not 1 <= value.get("maxAge", 1) <= _MAX_DAYS:
+        raise _invalid("retention")
+    return value
+
+
+def parse_sidepanel(value: dict[str, Any]) -> dict[str, Any]:
+    """What a team's main room lists beside itself. Raises InvalidInput."""
+    items = value.get("items")
+    if set(value) != {"items"} or not isinstance(items, list) or len(items) > len(_SIDEPANEL_ITEMS):
+        raise _invalid("sidepanel")
+    if any(item not in _SIDEPANEL_ITEMS for item in items) or len(set(items)) != len(items):
+        raise _invalid("sidepanel")
+    return value
+
+
+def _invalid(name: str) -> InvalidInput:
+    return InvalidInput(f"{name} is not what it may be", code=f"error-invalid-room-{name}")

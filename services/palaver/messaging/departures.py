@@ -148,14 +148,14 @@ class Departures:
         room = await self._store.find_room(room_id)
         if room is None:
             return None
+        owners = [owner["u"]["_id"] for owner in await self._store.list_owners([room_id])]
+        known = await self._node.access.find_users([id for id in owners if id != user_id])
+        if any(user.active for user in known.values()):
+            return None
         others: list[tuple[int, str]] = []
         after = ""
         while page := await self._store.list_members_after(room_id, after, _MEMBERS_PAGE):
-            rest = [member for member in page if member["u"]["_id"] != user_id]
-            owners = [member["u"]["_id"] for member in rest if _is_owner(member)]
-            if owners and any(user.active for user in (await self._node.access.find_users(owners)).values()):
-                return None
-            others += [(member["ts"]["$date"], member["u"]["_id"]) for member in rest]
+            others += [(member["ts"]["$date"], member["u"]["_id"]) for member in page if member["u"]["_id"] != user_id]
             after = page[-1]["u"]["username"]
         others.sort()
         for start in range(0, len(others), _HEIRS_ASKED):

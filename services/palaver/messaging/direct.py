@@ -66,7 +66,7 @@ class DirectRooms:
             return RoomReply(room=orjson.dumps({"_id": room_id, "t": "d"}))
         if actor is not SYSTEM_USER:
             await self._reads.show(request.actor, room_id)
-        return await self._rooms.reply(room_id, actor.id)
+        return await self._rooms.reply(room_id, actor)
 
     async def _get_members(self, request: OpenDirectRoomRequest, actor: User) -> list[User]:
         by_id = await self._node.access.find_users(request.user_ids) if request.user_ids else {}

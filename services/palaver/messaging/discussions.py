@@ -3,7 +3,7 @@
 The parent is another stream, so whatever it shows of a discussion follows the discussion's own events: a durable
 follower posts the message that tells of a new one (unless the request that made it has done so), and keeps in it what
 the discussion is called, how many messages it has, and when the last one came. A deleted parent takes its discussions
-with it.
+with it, and a message that is pruned the one that it told of.
 """
 
 from collections.abc import Iterable
@@ -11,18 +11,21 @@ from typing import Any
 
 import orjson
 
+from palaver import failpoints
 from palaver.access import User
 from palaver.commit import Draft, now
 from palaver.database import Document
+from palaver.documents import is_open
 from palaver.errors import InvalidInput, NotAllowed, RoomNotFound
 from palaver.events import SYSTEM, room_stream, user_actor
+from palaver.filters import check_text
 from palaver.ids import new_id
 from palaver.log.durable import DurableFollower, Follower
 from palaver.messaging import rules
 from palaver.messaging.extras import extra_size
 from palaver.messaging.messages import Messages
 from palaver.messaging.notices import Notices, reference
-from palaver.messaging.paging import read_page
+from palaver.messaging.paging import list_page
 from palaver.messaging.rooms import Rooms, new_room
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views
@@ -73,7 +76,7 @@ class Discussions:
 
     def make_follower(self) -> DurableFollower:
         """The follower of this node; its owner runs and stops it."""
-        follower = Follower("discussions", ("room",), _FACTS, self.on_room_event)
+        follower = Follower("discussions", ("room",), _FACTS, self.on_room_event, _may_concern)
         node = self._node
         return DurableFollower(follower, node.database, node.log, node.live, node_id=node.config.node_id)
 
@@ -111,12 +114,12 @@ class Discussions:
             room["parent_message_id"] = message["_id"]
         await self._rooms.add(request.actor, room, subscriptions)
         await self._announce(room)
-        if message is not None:
+        if message is not None and not request.encrypted:  # there, nothing is said that the server can read
             quoted = orjson.dumps({"attachments": [self._quote(message, view.room)]})
             await self._send(request, room["_id"], extra=quoted)
         if request.reply:
             await self._send(request, room["_id"], text=request.reply)
-        return await self._rooms.reply(room["_id"], user.id)
+        return await self._rooms.reply(room["_id"], user)
 
     async def _find_message(self, view: View, message_id: str) -> Document | None:
         """The parent's message that the discussion is about, if one is named. Raises InvalidInput."""
@@ -160,26 +163,18 @@ class Discussions:
     async def on_room_event(self, event: Event) -> None:
         """Whatever the event says, how the discussion is now is what the parent shows."""
         match event.WhichOneof("fact"):
-            case "message_sent":
-                is_concerned = bool(event.message_sent.parent_id)
-            case "message_deleted":
-                is_concerned = bool(event.message_deleted.parent_id)
-            case "member_joined":
-                is_concerned = bool(event.member_joined.message.parent_id)
-            case "member_left":
-                is_concerned = bool(event.member_left.message.parent_id)
             case "room_created":
                 room: Document = orjson.loads(event.room_created.room)
-                is_concerned = "prid" in room
-                if is_concerned:
-                    await self._announce(room)
+                if "prid" not in room:
+                    return
+                await self._announce(room)
             case "room_deleted":
-                is_concerned = True
-                await self._delete_discussions(event.stream_id)
-            case _:
-                is_concerned = True
-        if is_concerned:
-            await self._refresh(event.stream_id)
+                rooms = await self._node.database.find("rooms", {"prid": event.stream_id, "deleted_at": None})
+                await self._delete_discussions(rooms)
+            case "messages_pruned":
+                told_of = await self._node.database.get_many("rooms", event.messages_pruned.discussion_ids)
+                await self._delete_discussions(room for room in told_of.values() if room.get("prid") == event.stream_id)
+        await self._refresh(event.stream_id)
 
     async def _announce(self, room: Document) -> None:
         """Has the parent tell of a new discussion, once, where it shows such messages."""
@@ -234,9 +229,10 @@ class Discussions:
 
         await self._node.commits.execute(room_stream(parent_id), decide)
 
-    async def _delete_discussions(self, parent_id: str) -> None:
-        """Those of a room that is deleted go with it."""
-        for room in await self._node.database.find("rooms", {"prid": parent_id, "deleted_at": None}):
+    async def _delete_discussions(self, rooms: Iterable[Document]) -> None:
+        """Those of a room that is deleted go with it, and one goes with the message that told of it."""
+        for room in rooms:
+            failpoints.reach("discussion.before_deletion")
             try:
                 await self._rooms.delete(RoomRequest(actor=SYSTEM, room_id=room["_id"]))
             except RoomNotFound:
@@ -264,30 +260,39 @@ class Discussions:
         """A room's messages that tell of discussions, newest first. Raises RoomNotFound, NotAllowed."""
         view = await self._views.get_readable(request.actor, request.room_id)
         where: dict[str, Any] = {"rid": request.room_id, "_hidden": None, "drid": {"$exists": True}}
-        if cleared := view.room.get("cleared_at"):
-            where["ts"] = {"$gt": cleared}
+        where |= rules.not_cleared(view.room)
         if request.text:
-            where["$text"] = request.text
-        database = self._node.database
-        page = await read_page(
-            database,
-            [where],
+            where["$text"] = check_text(request.text)
+        return await list_page(
+            self._node.database,
+            where,
             ("ts", -1),
             lambda found: self._views.show_messages(found, view.user.id),
             count=min(request.count or _MAX_COUNT, _MAX_COUNT),
             offset=request.offset,
             start=request.start,
         )
-        total = len(page.messages)
-        if request.offset or request.start or page.more:
-            total = await database.count("messages", where)
-        return DocumentsReply(documents=page.messages, total=total, next=page.next)
+
+
+def _may_concern(event: Event) -> bool:
+    """Messages and members concern the parent of a discussion: of another room's, nothing is shown anywhere."""
+    match event.WhichOneof("fact"):
+        case "message_sent":
+            return bool(event.message_sent.parent_id)
+        case "message_deleted":
+            return bool(event.message_deleted.parent_id)
+        case "member_joined":
+            return bool(event.member_joined.message.parent_id)
+        case "member_left":
+            return bool(event.member_left.message.parent_id)
+        case _:
+            return True
 
 
 def _compose(parent: Document, user: User, members: list[User], shown: str, at: int) -> tuple[Document, list[Document]]:
-    """The room, called by an id, and its subscriptions. Beside a private room it is private."""
+    """The room, called by an id, and its subscriptions. Beside a room that is not for everybody it is private."""
     room_id = new_id()
-    room = new_room(room_id, "c" if parent["t"] == "c" else "p", at, len(members))
+    room = new_room(room_id, "c" if is_open(parent) else "p", at, len(members))
     room.update({"name": room_id, "fname": shown, "ro": False, "prid": parent["_id"], "u": reference(user)})
     subscriptions = [
         rules.new_subscription(new_id(), room, reference(member), at, roles=["owner"] if member.id == user.id else [])

@@ -14,13 +14,13 @@ from palaver.database import Document
 from palaver.errors import Unavailable
 from palaver.events import SYSTEM, room_stream
 from palaver.messaging import rules
-from palaver.messaging.files import find_attached
+from palaver.messaging.files import list_attached, list_ids
 from palaver.messaging.notices import reference
-from palaver.messaging.revisions import DELETED, NotYet, find_last_message
+from palaver.messaging.revisions import NotYet, TooMuch, check_size, find_last_message, list_mentioned
 from palaver.messaging.store import Store
-from palaver.messaging.views import SYSTEM_USER
+from palaver.messaging.views import DELETED, SYSTEM_USER
 from palaver.node import Node
-from palaver.v1.event_pb2 import Event, Remaining
+from palaver.v1.event_pb2 import Event, Remaining, Unmentioned
 
 ALIAS = "Removed User"
 
@@ -62,12 +62,8 @@ class Erasure:
     async def _erase(self, room_id: str, message_ids: Sequence[str], user_id: str, unlink: bool) -> None:
         async def decide(draft: Draft) -> None:
             room = await draft.get_own()
-            found = [await draft.get("messages", id) for id in message_ids]
-            messages = [
-                message
-                for message in found
-                if message is not None and message["u"]["_id"] == user_id and _is_there(message)
-            ]
+            found = await draft.get_many("messages", message_ids)
+            messages = [message for message in found if message["u"]["_id"] == user_id and _is_there(message)]
             if room is None or not messages:
                 return
             at = rules.event_time(room, now())
@@ -75,15 +71,15 @@ class Erasure:
             fact = event.messages_erased
             fact.user_id = user_id
             fact.message_ids.extend(message["_id"] for message in messages)
-            for message in messages:
-                if (upload := await find_attached(draft, message)) is not None:
-                    fact.upload_ids.append(upload["_id"])
+            for upload in await list_attached(draft, messages):
+                fact.upload_ids.extend(list_ids(upload))
             if unlink:
                 fact.author = orjson.dumps(reference(SYSTEM_USER))
                 fact.alias = ALIAS
             else:
                 fact.thread_roots.extend(await list_roots(draft, messages, at))
                 fact.remaining.CopyFrom(_remaining(room, messages))
+                fact.unmentioned.extend(list_unmentioned(messages))
             last = room.get("lastMessage")
             if last is not None and last["_id"] in fact.message_ids:
                 if unlink:
@@ -91,6 +87,7 @@ class Erasure:
                 else:
                     last = await find_last_message(self._node.database, draft, room, {"u._id": {"$ne": user_id}})
                 fact.room_last_message = orjson.dumps(last)
+            check_size(event, messages)
             draft.append(event, actor=SYSTEM, at=at)
 
         for _ in range(_MAX_ATTEMPTS):
@@ -98,6 +95,10 @@ class Erasure:
                 return await self._node.commits.execute(room_stream(room_id), decide)
             except NotYet:
                 continue
+            except TooMuch:
+                half = len(message_ids) // 2
+                await self._erase(room_id, message_ids[:half], user_id, unlink)
+                return await self._erase(room_id, message_ids[half:], user_id, unlink)
         raise Unavailable("The room is too busy")
 
 
@@ -122,9 +123,14 @@ async def list_roots(draft: Draft, messages: Sequence[Document], at: int) -> lis
         if (thread_id := message.get("tmid")) and thread_id not in gone:
             lost[thread_id] = lost.get(thread_id, 0) + 1
     roots: list[bytes] = []
-    for thread_id, count in lost.items():
-        root = await draft.get("messages", thread_id)
-        if root is not None and not root.get("_hidden"):
-            tcount = max(0, root.get("tcount", 0) - count)
+    for root in await draft.get_many("messages", list(lost)):
+        if not root.get("_hidden"):
+            tcount = max(0, root.get("tcount", 0) - lost[root["_id"]])
             roots.append(orjson.dumps({**root, "tcount": tcount, "_updatedAt": {"$date": at}}))
     return roots
+
+
+def list_unmentioned(messages: Sequence[Document]) -> list[Unmentioned]:
+    """Who is mentioned no longer, because these messages go."""
+    found = [Unmentioned(message_id=message["_id"], user_ids=list_mentioned(message)) for message in messages]
+    return [unmentioned for unmentioned in found if unmentioned.user_ids]

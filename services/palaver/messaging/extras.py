@@ -3,7 +3,7 @@
 Called where messages are sent, edited and quoted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -64,6 +64,8 @@ def parse_extra(data: bytes) -> dict[str, Any]:
     attachments = extra.get("attachments", [])
     if len(attachments) > _MAX_ATTACHMENTS or not all(isinstance(entry, dict) for entry in attachments):
         raise InvalidInput("attachments must be objects, and not too many")
+    if not all(isinstance(url, str) for url in extra.get("previewUrls", ())):
+        raise InvalidInput("previewUrls must be texts")
     return extra
 
 
@@ -84,10 +86,17 @@ def extra_size(message: Document) -> int:
     return len(orjson.dumps(extra))
 
 
+def drop_quotes(message: dict[str, Any], links: Collection[str]) -> None:
+    """The message no longer shows what these links lead to."""
+    if attachments := message.get("attachments"):
+        message["attachments"] = [each for each in attachments if str(each.get("message_link")) not in links]
+
+
 def add_quotes(message: dict[str, Any], quoted: Sequence[Document]) -> None:
-    """Shows these quotes in the place of those that the message has; as many as there is room for, if need be without
-    the trees of their texts."""
-    others = [attachment for attachment in message.get("attachments", ()) if "message_link" not in attachment]
+    """Shows these quotes, in the place of what the message has of the same links; as many as there is room for, if need
+    be without the trees of their texts."""
+    drop_quotes(message, {quote["message_link"] for quote in quoted})
+    others = message.get("attachments", [])
     shown: list[Document] = []
     for quote in quoted:
         treeless = {name: value for name, value in quote.items() if name != "md"}

@@ -1,10 +1,14 @@
 """Files as messages have them: which upload a message may be of, and what it shows of it."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from palaver.commit import Draft, now
 from palaver.database import Document
 from palaver.errors import InvalidInput
+
+THUMBNAILS = "thumb"
+"""The `typeGroup` of smaller pictures, which no message is of by themselves."""
 
 
 def find_end(upload: Document, room: Document | None) -> int | None:
@@ -29,15 +33,17 @@ async def find_own(draft: Draft, upload_id: str, user_id: str) -> Document:
         or upload["rid"] != draft.stream.id
         or upload["userId"] != user_id
         or "expiresAt" not in upload
+        or upload["typeGroup"] == THUMBNAILS
         or is_gone(upload, None, now())
     ):
         raise InvalidInput("", code="invalid-file")
     return upload
 
 
-def message_fields(upload: Document, description: str) -> dict[str, Any]:
+def message_fields(upload: Document, thumbnail: Document | None, description: str) -> dict[str, Any]:
     """What a message of the file has besides its text."""
     file = {name: upload[name] for name in ("_id", "name", "type", "size")}
+    files = [{**file, "format": upload["extension"]}]
     kind = upload["type"].partition("/")[0]
     attachment: dict[str, Any] = {
         "ts": upload["uploadedAt"],
@@ -57,11 +63,43 @@ def message_fields(upload: Document, description: str) -> dict[str, Any]:
         }
     else:
         attachment |= {"format": upload["extension"].upper(), "size": upload["size"]}
-    return {"file": file, "files": [{**file, "format": upload["extension"]}], "attachments": [attachment]}
+    if kind == "image" and "identify" in upload:
+        attachment |= {"image_dimensions": upload["identify"]["size"], "image_preview": upload["preview"]}
+    if thumbnail is not None:
+        smaller = {name: thumbnail[name] for name in ("_id", "name", "type", "size")}
+        files.append({**smaller, "format": thumbnail["identify"]["format"]})
+        attachment |= {
+            "image_url": thumbnail["path"],
+            "image_type": thumbnail["type"],
+            "image_dimensions": thumbnail["identify"]["size"],
+        }
+    return {"file": file, "files": files, "attachments": [attachment]}
+
+
+def list_ids(upload: Document) -> list[str]:
+    """The upload's id, and that of its smaller picture if it has one: both go together."""
+    return [upload["_id"], *([upload["thumbnail_id"]] if "thumbnail_id" in upload else [])]
 
 
 async def find_attached(draft: Draft, message: Document) -> Document | None:
     """The upload that this stored message is of; whoever sends a message may write any id into its `file`."""
-    upload_id = (message.get("file") or {}).get("_id")
-    upload = await draft.get("uploads", upload_id) if isinstance(upload_id, str) and upload_id else None
-    return upload if upload is not None and upload.get("message_id") == message["_id"] else None
+    return next(iter(await list_attached(draft, [message])), None)
+
+
+async def list_attached(draft: Draft, messages: Sequence[Document]) -> list[Document]:
+    """The uploads that these stored messages are of."""
+    ids = list_claimed(messages)
+    uploads = await draft.get_many("uploads", ids) if ids else []
+    return of_these(uploads, messages)
+
+
+def list_claimed(messages: Sequence[Document]) -> list[str]:
+    """The ids in the messages' `file`, whether these messages are of such uploads or not."""
+    ids = [file.get("_id") for message in messages if isinstance(file := message.get("file"), dict)]
+    return list(dict.fromkeys(id for id in ids if isinstance(id, str) and id))
+
+
+def of_these(uploads: Iterable[Document], messages: Sequence[Document]) -> list[Document]:
+    """Those that one of the messages is of, whoever else claims them."""
+    message_ids = {message["_id"] for message in messages}
+    return [upload for upload in uploads if upload.get("message_id") in message_ids]

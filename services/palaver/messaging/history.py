@@ -6,12 +6,13 @@ import orjson
 
 from palaver.database import Document, Filter
 from palaver.database.schema import COLLECTIONS, FieldType
-from palaver.errors import InvalidInput, MessageNotFound
+from palaver.errors import InvalidInput, MessageNotFound, RoomNotFound
 from palaver.filters import read_filter, read_sort
 from palaver.messaging import rules
 from palaver.messaging.paging import Order, Page, place, read_page
+from palaver.messaging.rules import not_cleared
 from palaver.messaging.store import Store
-from palaver.messaging.views import Views
+from palaver.messaging.views import View, Views
 from palaver.v1.messaging_pb2 import ListMessagesReply, ListMessagesRequest
 
 _MAX_COUNT = 10_000
@@ -31,7 +32,7 @@ class History:
 
     async def list_messages(self, request: ListMessagesRequest) -> ListMessagesReply:
         """A page of messages, newest first unless `ascending`. Raises RoomNotFound, NotAllowed, MessageNotFound."""
-        view = await self._views.get_readable(request.actor, request.room_id)
+        view = await self._get_view(request)
         base = _visible(view.room, request)
         user_id = view.user.id
         if request.updated_since:
@@ -55,6 +56,18 @@ class History:
             await self._add_unread(reply, request, base, min(page.times), user_id)
         return reply
 
+    async def _get_view(self, request: ListMessagesRequest) -> View:
+        """The room, which the actor may read. Raises RoomNotFound, NotAllowed."""
+        if not request.of_others:
+            return await self._views.get_readable(request.actor, request.room_id)
+        self._views.check_may_read_others()
+        user = await self._views.get_actor(request.actor)
+        self._views.check(user, "view-room-administration")
+        room = await self._store.find_room(request.room_id)
+        if room is None or room["t"] != "d":
+            raise RoomNotFound(f"No direct message room found by the id of: {request.room_id}")
+        return View(user, room, None)
+
     async def _read(self, where: list[Filter], order: Order, request: ListMessagesRequest, user_id: str) -> Page:
         return await read_page(
             self._store.database,
@@ -67,9 +80,12 @@ class History:
         )
 
     async def _list_changed(self, request: ListMessagesRequest, base: list[Filter], user_id: str) -> ListMessagesReply:
-        """What a client that was away has missed: changed messages, and with the first of them the deleted ones."""
+        """What a client that was away has missed: changed messages in the order of their changes, and with the first
+        of them the deleted ones.
+        """
         since = {"$gt": {"$date": request.updated_since}}
-        changed = await self._read([*base, {"_updatedAt": since}], ("ts", -1), request, user_id)
+        order = ("_updatedAt", 1 if request.ascending else -1)
+        changed = await self._read([*base, {"_updatedAt": since}], order, request, user_id)
         reply = ListMessagesReply(messages=changed.messages, total=len(changed.messages), next=changed.next)
         if not request.start:
             where: Filter = {"rid": request.room_id, "deleted_at": since}
@@ -137,13 +153,11 @@ class History:
 
 def _visible(room: Document, request: ListMessagesRequest) -> list[Filter]:
     """The conditions for messages that this list may show at all."""
-    where: list[Filter] = [{"rid": room["_id"], "_hidden": None}]
+    where: list[Filter] = [{"rid": room["_id"], "_hidden": None, **not_cleared(room)}]
     if request.thread_id:
         where.append({"tmid": request.thread_id})
     elif not request.thread_messages and not request.updated_since:
         where.append({"$or": [{"tmid": None}, {"tshow": True}]})
-    if cleared := room.get("cleared_at"):
-        where.append({"ts": {"$gt": cleared}})
     if chosen := read_filter(request.filter, _FILTERED):
         where.append(chosen)
     return where

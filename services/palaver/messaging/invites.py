@@ -33,7 +33,7 @@ from palaver.v1.messaging_pb2 import (
 
 _PERMISSION = "create-invite-links"
 _DAYS = (0, 1, 7, 15, 30)
-_USES = (0, 5, 10, 25, 50, 100)
+_USES = (0, 1, 5, 10, 25, 50, 100)
 _DAY_MILLISECONDS = 86_400_000
 _MAX_LISTED = 1000
 
@@ -52,9 +52,9 @@ class Invites:
         """The actor's invite with these limits. Raises RoomNotFound, NotAllowed, InvalidInput."""
         user = await self._node.access.get_actor(request.actor)
         if request.days not in _DAYS:
-            raise InvalidInput(f"days must be one of {_words(_DAYS)}", code="error-invalid-days")
+            raise InvalidInput(f"days must be one of {_words(_DAYS)}", code="invalid-number-of-days")
         if request.max_uses not in _USES:
-            raise InvalidInput(f"maxUses must be one of {_words(_USES)}", code="error-invalid-max-uses")
+            raise InvalidInput(f"maxUses must be one of {_words(_USES)}", code="invalid-number-of-uses")
 
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user, administered=True)
@@ -135,7 +135,7 @@ class Invites:
             event.member_joined.invite_uses = current["uses"] + 1
 
         await self._node.commits.execute(room_stream(invite["rid"]), decide)
-        return await self._rooms.reply(invite["rid"], user.id)
+        return await self._rooms.reply(invite["rid"], user)
 
     async def check(self, request: InviteRequest) -> Empty:
         """Raises InvalidInput for an invite that lets nobody in."""

@@ -44,6 +44,7 @@ class Keys:
 
     async def set_room_key(self, request: SetRoomKeyRequest) -> Empty:
         """Says which key a room has, once. Raises RoomNotFound, NotAllowed, Conflict."""
+        self._node.access.check_encryption()
         user = await self._views.get_actor(request.actor)
         if not 0 < len(request.key_id) <= _MAX_KEY_ID:
             raise InvalidInput("Invalid key id", code="error-invalid-key")
@@ -61,6 +62,7 @@ class Keys:
 
     async def suggest(self, request: SuggestKeysRequest) -> Empty:
         """A member's own key, or keys for others: for those who are members and have none. Raises RoomNotFound, …"""
+        self._node.access.check_encryption()
         user = await self._views.get_actor(request.actor)
         if len(request.keys) > _MAX_MEMBERS or any(not 0 < len(key.key) <= _MAX_KEY for key in request.keys):
             raise InvalidInput("Invalid keys", code="error-invalid-key")
@@ -73,7 +75,8 @@ class Keys:
         return Empty()
 
     async def answer(self, request: AnswerKeyRequest) -> Empty:
-        """The actor takes the key that was suggested to them, or does not. Raises RoomNotFound, InvalidInput."""
+        """The actor takes the key that was suggested to them, or does not. Raises RoomNotFound, InvalidInput, …"""
+        self._node.access.check_encryption()
         user = await self._views.get_actor(request.actor)
 
         async def decide(draft: Draft) -> None:

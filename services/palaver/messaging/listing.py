@@ -6,7 +6,8 @@ import orjson
 
 from palaver.database import Document
 from palaver.errors import NotAllowed, Unavailable
-from palaver.messaging.views import Views
+from palaver.filters import check_text
+from palaver.messaging.views import View, Views
 from palaver.node import Node
 from palaver.v1.auth_pb2 import DocumentsReply, GetUsersRequest
 from palaver.v1.messaging_pb2 import ListMembersRequest
@@ -26,13 +27,27 @@ class Listing:
     async def list_members(self, request: ListMembersRequest) -> DocumentsReply:
         """A page of members by username, each with their roles in the room. Raises RoomNotFound, NotAllowed."""
         view = await self._views.get_readable(request.actor, request.room_id)
+        self.check(view)
+        found, total = await self.read(request)
+        return DocumentsReply(documents=[orjson.dumps(member) for _, member in found], total=total)
+
+    def check(self, view: View) -> None:
+        """Raises NotAllowed for who may not know who hears a broadcast."""
         if view.room.get("broadcast") and not self._views.may(view.user, "view-broadcast-member-list", view.roles):
             raise NotAllowed()
+
+    async def read(
+        self, request: ListMembersRequest, *, username: str = ""
+    ) -> tuple[list[tuple[Document, Document]], int]:
+        """The page for whoever may see it: each subscription with its member as others see them; and how many.
+
+        `username`: a part of it alone, where a `term` may be one of the name, too.
+        """
         count = min(request.count or _MAX_COUNT, _MAX_COUNT)
+        where = _where(request, username)
         if request.status:
-            subscriptions, total, statuses = await self._find_by_status(request, count)
+            subscriptions, total, statuses = await self._find_by_status(where, request, count)
         else:
-            where = _where(request)
             subscriptions = await self._find(where, request, count)
             total = len(subscriptions)
             if request.offset or total == count:
@@ -42,11 +57,11 @@ class Listing:
             GetUsersRequest(user_ids=[subscription["u"]["_id"] for subscription in subscriptions])
         )
         users = {user["_id"]: user for user in map(orjson.loads, reply.documents)}
-        documents = [
-            orjson.dumps(_member(subscription, users.get(subscription["u"]["_id"], {}), statuses))
+        found = [
+            (subscription, _member(subscription, users.get(subscription["u"]["_id"], {}), statuses))
             for subscription in subscriptions
         ]
-        return DocumentsReply(documents=documents, total=total)
+        return found, total
 
     async def _find(self, where: dict[str, Any], request: ListMembersRequest, count: int) -> list[Document]:
         direction = _direction(request.sort)
@@ -55,12 +70,11 @@ class Listing:
         )
 
     async def _find_by_status(
-        self, request: ListMembersRequest, count: int
+        self, where: dict[str, Any], request: ListMembersRequest, count: int
     ) -> tuple[list[Document], int, dict[str, str]]:
         """Those of one status among the members: few are online, so it begins with them."""
         reply = await self._node.services.presence.get_presence(GetPresenceRequest())
         statuses = {user.user_id: Status.Name(user.status).lower() for user in reply.users}
-        where = _where(request)
         if "offline" in request.status:
             away = [id for id, status in statuses.items() if status not in request.status]
             if away:
@@ -83,10 +97,19 @@ class Listing:
         return {user.user_id: Status.Name(user.status).lower() for user in reply.users}
 
 
-def _where(request: ListMembersRequest) -> dict[str, Any]:
+def _where(request: ListMembersRequest, username: str) -> dict[str, Any]:
     where: dict[str, Any] = {"rid": request.room_id, "left_at": None}
     if request.term:
-        where["u.username"] = {"$contains": request.term}
+        term = {"$contains": check_text(request.term)}
+        where["$or"] = [{"u.username": term}, {"u.name": term}]
+    if username:
+        where["u.username"] = {"$contains": check_text(username)}
+    if request.name:
+        where["u.name"] = {"$contains": check_text(request.name)}
+    if request.role:
+        where["roles"] = request.role
+    elif request.with_roles:
+        where["roles"] = {"$exists": True}
     return where
 
 

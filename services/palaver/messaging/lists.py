@@ -8,11 +8,11 @@ import orjson
 from palaver.access import User
 from palaver.commit import now
 from palaver.database import Document, Filter
-from palaver.database.schema import COLLECTIONS, FieldType
-from palaver.documents import public_room
+from palaver.database.schema import CHOICES, COLLECTIONS, FieldType
+from palaver.documents import is_open
 from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import room_stream
-from palaver.filters import read_filter, read_sort
+from palaver.filters import read_filter, read_sort, with_id
 from palaver.messaging import paging, rules
 from palaver.messaging.rules import NO_THREADS, milliseconds
 from palaver.messaging.store import Store
@@ -76,12 +76,16 @@ class Lists:
         elif self._views.may(user, "view-c-room"):
             types = ["c"]
             where = {"deleted_at": None}
+            if user is not SYSTEM_USER:
+                where |= await self._store.open_rooms(user.id)
         elif self._views.may(user, "view-joined-room"):
             return await self._list_joined(user, request, types or ["c"], chosen, sort)
         else:
             raise NotAllowed()
         if types:
             where["t"] = {"$in": types}
+        if len(types) > 1 and "d" not in types:
+            where["name"] = {"$exists": True}  # direct rooms have none, and would all come first
         return await self._find_rooms(user, request, where, chosen, sort)
 
     async def _list_joined(
@@ -112,7 +116,8 @@ class Lists:
             rooms.sort(key=lambda room: _sort_key(room.get(name)), reverse=direction < 0)
         reply = ListRoomsReply(total=len(rooms))
         end = request.offset + request.count if request.count else None
-        reply.rooms.extend(_as_many_as_fit(orjson.dumps(public_room(room)) for room in rooms[request.offset : end]))
+        shown = (self._views.show_room(room, user, is_member=True) for room in rooms[request.offset : end])
+        reply.rooms.extend(_as_many_as_fit(map(orjson.dumps, shown)))
         if since >= 0:
             deleted = [room for room in stored.values() if milliseconds(room.get("deleted_at")) > since]
             ended = await self._store.list_ended_subscriptions(user.id, since)
@@ -132,18 +137,21 @@ class Lists:
     ) -> ListRoomsReply:
         combined: dict[str, Any] = {"$and": [where, chosen]} if chosen else where
         rooms = await self._node.database.find(
-            "rooms", combined, sort=sort or [("name", 1)], skip=request.offset, limit=request.count
+            "rooms", combined, sort=with_id(sort or [("name", 1)]), skip=request.offset, limit=request.count
         )
         total = len(rooms)
         if request.offset or (request.count and total == request.count):
             total = await self._node.database.count("rooms", combined)
         outside = await self._find_outside(user, rooms)
-        shown = _as_many_as_fit(orjson.dumps(public_room(room, outside=room["_id"] in outside)) for room in rooms)
+        shown = _as_many_as_fit(
+            orjson.dumps(self._views.show_room(room, user, is_member=room["_id"] not in outside)) for room in rooms
+        )
         return ListRoomsReply(rooms=shown, total=total)
 
     async def _find_outside(self, user: User, rooms: list[Document]) -> set[str]:
-        """Which of these rooms are neither public nor the user's."""
-        ids = [room["_id"] for room in rooms if room["t"] != "c"]
+        """Which of these rooms are not the user's; public ones that everybody may read are not asked about."""
+        previews = self._views.may(user, "preview-c-room")
+        ids = [room["_id"] for room in rooms if not (previews and is_open(room))]
         if not ids or user is SYSTEM_USER:
             return set()
         own = await self._store.list_subscriptions(user.id, ids) if user.id else []
@@ -239,10 +247,16 @@ class Lists:
     # -- for gateways ------------------------------------------------------------------------------------------------
 
     async def list_memberships(self, request: ListMembershipsRequest) -> ListMembershipsReply:
-        """Ids of the rooms that a user is in."""
+        """Ids of the rooms that a user is in; if asked for, with what they have chosen to be told of these."""
         ids = await self._store.list_room_ids(request.user_id)
+        choices: list[bytes] = []
+        if request.with_choices:
+            for one in await self._store.list_subscriptions_with_choices(request.user_id):
+                chosen = {name: one[name] for name in CHOICES if one.get(name)}
+                if chosen:
+                    choices.append(orjson.dumps({"rid": one["rid"], **chosen}))
         deleted = {room["_id"] for room in await self._store.find_deleted_rooms(ids)}
-        return ListMembershipsReply(room_ids=[id for id in ids if id not in deleted])
+        return ListMembershipsReply(room_ids=[id for id in ids if id not in deleted], choices=choices)
 
     async def list_joins(self, request: ListJoinsRequest) -> ListJoinsReply:
         """Who has become a member of which room since the last answer, and those of the minute before it again."""
@@ -289,9 +303,12 @@ class Lists:
         anonymous = ANONYMOUS if access.setting("Accounts_AllowAnonymousRead") else None
 
         def find_parent(room: Document, user: User) -> View | None:
-            found = parents.get((room.get("prid", ""), user.id))
-            view = None if found is None else View(user, *found)
-            return view if view is not None and self._views.may_see(view) else None
+            found = parents.get((rules.find_gate(room), user.id))
+            if found is None:
+                return None
+            parent, own = found
+            view = View(user, parent, own, find_parent(parent, user) if own is None else None)
+            return view if self._views.may_see(view) else None
 
         def may_hear(room_id: str, user_id: str) -> bool:
             room, user = rooms.get(room_id), users.get(user_id) if user_id else anonymous
@@ -305,21 +322,27 @@ class Lists:
     async def _find_parents(
         self, request: ListHearingRequest, rooms: dict[str, Document], members: dict[tuple[str, str], Document]
     ) -> dict[tuple[str, str], tuple[Document, Document | None]]:
-        """By parent and user: the parents of discussions that listeners are no members of, with their subscriptions."""
+        """By parent and user: the parents of discussions and of teams' public rooms that listeners are no members of,
+        with their subscriptions; and the parents of such parents."""
         by_parent: dict[str, set[str]] = {}
         for one in request.listeners:
-            parent_id = rooms.get(one.room_id, {}).get("prid")
+            parent_id = rules.find_gate(rooms.get(one.room_id, {}))
             if parent_id and (one.room_id, one.user_id) not in members:
                 by_parent.setdefault(parent_id, set()).add(one.user_id)
-        stored = await self._node.database.get_many("rooms", list(by_parent)) if by_parent else {}
         found: dict[tuple[str, str], tuple[Document, Document | None]] = {}
-        for parent_id, parent in stored.items():
-            if parent.get("deleted_at"):
-                continue
-            user_ids = sorted(by_parent[parent_id])
-            own = await self._store.list_room_subscriptions(parent_id, user_ids)
-            subscriptions = {subscription["u"]["_id"]: subscription for subscription in own}
-            found.update(((parent_id, user_id), (parent, subscriptions.get(user_id))) for user_id in user_ids)
+        while by_parent:
+            beyond: dict[str, set[str]] = {}
+            for parent_id, parent in (await self._node.database.get_many("rooms", list(by_parent))).items():
+                if parent.get("deleted_at"):
+                    continue
+                user_ids = by_parent[parent_id]
+                own = await self._store.list_room_subscriptions(parent_id, sorted(user_ids))
+                subscriptions = {subscription["u"]["_id"]: subscription for subscription in own}
+                found.update(((parent_id, user_id), (parent, subscriptions.get(user_id))) for user_id in user_ids)
+                if gate := rules.find_gate(parent):
+                    beyond.setdefault(gate, set()).update(user_ids - subscriptions.keys())
+            # A discussion is beside a room, which may be a team's, and no further.
+            by_parent = {gate: user_ids for gate, user_ids in beyond.items() if user_ids}
         return found
 
     async def list_room_events(self, request: ListRoomEventsRequest) -> ListRoomEventsReply:
@@ -347,6 +370,7 @@ class Lists:
             types=[rooms.get(room_id, {}).get("t", "") for room_id in ids],
             names=[rooms.get(room_id, {}).get("name", "") for room_id in ids],
             applied=[rooms.get(room_id, {}).get("applied_seq", 0) for room_id in ids],
+            sizes=[rooms.get(room_id, {}).get("usersCount", 0) for room_id in ids],
         )
 
 

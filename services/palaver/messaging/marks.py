@@ -9,17 +9,17 @@ from typing import Any
 import orjson
 
 from palaver.commit import Draft, now
-from palaver.database import Document, Filter
+from palaver.database import Filter
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed
 from palaver.events import room_stream, user_stream
 from palaver.messaging import rules
 from palaver.messaging.messages import Messages
 from palaver.messaging.notices import Notices
-from palaver.messaging.paging import read_page
+from palaver.messaging.paging import list_page, read_page
 from palaver.messaging.quotes import quote
 from palaver.messaging.store import Store
-from palaver.messaging.views import View, Views, hiding_the_room
+from palaver.messaging.views import DELETED, View, Views, get_alterable, hiding_the_room
 from palaver.node import Node
 from palaver.v1.auth_pb2 import DocumentsReply, Empty
 from palaver.v1.event_pb2 import Event, MessageChanged
@@ -60,9 +60,7 @@ class Marks:
 
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user)
-            message = await draft.get("messages", request.message_id)
-            if message is None or rules.is_gone(view.room, message):
-                raise MessageNotFound()
+            message = await get_alterable(draft, view.room, request.message_id)
             if view.subscription is None:
                 raise NotAllowed()
             self._views.check(user, "pin-message", view.roles, code="not-authorized")
@@ -101,7 +99,7 @@ class Marks:
                 "Message starring not allowed", code="error-action-not-allowed", details={"action": "Message_starring"}
             )
         message = await self._messages.find_readable(MessageRequest(actor=request.actor, message_id=request.message_id))
-        if message is None:
+        if message is None or message.get("t") == DELETED:
             raise MessageNotFound()
         if await self._store.find_subscription(message["rid"], user.id) is None:
             raise NotAllowed()
@@ -131,24 +129,20 @@ class Marks:
         count = min(request.count or _MAX_COUNT, _MAX_COUNT)
         if request.mark == ListMarkedMessagesRequest.MENTIONING:
             return await self._list_mentioning(request, view, count)
-        where: dict[str, Any] = {"_hidden": None, **_not_cleared(view)}
+        where: dict[str, Any] = {"_hidden": None, **rules.not_cleared(view.room)}
         if request.mark == ListMarkedMessagesRequest.PINNED:
             where |= {"rid": request.room_id, "pinned": True}
         else:
             own: Filter = {"user_id": view.user.id, "rid": request.room_id, "starred": True}
             where["_id"] = {"$in": await self._node.database.list_values("stars", "message_id", own)}
-        page = await read_page(
+        return await list_page(
             self._node.database,
-            [where],
+            where,
             order,
             lambda found: self._views.show_messages(found, view.user.id),
             count=count,
             offset=request.offset,
         )
-        total = len(page.messages)
-        if request.offset or page.more:
-            total = await self._node.database.count("messages", where)
-        return DocumentsReply(documents=page.messages, total=total, next=page.next)
 
     async def _list_mentioning(self, request: ListMarkedMessagesRequest, view: View, count: int) -> DocumentsReply:
         """By the user's own entries: those say which messages the page has."""
@@ -157,7 +151,7 @@ class Marks:
             "user_id": view.user.id,
             "rid": request.room_id,
             "removed": None,
-            **_not_cleared(view),
+            **rules.not_cleared(view.room),
         }
         way = 1 if request.ascending else -1
         entries = await database.find(
@@ -174,8 +168,3 @@ class Marks:
         if request.offset or total == count:
             total = await database.count("mentions", where)
         return DocumentsReply(documents=page.messages, total=total, next=page.next)
-
-
-def _not_cleared(view: View) -> Document:
-    cleared = view.room.get("cleared_at")
-    return {"ts": {"$gt": cleared}} if cleared else {}

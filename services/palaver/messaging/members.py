@@ -1,6 +1,6 @@
 """Members of rooms: joining, leaving, inviting, removing, and their roles."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import orjson
 
@@ -13,6 +13,7 @@ from palaver.ids import new_id
 from palaver.messaging import rules
 from palaver.messaging.notices import Notices, reference
 from palaver.messaging.rooms import Rooms, check_not_direct
+from palaver.messaging.store import Store
 from palaver.messaging.views import SYSTEM_USER, View, Views, find_member
 from palaver.node import Node
 from palaver.v1.auth_pb2 import Empty, ListUsersRequest
@@ -37,8 +38,9 @@ _LAST_OWNER = "You are the last owner. Please set new owner before leaving the r
 class Members:
     """The use cases of who is in a room."""
 
-    def __init__(self, node: Node, views: Views, rooms: Rooms, notices: Notices) -> None:
+    def __init__(self, node: Node, store: Store, views: Views, rooms: Rooms, notices: Notices) -> None:
         self._node = node
+        self._store = store
         self._views = views
         self._rooms = rooms
         self._notices = notices
@@ -59,7 +61,7 @@ class Members:
                 raise InvalidInput("Invalid Room Password", code="error-code-invalid")
 
         await self._add(request.actor, user, request.room_id, user, check, "uj")
-        return await self._rooms.reply(request.room_id, user.id)
+        return await self._rooms.reply(request.room_id, user)
 
     async def join_default(self, request: JoinDefaultRoomsRequest) -> Empty:
         """The actor, or a user whom the actor may make or activate, becomes a member of every default room.
@@ -82,7 +84,8 @@ class Members:
         for room in await self._node.database.find("rooms", {"default": True}):
             if not room.get("deleted_at") and not room.get("archived"):
                 actor = user_actor(user.id)
-                await self._add(actor, user, room["_id"], user, _no_check, "uj", by_system=True)
+                notice = "" if request.silently else "uj"
+                await self._add(actor, user, room["_id"], user, _no_check, notice, by_system=True)
         return Empty()
 
     async def invite(self, request: MembersRequest) -> RoomReply:
@@ -96,7 +99,9 @@ class Members:
             if len(users) > limit:
                 raise NotAllowed("User Limit Exceeded", code="error-user-limit-exceeded", details={"limit": limit})
         else:
-            users = await self._get_users(request)
+            users = [user for user in await self._get_users(request) if user.active]
+            if not users:
+                raise NotAllowed("Deactivated users can't become members", code="error-user-is-not-activated")
 
         def check(view: View) -> None:
             check_not_direct(view)
@@ -111,7 +116,7 @@ class Members:
         check(view)
         for user in users:
             await self._add(request.actor, inviter, request.room_id, user, check, "au")
-        return await self._rooms.reply(request.room_id, inviter.id)
+        return await self._rooms.reply(request.room_id, inviter)
 
     async def leave(self, request: RoomRequest) -> RoomReply:
         """The actor is a member no longer. Raises RoomNotFound, NotAllowed."""
@@ -124,7 +129,7 @@ class Members:
             self._views.check(user, f"leave-{view.room['t']}", view.roles)
 
         room = await self._remove(request.actor, user, request.room_id, user, check, "ul")
-        return await self._rooms.reply_for(user.id, room, None)
+        return await self._rooms.reply_for(user, room, None)
 
     async def remove(self, request: MembersRequest) -> RoomReply:
         """Others are members no longer. Raises RoomNotFound, UserNotFound, NotAllowed."""
@@ -140,20 +145,24 @@ class Members:
         check(view)
         for user in await self._get_users(request):
             await self._remove(request.actor, remover, request.room_id, user, check, "ru")
-        return await self._rooms.reply(request.room_id, remover.id)
+        return await self._rooms.reply(request.room_id, remover)
 
-    async def set_role(self, request: SetMemberRoleRequest) -> Empty:
-        """Gives a member a role in the room, or takes it. Raises RoomNotFound, NotAllowed, InvalidInput, …"""
+    async def set_role(
+        self, request: SetMemberRoleRequest, get_view: Callable[[Draft, User], Awaitable[View]] | None = None
+    ) -> Empty:
+        """Gives a member a role in the room, or takes it. Raises RoomNotFound, NotAllowed, InvalidInput, …
+
+        `get_view`: how whoever calls this sees the room, if in another way than its members do.
+        """
+        get_view = get_view or self._views.get_drafted
         user = await self._views.get_actor(request.actor)
         target = await self._node.access.find_user(request.user_id)
-        role = self._node.access.policy.roles.get(request.role)
-        if role is None or role.get("scope") != "Subscriptions":
-            raise InvalidInput("Invalid role", code="error-invalid-role")
+        self.check_role(request.role)
         if target is None:
             raise UserNotFound()
 
         async def decide(draft: Draft) -> None:
-            view = await self._views.get_drafted(draft, user)
+            view = await get_view(draft, user)
             permission = f"set-{request.role}" if request.role in rules.MEMBER_ROLES else "access-permissions"
             self._views.check(user, permission, view.roles)
             subscription = await find_member(draft, target.id)
@@ -184,6 +193,12 @@ class Members:
 
         await self._node.commits.execute(room_stream(request.room_id), decide)
         return Empty()
+
+    def check_role(self, name: str) -> None:
+        """Raises InvalidInput unless it is a role that somebody has in a room."""
+        role = self._node.access.policy.roles.get(name)
+        if role is None or role.get("scope") != "Subscriptions":
+            raise InvalidInput("Invalid role", code="error-invalid-role")
 
     async def list_everybody(self, actor: Actor) -> list[User]:
         """Every active user of the workspace, as far as the actor may list them."""
@@ -217,6 +232,7 @@ class Members:
         by_system: bool = False,
     ) -> None:
         """Makes `user` a member, unless they are one; `author` does it, and must see the room unless `by_system`."""
+        access = self._node.access
 
         async def decide(draft: Draft) -> None:
             view = await self._views.get_drafted(draft, SYSTEM_USER if by_system else author)
@@ -224,23 +240,39 @@ class Members:
             if subscription is not None:
                 return
             check(view)
-            self.append_join(draft, view.room, user, actor=actor, author=author, notice=notice)
+            is_favorite = by_system and bool(view.room.get("favorite")) and access.setting("Favorite_Rooms")
+            self.append_join(draft, view.room, user, actor=actor, author=author, notice=notice, is_favorite=is_favorite)
 
         await self._node.commits.execute(room_stream(room_id), decide)
 
     def append_join(
-        self, draft: Draft, room: Document, user: User, *, actor: Actor, author: User, notice: str
+        self,
+        draft: Draft,
+        room: Document,
+        user: User,
+        *,
+        actor: Actor,
+        author: User,
+        notice: str,
+        is_favorite: bool = False,
+        command_id: str = "",
     ) -> Event:
         """The event of `user`, who is no member of the draft's room, becoming one; `author` did it."""
         at = rules.event_time(room, now())
         event = Event(also_tell=[user.id])
         fact = event.member_joined
         fact.user_id = user.id
-        fact.subscription = orjson.dumps(rules.new_subscription(new_id(), room, reference(user), at))
+        subscription = rules.new_subscription(new_id(), room, reference(user), at)
+        if is_favorite:
+            subscription["f"] = True
+        if author.id not in ("", user.id):
+            subscription["added_by"] = author.id
+        fact.subscription = orjson.dumps(subscription)
         fact.members = room.get("usersCount", 0) + 1
         if notice:
+            notice = rules.member_notice(notice, room)
             self._notices.add(fact.message, room, notice, user.username, author, at)
-        return draft.append(event, actor=actor, at=at)
+        return draft.append(event, actor=actor, command_id=command_id, at=at)
 
     async def _remove(
         self, actor: Actor, author: User, room_id: str, user: User, check: Callable[[View], None], notice: str
@@ -250,32 +282,38 @@ class Members:
         async def decide(draft: Draft) -> Document:
             view = await self._views.get_drafted(draft, author, administered=author.id != user.id)
             check(view)
-            subscription = await find_member(draft, user.id)
-            if subscription is None:
-                raise NotAllowed("User is not in this room", code="error-user-not-in-room")
-            members = max(0, view.room.get("usersCount", 1) - 1)
-            if (
-                "owner" in subscription.get("roles", ())
-                and members
-                and not await self._has_other_owner(draft, subscription)
-            ):
-                raise NotAllowed(_LAST_OWNER, code="error-you-are-last-owner")
-            at = rules.event_time(view.room, now())
-            event = Event(also_tell=[user.id])
-            fact = event.member_left
-            fact.user_id = user.id
-            fact.subscription_id = subscription["_id"]
-            fact.members = members
-            self._notices.add(fact.message, view.room, notice, user.username, author, at)
-            draft.append(event, actor=actor, at=at)
-            return {**view.room, "usersCount": members}
+            event = await self.append_leave(draft, view.room, user, actor=actor, author=author, notice=notice)
+            return {**view.room, "usersCount": event.member_left.members}
 
         return await self._node.commits.execute(room_stream(room_id), decide)
 
+    async def append_leave(
+        self, draft: Draft, room: Document, user: User, *, actor: Actor, author: User, notice: str
+    ) -> Event:
+        """The event of `user` being a member of the draft's room no longer; `author` did it. Raises NotAllowed."""
+        subscription = await find_member(draft, user.id)
+        if subscription is None:
+            raise NotAllowed("User is not in this room", code="error-user-not-in-room")
+        members = max(0, room.get("usersCount", 1) - 1)
+        if (
+            "owner" in subscription.get("roles", ())
+            and members
+            and not await self._has_other_owner(draft, subscription)
+        ):
+            raise NotAllowed(_LAST_OWNER, code="error-you-are-last-owner")
+        at = rules.event_time(room, now())
+        event = Event(also_tell=[user.id])
+        fact = event.member_left
+        fact.user_id = user.id
+        fact.subscription_id = subscription["_id"]
+        fact.members = members
+        self._notices.add(fact.message, room, rules.member_notice(notice, room), user.username, author, at)
+        return draft.append(event, actor=actor, at=at)
+
     async def _has_other_owner(self, draft: Draft, subscription: Document) -> bool:
-        """Whether the room has an owner besides this one: rare enough to look through its members."""
-        for found in await self._node.database.find("subscriptions", {"rid": draft.stream.id, "left_at": None}):
-            if found["_id"] != subscription["_id"] and "owner" in found.get("roles", ()):
+        """Whether the room has an owner besides this one."""
+        for found in await self._store.list_owners([draft.stream.id]):
+            if found["_id"] != subscription["_id"]:
                 current = await draft.get("subscriptions", found["_id"])
                 if current is not None and not current.get("left_at") and "owner" in current.get("roles", ()):
                     return True

@@ -74,7 +74,8 @@ def _names(pattern: re.Pattern[str], sign: str, text: str) -> list[str]:
 async def resolve(text: str, sender: User, access: Access, database: Database) -> Mentions:
     """Finds those whom the text names. Raises NotAllowed when the sender may not mention everybody.
 
-    Rooms are resolved among the public channels only: nobody learns of a private one's existence.
+    Rooms are resolved among the public channels only, and not those of private teams: nobody learns of a private one's
+    existence.
     """
     names = usernames(text)
     rooms = room_names(text)
@@ -83,7 +84,8 @@ async def resolve(text: str, sender: User, access: Access, database: Database) -
     everybody = tuple(word for word in EVERYBODY if word in names)
     wanted = [name for name in names if name not in EVERYBODY]
     users = await access.find_users_by_name(wanted) if wanted else {}
-    found = await database.find("rooms", {"t": "c", "name": {"$in": rooms}}) if rooms else []
+    where = {"t": "c", "team_private": None, "name": {"$in": rooms}}
+    found = await database.find("rooms", where) if rooms else []
     known = {room["name"]: room for room in found if not room.get("deleted_at")}
     return Mentions(
         users=tuple({users[name].id: users[name] for name in wanted if name in users}.values()),

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from palaver.database import Document
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, Unavailable
 from palaver.events import room_stream
-from palaver.messaging import custom_fields, files, markdown, markup, mentions, rules
+from palaver.messaging import bad_words, custom_fields, files, markdown, markup, mentions, rules
 from palaver.messaging.extras import add_quotes, is_empty, parse_extra
 from palaver.messaging.mentions import NOBODY, Mentions
 from palaver.messaging.quotes import Quotes
@@ -35,7 +36,8 @@ _is_random = re.compile(r"[A-Za-z0-9]{17}").fullmatch
 # How long a command of unknown outcome may take to be seen in the database.
 _DOUBT_SECONDS = 60.0
 
-_IMPERSONATING = ("alias", "emoji", "avatar")
+# What makes a message look like somebody else's. An emoji in the place of the picture is nobody's face.
+_IMPERSONATING = ("alias", "avatar")
 
 
 class Messages:
@@ -63,7 +65,7 @@ class Messages:
         """
         access = self._node.access
         sender = await access.get_actor(request.actor)
-        text = request.text
+        text = bad_words.censor(request.text, access.setting)
         extra = parse_extra(request.extra) if request.extra else None
         if text or not request.upload_id:
             self.check_content(text, extra)
@@ -89,20 +91,23 @@ class Messages:
                 return repeated
             view = await self._views.get_drafted(draft, sender)
             self.check_post(view)
+            self.check_encrypted(view.room, extra or {})
             if extra is not None:
                 self.check_extra(extra, view, impersonating=impersonating)
             room, subscription = view.room, view.subscription
             assert subscription is not None
             at = rules.event_time(room, now())
-            message = _compose(message_id, room_id, sender, text, at, extra, named, options)
+            applying = self.apply_everybody(named, view)
+            message = _compose(message_id, room_id, sender, text, at, extra, applying, options)
             if access.setting("Message_Read_Receipt_Enabled"):
                 message["unread"] = True
             event = Event()
             fact = event.message_sent
             if request.upload_id:
                 upload = await files.find_own(draft, request.upload_id, sender.id)
-                message.update(files.message_fields(upload, request.description))
-                fact.upload_id = request.upload_id
+                fact.upload_id, fact.thumbnail_id = request.upload_id, upload.get("thumbnail_id", "")
+                thumbnail = await draft.get("uploads", fact.thumbnail_id) if fact.thumbnail_id else None
+                message.update(files.message_fields(upload, thumbnail, request.description))
             self.describe_attachments(message, options)
             if quoted:
                 add_quotes(message, quoted)
@@ -115,16 +120,10 @@ class Messages:
                     message["tshow"] = True
             counts = rules.is_counted(message)
             group_mentions = room.get("group_mentions", 0)
-            if named is not NOBODY:
-                group = self._applies_to_everybody(named, view)
-                if named.everybody and not group:
-                    message["mentions"] = [m for m in message["mentions"] if m["_id"] not in mentions.EVERYBODY]
-                if group and counts:
-                    group_mentions += 1
-                    fact.sender_group_mentions += 1
-                mentioned_ids = await _mention(draft, event, named, sender, counts)
-            else:
-                mentioned_ids = []
+            if applying.everybody and counts:
+                group_mentions += 1
+                fact.sender_group_mentions += 1
+            mentioned_ids = await _mention(draft, event, applying, sender, counts)
             if root is not None:
                 reply = rules.reply_to(root, sender.id, mentioned_ids, at)
                 fact.thread_root = orjson.dumps(reply.root)
@@ -136,6 +135,7 @@ class Messages:
             fact.counted = room.get("counted", 0) + counts
             fact.group_mentions = group_mentions
             fact.counts = counts
+            fact.without_last = not access.setting("Store_Last_Message")
             fact.sender_subscription_id = subscription["_id"]
             fact.sender_own = subscription.get("own", 0) + counts
             fact.sent_at = at
@@ -189,7 +189,7 @@ class Messages:
             raise NotAllowed()
         if room.get("archived"):
             raise NotAllowed("Room is archived", code="error-room-archived")
-        if subscription.get("blocked") or subscription.get("blocker"):
+        if room.get("blockers"):
             raise NotAllowed("room_is_blocked")
         username = view.user.username
         if (
@@ -212,12 +212,23 @@ class Messages:
         """Raises NotAllowed, InvalidInput for what this user may not add to a message."""
         if (
             not impersonating
-            and any(name in extra for name in _IMPERSONATING)
+            and any(extra.get(name) for name in _IMPERSONATING)
             and not self._views.may(view.user, "message-impersonate", view.roles)
         ):
             raise NotAllowed("Not enough permission")
         if "customFields" in extra:
             custom_fields.check(extra["customFields"], self._node.access.setting)
+
+    def check_encrypted(self, room: Document, message: Mapping[str, Any]) -> None:
+        """Raises NotAllowed for what can be read in a room whose members have agreed that nobody else reads it."""
+        setting = self._node.access.setting
+        if (
+            room.get("encrypted")
+            and message.get("t") != "e2e"
+            and setting("E2E_Enable")
+            and not setting("E2E_Allow_Unencrypted_Messages")
+        ):
+            raise NotAllowed("Not allowed to send un-encrypted messages in an encrypted room")
 
     def describe_attachments(self, message: dict[str, Any], options: markdown.Options) -> None:
         """Gives the message's attachments the trees of their descriptions. Nobody here reads encrypted ones."""
@@ -225,13 +236,16 @@ class Messages:
             most_characters = self._node.access.setting("Message_MaxAllowedSize")
             message["attachments"] = markup.described(message["attachments"], options, most_characters)
 
-    def _applies_to_everybody(self, named: Mentions, view: View) -> bool:
-        """Whether @all or @here is one: not in a room with more members than the settings allow for it."""
+    def apply_everybody(self, named: Mentions, view: View) -> Mentions:
+        """The mentions as they hold in this room: nobody mentions everybody where more are members than the settings
+        allow for it. Raises NotAllowed for who may not."""
         if not named.everybody:
-            return False
+            return named
         mentions.check_everybody(named, view.user, self._node.access, view.roles)
         limit = self._node.access.setting("Message_MaxAll")
-        return bool(limit <= 0 or view.room.get("usersCount", 0) <= limit)
+        if limit <= 0 or view.room.get("usersCount", 0) <= limit:
+            return named
+        return replace(named, everybody=())
 
     async def _find_repeated(self, draft: Draft, request: SendMessageRequest, sender: User) -> bytes | None:
         """The message with the client's id, if it is this very command's. Raises InvalidInput for somebody else's."""
@@ -283,11 +297,22 @@ def _taken() -> InvalidInput:
 
 
 def text_fields(text: str, named: Mentions, extra: dict[str, Any] | None, options: markdown.Options) -> dict[str, Any]:
-    """The fields of a message that follow from its text."""
-    addresses = mentions.links(text) if extra is None or extra.get("parseUrls", True) else []
+    """The fields of a message that follow from its text. `extra` may say which links show their pages (`previewUrls`:
+    these, and no others), and what is known of links already (`urls`)."""
+    extra = extra or {}
+    addresses = mentions.links(text) if extra.get("parseUrls", True) else []
+    wanted = None if (given := extra.get("previewUrls")) is None else frozenset(given)
+    known = {link["url"]: link for link in extra.get("urls", ())}
+    urls: list[Document] = []
+    for address in addresses:
+        if wanted is not None and address not in wanted:
+            urls.append({"url": address, "ignoreParse": True})
+        else:
+            link = known.get(address, {"url": address})
+            urls.append({name: value for name, value in link.items() if wanted is None or name != "ignoreParse"})
     return {
         "msg": text,
-        "urls": [{"url": address} for address in addresses],
+        "urls": urls,
         "mentions": named.user_entries() if named is not NOBODY else [],
         "channels": list(named.rooms),
         "md": markdown.parse(text, options),

@@ -17,6 +17,7 @@ from palaver.node import Node
 _GRACE_SECONDS = 1.0
 _MAX_LENGTH = 200
 _DEFAULT_PATTERN = "[0-9a-zA-Z-_.]+"
+_ACCENTS = frozenset(map(chr, range(0x300, 0x370)))
 
 
 def _key(name: str) -> str:
@@ -101,6 +102,10 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _slug(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    slug = re.sub(r"[^0-9a-zA-Z_.]+", "-", plain).strip("-")
+    """The text without accents, signs and spaces. Letters of every script stay: other names, other slugs."""
+    plain = "".join(character for character in unicodedata.normalize("NFKD", text) if character not in _ACCENTS)
+    kept = (
+        character if character in "_." or unicodedata.category(character)[0] in "LNM" else "-" for character in plain
+    )
+    slug = re.sub("-+", "-", unicodedata.normalize("NFC", "".join(kept))).strip("-")
     return slug or re.sub(r"\s+", "-", text)

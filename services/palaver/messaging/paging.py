@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from palaver.database import Database, Document, Filter
 from palaver.errors import InvalidInput
 from palaver.messaging.rules import milliseconds
+from palaver.v1.auth_pb2 import DocumentsReply
 
 MAX_BYTES = 24 * 1024 * 1024
 """A hundred messages of the largest kind that members may send come in one answer."""
@@ -65,6 +66,18 @@ async def read_page(
             page.next = ""
             return page
         rest, skip = behind(order, page.times[-1], found[-1]["_id"]), 0
+
+
+async def list_page(
+    database: Database, where: Filter, order: Order, show: Show, *, count: int, offset: int = 0, start: str = ""
+) -> DocumentsReply:
+    """A page as a reply, with how many messages match: counted only if the page doesn't show that already. Raises as
+    `read_page` does."""
+    page = await read_page(database, [where], order, show, count=count, offset=offset, start=start)
+    total = len(page.messages)
+    if offset or start or page.more:
+        total = await database.count("messages", where)
+    return DocumentsReply(documents=page.messages, total=total, next=page.next)
 
 
 def place(message: Document, name: str) -> str:

@@ -1,6 +1,7 @@
 """Pruning: deleting what was said in a room up to some time, or only its files. Called by role.py.
 
-Some messages at a time, in one event, which says what the room has left and shows as its last message.
+Some messages at a time, in one event, which says what the room has left and shows as its last message. Discussions go
+with the messages that told of them: the follower of discussions deletes them.
 """
 
 from typing import Any
@@ -8,20 +9,20 @@ from typing import Any
 import orjson
 from prometheus_client import Counter
 
+from palaver import failpoints
 from palaver.commit import Draft, now
 from palaver.database import Document, Filter
-from palaver.errors import InvalidInput, RoomNotFound, Unavailable
-from palaver.events import SYSTEM, room_stream
+from palaver.errors import InvalidInput, Unavailable
+from palaver.events import room_stream
 from palaver.messaging import rules
-from palaver.messaging.erasure import list_roots
-from palaver.messaging.files import find_attached
+from palaver.messaging.erasure import list_roots, list_unmentioned
+from palaver.messaging.files import list_attached, list_ids
 from palaver.messaging.paging import behind, parse_place, place
-from palaver.messaging.revisions import NotYet, find_last_message
-from palaver.messaging.rooms import Rooms
+from palaver.messaging.revisions import NotYet, TooMuch, check_size, find_last_message
 from palaver.messaging.views import Views
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event
-from palaver.v1.messaging_pb2 import PruneMessagesReply, PruneMessagesRequest, RoomRequest
+from palaver.v1.messaging_pb2 import PruneMessagesReply, PruneMessagesRequest
 
 PRUNED = Counter("palaver_messages_pruned_total", "Messages that were pruned, or whose files were", ["what"])
 
@@ -39,10 +40,9 @@ _FILE_REMOVED = {"color": "#FD745E", "text": "_File removed by prune_"}
 class Pruning:
     """The use case of pruning a room."""
 
-    def __init__(self, node: Node, views: Views, rooms: Rooms) -> None:
+    def __init__(self, node: Node, views: Views) -> None:
         self._node = node
         self._views = views
-        self._rooms = rooms
 
     async def prune(self, request: PruneMessagesRequest) -> PruneMessagesReply:
         """The oldest first. Raises RoomNotFound, NotAllowed, InvalidInput."""
@@ -62,6 +62,7 @@ class Pruning:
             reply.next = place(found[-1], "ts")
         for first in range(0, len(wanted), _PER_EVENT):
             reply.count += await self._prune_some(request, wanted[first : first + _PER_EVENT])
+            failpoints.reach("prune.between_events")
         PRUNED.labels("file" if request.files_only else "message").inc(reply.count)
         return reply
 
@@ -92,24 +93,22 @@ class Pruning:
         return where
 
     async def _prune_some(self, request: PruneMessagesRequest, chosen: list[Document]) -> int:
-        """One event of these messages, as far as they are still meant; how many they were."""
+        """One event of these messages, or several, as far as they are still meant; how many they were."""
         user = await self._views.get_actor(request.actor)
         ids = [message["_id"] for message in chosen]
 
-        async def decide(draft: Draft) -> list[Document]:
+        async def decide(draft: Draft) -> int:
             view = await self._views.get_drafted(draft, user, administered=True)
             self._views.check(user, _PERMISSION, view.roles)
-            current = [await draft.get("messages", id) for id in ids]
-            messages = [message for message in current if message is not None and not message.get("_hidden")]
-            messages = [message for message in messages if _is_meant(message, request)]
+            current = await draft.get_many("messages", ids)
+            messages = [message for message in current if not message.get("_hidden") and _is_meant(message, request)]
             if not messages:
-                return []
+                return 0
             at = rules.event_time(view.room, now())
             event = Event()
             fact = event.messages_pruned
-            for message in messages:
-                if (upload := await find_attached(draft, message)) is not None:
-                    fact.upload_ids.append(upload["_id"])
+            for upload in await list_attached(draft, messages):
+                fact.upload_ids.extend(list_ids(upload))
             if request.files_only:
                 changed = [_without_file(message, at) for message in messages]
                 fact.changed.extend(orjson.dumps(message) for message in changed)
@@ -117,6 +116,8 @@ class Pruning:
                 changed = []
                 fact.message_ids.extend(message["_id"] for message in messages)
                 fact.changed.extend(await list_roots(draft, messages, at))
+                fact.unmentioned.extend(list_unmentioned(messages))
+                fact.discussion_ids.extend(message["drid"] for message in messages if message.get("drid"))
                 fact.remaining.CopyFrom(rules.remaining(view.room, len(messages)))
                 fact.asked = orjson.dumps(_told(request))
             last = view.room.get("lastMessage")
@@ -128,29 +129,20 @@ class Pruning:
                     rest = {"_id": {"$nin": list(fact.message_ids)}}
                     new = await find_last_message(self._node.database, draft, view.room, rest)
                 fact.room_last_message = orjson.dumps(new)
+            check_size(event, messages)
             draft.append(event, actor=request.actor, at=at)
-            return messages
+            return len(messages)
 
         for _ in range(_MAX_ATTEMPTS):
             try:
                 pruned = await self._node.commits.execute(room_stream(request.room_id), decide)
             except NotYet:
                 continue
-            if not request.files_only:
-                await self._delete_discussions(request.room_id, pruned)
-            return len(pruned)
+            except TooMuch:
+                half = len(chosen) // 2
+                return await self._prune_some(request, chosen[:half]) + await self._prune_some(request, chosen[half:])
+            return pruned
         raise Unavailable("The room is too busy")
-
-    async def _delete_discussions(self, room_id: str, pruned: list[Document]) -> None:
-        """Those that the messages told of go with them."""
-        for discussion_id in [message["drid"] for message in pruned if message.get("drid")]:
-            discussion = await self._node.database.get("rooms", discussion_id)
-            if discussion is None or discussion.get("prid") != room_id:
-                continue
-            try:
-                await self._rooms.delete(RoomRequest(actor=SYSTEM, room_id=discussion_id))
-            except RoomNotFound:
-                continue  # it was deleted before
 
 
 def _in_time(at: int) -> int:

@@ -8,7 +8,7 @@ from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed
 from palaver.events import room_stream
 from palaver.messaging import rules
-from palaver.messaging.views import View, Views, hiding_the_room
+from palaver.messaging.views import View, Views, get_alterable, hiding_the_room
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event, MessageChanged
 from palaver.v1.messaging_pb2 import MessageReply, ReactRequest
@@ -36,9 +36,7 @@ class Reactions:
 
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user)
-            message = await draft.get("messages", request.message_id)
-            if message is None or rules.is_gone(view.room, message):
-                raise MessageNotFound()
+            message = await get_alterable(draft, view.room, request.message_id)
             self._check(view, user)
             reactions = rules.react(message.get("reactions", {}), emoji, user.username, should_react)
             if reactions is None:

@@ -29,6 +29,7 @@ from palaver.v1.messaging_pb2 import (
 
 READ = Counter("palaver_rooms_read_total", "Times that a user read a room or a thread", ["what"])
 
+_MAX_IGNORED = 1000
 _NOTIFY = ("default", "all", "mentions", "nothing")
 _NOTIFICATIONS = ("desktopNotifications", "mobilePushNotifications", "emailNotifications")
 # What else a user prefers of a subscription, with its type.
@@ -133,10 +134,17 @@ class Reads:
         return Empty()
 
     async def set_subscription(self, request: SetSubscriptionRequest) -> Empty:
-        """Hides or shows a room, and sets what the actor prefers of it. Raises RoomNotFound, InvalidInput."""
+        """Hides or shows a room, and sets what the actor prefers of it, or whom they ignore there.
+
+        Raises RoomNotFound, NotAllowed, InvalidInput.
+        """
         user = await self._views.get_actor(request.actor)
         changes, unset = _parse_preferences(request.set)
-        await self._prefer(user, request.actor, request.room_id, changes, unset)
+        if changes.get("f") and not self._node.access.setting("Favorite_Rooms"):
+            raise NotAllowed("Rooms are no favourites here", code="error-action-not-allowed")
+        await self._prefer(
+            user, request.actor, request.room_id, changes, unset, ignored=request.ignored, unignored=request.unignored
+        )
         return Empty()
 
     async def show(self, actor: Actor, room_id: str) -> None:
@@ -146,12 +154,27 @@ class Reads:
         if subscription is not None and "hidden_at_counted" in subscription:
             await self._prefer(user, actor, room_id, {}, ["hidden_at_counted"])
 
-    async def _prefer(self, user: User, actor: Actor, room_id: str, changes: dict[str, Any], unset: list[str]) -> None:
+    async def _prefer(
+        self,
+        user: User,
+        actor: Actor,
+        room_id: str,
+        changes: dict[str, Any],
+        unset: list[str],
+        *,
+        ignored: str = "",
+        unignored: str = "",
+    ) -> None:
         async def decide(draft: Draft) -> None:
             room, subscription = await self._get_membership(user, room_id)
             made = {**changes}
             if made.pop("open", True) is False:
                 made["hidden_at_counted"] = room.get("counted", 0)
+            if ignored or unignored:
+                # As the draft has it: another of the user's commands may be about to change it.
+                drafted = await draft.get("subscriptions", subscription["_id"]) or subscription
+                subscription = {**subscription, "ignored": drafted.get("ignored", [])}
+                made["ignored"] = _change_ignored(subscription["ignored"], ignored, unignored)
             made = {name: value for name, value in made.items() if subscription.get(name) != value}
             removed = [name for name in unset if name in subscription]
             if not made and not removed:
@@ -187,6 +210,16 @@ def _is_read(room: Document, subscription: Document) -> bool:
         and "hidden_at_counted" not in subscription
         and milliseconds(subscription.get("ls")) >= max(1, milliseconds(room.get("lm")))
     )
+
+
+def _change_ignored(user_ids: list[str], added: str, removed: str) -> list[str]:
+    """Whom the user ignores from now on. Raises InvalidInput where these are too many."""
+    changed = [id for id in user_ids if id != removed]
+    if not added or added in changed:
+        return changed
+    if len(changed) >= _MAX_IGNORED:
+        raise InvalidInput("You ignore too many users here", code="error-too-many-ignored-users")
+    return [*changed, added]
 
 
 def _parse_preferences(data: bytes) -> tuple[dict[str, Any], list[str]]:

@@ -3,15 +3,17 @@
 A report of a message is a fact of its room, one of a user a fact of the user's stream. It keeps the message as it was.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from palaver.commit import Draft, now
-from palaver.database import Document, Stream
+from palaver.database import Document, Filter, Group, Stream
 from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotFound, UserNotFound
 from palaver.events import SYSTEM, room_stream, user_stream
+from palaver.filters import check_text
 from palaver.ids import new_id
 from palaver.messaging import rules
 from palaver.messaging.messages import Messages
@@ -35,8 +37,18 @@ from palaver.v1.messaging_pb2 import (
 
 _MAX_DESCRIPTION = 2000
 _PART = 500
-_MAX_OPEN = 10_000
-"""Open reports that are grouped at once: who has more looks at a part of the time."""
+_MAX_ROOMS = 100
+_AHEAD = 60_000
+"""Milliseconds by which a report's time may be later than that of another process."""
+_WORDS = (
+    "description",
+    "message.msg",
+    "message.u.username",
+    "message.u.name",
+    "reportedUser.username",
+    "reportedUser.name",
+    "reportedBy.username",
+)
 _INSIDE = ("kind", "user_id", "message_id", "rid", "closed_at")
 
 
@@ -108,13 +120,16 @@ class Reports:
     async def list_reports(self, request: ListReportsRequest) -> DocumentsReply:
         """A page of open reports of one message or user. Raises NotAllowed, InvalidInput."""
         await self._check(request.actor, "view-moderation-console")
-        which = request.WhichOneof("which") or "message_id"
-        found = [r for r in await self._find_open(_open(request)) if _names(r, request.text)]
-        if which == "messages_of_user_id":
-            found = list({report["message_id"]: report for report in found}.values())
-        if not request.ascending:
-            found.reverse()
-        return _page([_shown(report) for report in found], request.offset, request.count)
+        database = self._node.database
+        where = _naming(request.text, _open(request))
+        if request.WhichOneof("which") == "messages_of_user_id":
+            groups, total = await self._list_groups(where, "message_id", request)
+            found = await self._get_newest(groups)
+        else:
+            sort = [("ts", 1 if request.ascending else -1)]
+            found = await database.find("reports", where, sort=sort, skip=request.offset, limit=request.count)
+            total = await database.count("reports", where)
+        return DocumentsReply(documents=[_shown(report) for report in found], total=total)
 
     async def list_reported(self, request: ListReportedRequest) -> DocumentsReply:
         """Who is reported, with the last report of each. Raises NotAllowed, InvalidInput."""
@@ -123,31 +138,55 @@ class Reports:
         if request.latest:
             between["$lte"] = {"$date": request.latest}
         kind = "user" if request.users else "message"
-        groups: dict[str, list[Document]] = {}
-        for report in await self._find_open({"kind": kind, "closed_at": None, "ts": between}):
-            if _names(report, request.text):
-                groups.setdefault(report["user_id"], []).append(report)
-        users = await self._node.access.find_users(groups)
-        rows = [_row(kind, user_id, reports, user_id not in users) for user_id, reports in groups.items()]
-        rows.sort(key=lambda row: rules.milliseconds(row["ts"]), reverse=not request.ascending)
-        return _page([orjson.dumps(row) for row in rows], request.offset, request.count)
+        where = _naming(request.text, {"kind": kind, "closed_at": None, "ts": between})
+        groups, total = await self._list_groups(where, "user_id", request)
+        users = await self._node.access.find_users([group.value for group in groups])
+        rows: list[bytes] = []
+        for group, report in zip(groups, await self._get_newest(groups), strict=True):
+            row = _row(report, group.size, group.value not in users)
+            if kind == "message":
+                rooms = await self._list_rooms({"$and": [where, {"user_id": group.value}]})
+                row |= {"rooms": rooms, "roomIds": [room["_id"] for room in rooms]}
+            rows.append(orjson.dumps(row))
+        return DocumentsReply(documents=rows, total=total)
+
+    async def _list_groups(
+        self, where: Filter, by: str, request: ListReportsRequest | ListReportedRequest
+    ) -> tuple[list[Group], int]:
+        return await self._node.database.list_groups(
+            "reports", where, by, "ts", ascending=request.ascending, skip=request.offset, limit=request.count
+        )
+
+    async def _get_newest(self, groups: Sequence[Group]) -> list[Document]:
+        """The newest report of each group."""
+        found = await self._node.database.get_many("reports", [group.newest for group in groups])
+        return [found[group.newest] for group in groups]
+
+    async def _list_rooms(self, where: Filter) -> list[Document]:
+        """The rooms of these reports, as the last report of each knows them."""
+        groups, _ = await self._node.database.list_groups("reports", where, "rid", "ts", limit=_MAX_ROOMS)
+        return [report["room"] for report in await self._get_newest(groups)]
 
     async def close(self, request: CloseReportsRequest) -> Empty:
         """Open reports are dealt with; what was reported is deleted, if that is asked for. Raises NotAllowed."""
         moderator = await self._check(request.actor, "manage-moderation-actions")
-        reports = await self._find_open(_open(request))
+        where = {**_open(request), "ts": {"$lte": {"$date": now() + _AHEAD}}}
+        action = request.action or ("Delete" if request.delete_messages else "None")
+        moderation = {"moderatedBy": moderator, "actionTaken": action, "reason": request.reason or action}
+        while reports := await self._node.database.find("reports", where, sort=[("ts", 1)], limit=_PART):
+            await self._close_some(reports, moderation, request)
+        return Empty()
+
+    async def _close_some(self, reports: list[Document], moderation: Document, request: CloseReportsRequest) -> None:
         if request.delete_messages:
             for message_id in dict.fromkeys(report["message_id"] for report in reports if "message_id" in report):
                 await self._delete(message_id)
-        action = request.action or ("Delete" if request.delete_messages else "None")
-        moderation = {"moderatedBy": moderator, "actionTaken": action, "reason": request.reason or action}
         ids: dict[Stream, list[str]] = {}
         for report in reports:
             stream = room_stream(report["rid"]) if report["kind"] == "message" else user_stream(report["user_id"])
             ids.setdefault(stream, []).append(report["_id"])
         for stream, report_ids in ids.items():
             await self._node.commits.execute(stream, _closing(stream, report_ids, moderation, request.actor))
-        return Empty()
 
     async def _delete(self, message_id: str) -> None:
         """On the workspace's behalf: the moderator need not be a member of the room."""
@@ -161,18 +200,6 @@ class Reports:
         user = await self._views.get_actor(actor)
         self._views.check(user, permission)
         return user.id
-
-    async def _find_open(self, where: dict[str, Any]) -> list[Document]:
-        """Open reports, oldest first. Raises InvalidInput for more than can be looked at at once."""
-        found: list[Document] = []
-        while True:
-            sort = [("ts", 1)] if "kind" not in where or "user_id" in where else [("ts", 1), ("_id", 1)]
-            part = await self._node.database.find("reports", where, sort=sort, skip=len(found), limit=_PART)
-            found += part
-            if len(part) < _PART:
-                return found
-            if len(found) >= _MAX_OPEN:
-                raise InvalidInput("There are too many reports: look at a shorter time", code="error-too-many-reports")
 
 
 def _closing(stream: Stream, report_ids: list[str], moderation: Document, actor: Actor) -> Any:
@@ -199,44 +226,25 @@ def _open(request: ListReportsRequest | CloseReportsRequest) -> dict[str, Any]:
     raise InvalidInput("A user or a message is missing")
 
 
-def _row(kind: str, user_id: str, reports: list[Document], gone: bool) -> Document:
+def _row(last: Document, count: int, gone: bool) -> Document:
     """A user with their open reports, of which the last one speaks for all."""
-    last = reports[-1]
-    row: Document = {"userId": user_id, "ts": last["ts"], "count": len(reports), "isUserDeleted": gone}
-    if kind == "user":
-        return {**row, "_id": user_id, "reportedUser": last["reportedUser"]}
+    row: Document = {"userId": last["user_id"], "ts": last["ts"], "count": count, "isUserDeleted": gone}
+    if last["kind"] == "user":
+        return {**row, "_id": last["user_id"], "reportedUser": last["reportedUser"]}
     author = last["message"]["u"]
-    rooms = {report["rid"]: report["room"] for report in reports}
     return {
         **row,
         "username": author.get("username", ""),
         "name": author.get("name", ""),
         "message": last["message"].get("msg", ""),
         "msgId": last["message_id"],
-        "rooms": list(rooms.values()),
-        "roomIds": list(rooms),
     }
 
 
-def _names(report: Document, text: str) -> bool:
-    """Whether the text is a part of the report's words or names."""
-    if not text:
-        return True
-    message = report.get("message", {})
-    about = report.get("reportedUser") or message.get("u", {})
-    words = (
-        report["description"],
-        message.get("msg", ""),
-        about.get("username"),
-        about.get("name"),
-        report["reportedBy"].get("username"),
-    )
-    return any(text.casefold() in word.casefold() for word in words if word)
+def _naming(text: str, where: Filter) -> Filter:
+    """The conditions, and that the text, if there is one, is a part of the report's words or names."""
+    return {"$and": [where, {"$or": [{name: {"$contains": check_text(text)}} for name in _WORDS]}]} if text else where
 
 
 def _shown(report: Document) -> bytes:
     return orjson.dumps({name: value for name, value in report.items() if name not in _INSIDE})
-
-
-def _page(documents: list[bytes], offset: int, count: int) -> DocumentsReply:
-    return DocumentsReply(documents=documents[offset : offset + count if count else None], total=len(documents))

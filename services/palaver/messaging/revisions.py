@@ -1,5 +1,6 @@
 """Editing and deleting messages."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,14 +12,14 @@ from palaver.documents import public_message
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed, PalaverError, Unavailable
 from palaver.events import room_stream
 from palaver.ids import new_id
-from palaver.messaging import markup, mentions, rules
-from palaver.messaging.extras import add_quotes, check_extra_size, extra_size, is_empty, parse_extra
+from palaver.messaging import bad_words, markup, mentions, rules
+from palaver.messaging.extras import add_quotes, check_extra_size, drop_quotes, extra_size, is_empty, parse_extra
 from palaver.messaging.files import find_attached
 from palaver.messaging.mentions import NOBODY
 from palaver.messaging.messages import Messages, text_fields
 from palaver.messaging.quotes import Quotes
 from palaver.messaging.rules import milliseconds
-from palaver.messaging.views import View, Views, hiding_the_room
+from palaver.messaging.views import DELETED, View, Views, get_alterable, hiding_the_room
 from palaver.node import Node
 from palaver.v1.event_pb2 import Event, MessageChanged
 from palaver.v1.messaging_pb2 import DeleteMessageRequest, EditMessageRequest, MessageReply
@@ -26,12 +27,17 @@ from palaver.v1.messaging_pb2 import DeleteMessageRequest, EditMessageRequest, M
 _EDITABLE_EXTRA = ("customFields", "attachments", "blocks", "previewUrls", "content", "e2e", "e2eMentions", "t")
 _MAX_ATTEMPTS = 20
 _KEPT_OF_DELETED = ("_id", "rid", "ts", "u", "tmid", "tshow", "tcount", "tlm")
-DELETED = "rm"
-"""The type of what is shown in the place of a deleted message."""
 
 
 class NotYet(PalaverError):
     """The decision needs a query over what earlier commands of its batch are about to write."""
+
+
+class TooMuch(PalaverError):
+    """The event of several messages would be larger than a database takes: it is to be made of fewer of them."""
+
+
+_MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 
 class Revisions:
@@ -47,7 +53,7 @@ class Revisions:
         """Changes a message's text. Raises MessageNotFound, NotAllowed, InvalidInput."""
         access = self._node.access
         user = await self._views.get_actor(request.actor)
-        text = request.text
+        text = bad_words.censor(request.text, access.setting)
         extra = parse_extra(request.extra) if request.extra else {}
         for name in extra:
             if name not in _EDITABLE_EXTRA:
@@ -63,22 +69,28 @@ class Revisions:
 
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user)
-            message = await _get_message(draft, view.room, request.message_id)
+            message = await get_alterable(draft, view.room, request.message_id)
             self._check_edit(view, message)
             self._messages.check_extra(extra, view)
             if message["msg"] == text and not extra:
                 return orjson.dumps(public_message(message))
-            if is_empty(text, {**message, **extra}):
-                raise InvalidInput("The message is empty", code="error-invalid-message")
+            _check_stays_encrypted(message, extra)
+            self._messages.check_encrypted(view.room, message)
+            applying = self._messages.apply_everybody(named, view)
             at = rules.event_time(view.room, now())
             changed = {
                 **message,
-                **text_fields(text, named, {"parseUrls": message.get("parseUrls", True)}, options),
+                **text_fields(text, applying, _kept_of_links(message, extra), options),
                 **{name: value for name, value in extra.items() if name != "previewUrls"},
                 "editedAt": {"$date": at},
                 "editedBy": {"_id": user.id, "username": user.username},
                 "_updatedAt": {"$date": at},
             }
+            if changed.get("t"):
+                del changed["md"]
+            drop_quotes(changed, set(mentions.links(message["msg"])).difference(mentions.links(text)))
+            if is_empty(text, changed):
+                raise InvalidInput("The message is empty", code="error-invalid-message")
             if extra:
                 check_extra_size(extra_size(changed))
                 self._messages.describe_attachments(changed, options)
@@ -92,7 +104,7 @@ class Revisions:
             fact.is_last = _is_last(view.room, request.message_id)
             if access.setting("Message_KeepHistory"):
                 fact.kept = _copy(message, user, at)
-            before, after = _mentioned_ids(message), _mentioned_ids(changed)
+            before, after = list_mentioned(message), list_mentioned(changed)
             fact.mentioned.extend(id for id in after if id not in before)
             fact.unmentioned.extend(id for id in before if id not in after)
             draft.append(event, actor=request.actor, at=at)
@@ -109,7 +121,7 @@ class Revisions:
 
         async def decide(draft: Draft) -> bytes:
             view = await self._views.get_drafted(draft, user)
-            message = await _get_message(draft, view.room, request.message_id)
+            message = await get_alterable(draft, view.room, request.message_id)
             self._check_delete(view, message, request)
             at = rules.event_time(view.room, now())
             event = Event()
@@ -117,7 +129,7 @@ class Revisions:
             fact.message_id = request.message_id
             fact.sent_at = milliseconds(message["ts"])
             fact.parent_id = view.room.get("prid", "")
-            fact.unmentioned.extend(_mentioned_ids(message))
+            fact.unmentioned.extend(list_mentioned(message))
             if self._node.access.setting("Message_KeepHistory"):
                 fact.kept = _copy(message, user, at)
             if self._node.access.setting("Message_ShowDeletedStatus"):
@@ -125,7 +137,7 @@ class Revisions:
             else:
                 fact.remaining.CopyFrom(rules.remaining(view.room, 1))
             if (upload := await find_attached(draft, message)) is not None:
-                fact.upload_id = upload["_id"]
+                fact.upload_id, fact.thumbnail_id = upload["_id"], upload.get("thumbnail_id", "")
             if thread_id := message.get("tmid"):
                 fact.thread_id = thread_id
                 root = await draft.get("messages", thread_id)
@@ -213,20 +225,10 @@ async def find_last_message(database: Database, draft: Draft, room: Document, wh
         "t": None,
         "$or": [{"tmid": None}, {"tshow": True}],
         **where,
+        **rules.not_cleared(room),
     }
-    if cleared := room.get("cleared_at"):
-        wanted["ts"] = {"$gt": cleared}
     found = await database.find("messages", wanted, sort=[("ts", -1), ("_id", -1)], limit=1)
     return found[0] if found else None
-
-
-async def _get_message(draft: Draft, room: Document, message_id: str) -> Document:
-    message = await draft.get("messages", message_id)
-    if message is None or message["rid"] != draft.stream.id or rules.is_gone(room, message):
-        raise MessageNotFound()
-    if message.get("t") == DELETED:
-        raise MessageNotFound()
-    return message
 
 
 def _copy(message: Document, editor: User, at: int) -> bytes:
@@ -252,7 +254,26 @@ def _tombstone(message: Document, user: User, at: int) -> bytes:
     )
 
 
-def _mentioned_ids(message: Document) -> list[str]:
+def _check_stays_encrypted(message: Document, extra: Document) -> None:
+    """Raises InvalidInput for an edit that shows everybody what was encrypted, or the other way round."""
+    is_encrypted = extra.get("t") == "e2e" or "content" in extra
+    if is_encrypted != (message.get("t") == "e2e"):
+        raise InvalidInput("An edit does not change whether a message is encrypted", code="error-invalid-update-key")
+
+
+def _kept_of_links(message: Document, extra: Document) -> dict[str, Any]:
+    """What an edited text's links are made with: those that stay are not fetched again."""
+    kept = {"parseUrls": message.get("parseUrls", True), "urls": message.get("urls", [])}
+    return {**kept, "previewUrls": extra["previewUrls"]} if "previewUrls" in extra else kept
+
+
+def check_size(event: Event, messages: Sequence[Document]) -> None:
+    """Raises TooMuch where an event of so many messages is too large, and one of fewer is possible."""
+    if len(messages) > 1 and event.ByteSize() > _MAX_EVENT_BYTES:
+        raise TooMuch
+
+
+def list_mentioned(message: Document) -> list[str]:
     """Whom the message mentions directly."""
     return [entry["_id"] for entry in message.get("mentions", ()) if entry.get("type") == "user"]
 

@@ -1,19 +1,17 @@
 """The messaging service's API and its assembly; every method delegates to a use case."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from prometheus_client import Counter
-
-from palaver.errors import LoginRequired, NotAllowed, PalaverError, Unavailable
-from palaver.events import user_actor
+from palaver.mail import Mail
+from palaver.messaging.answering import Answering
 from palaver.messaging.changes import Changes
 from palaver.messaging.departures import Departures
 from palaver.messaging.direct import DirectRooms
 from palaver.messaging.discussions import Discussions
 from palaver.messaging.erasure import Erasure
+from palaver.messaging.exports import Exports
+from palaver.messaging.general import General
 from palaver.messaging.history import History
 from palaver.messaging.integrations.catalogue import Catalogue
 from palaver.messaging.integrations.deliveries import Deliveries, WebhookHistory
@@ -28,9 +26,10 @@ from palaver.messaging.marks import Marks
 from palaver.messaging.members import Members
 from palaver.messaging.messages import Messages
 from palaver.messaging.names import Names
-from palaver.messaging.notices import ROCKET_CAT, Notices
+from palaver.messaging.notices import Notices
 from palaver.messaging.off_the_record import OffTheRecord
 from palaver.messaging.previews.fetching import Previews
+from palaver.messaging.previews.links import LinkPreviews
 from palaver.messaging.pruning import Pruning
 from palaver.messaging.quotes import Quotes
 from palaver.messaging.reactions import Reactions
@@ -38,11 +37,14 @@ from palaver.messaging.reads import Reads
 from palaver.messaging.receipts import Receipts
 from palaver.messaging.renames import Renames
 from palaver.messaging.reports import Reports
+from palaver.messaging.retention import Retention
 from palaver.messaging.revisions import Revisions
 from palaver.messaging.rooms import Rooms
 from palaver.messaging.search import Search
 from palaver.messaging.statistics import Statistics
 from palaver.messaging.store import Store
+from palaver.messaging.takeouts import Takeouts
+from palaver.messaging.teams.service import TeamService, TeamUseCases
 from palaver.messaging.threads import Threads
 from palaver.messaging.uploads import Uploads
 from palaver.messaging.views import Views
@@ -50,16 +52,6 @@ from palaver.node import Node
 from palaver.v1 import auth_pb2 as auth
 from palaver.v1 import integration_pb2 as integration
 from palaver.v1 import messaging_pb2 as api
-from palaver.v1.event_pb2 import Actor
-
-logger = logging.getLogger(__name__)
-R = TypeVar("R", bound=Any)
-T = TypeVar("T")
-
-REFUSED = Counter("palaver_commands_refused_total", "Commands and queries that were refused", ["method", "error"])
-
-# GENERAL is made with so many members in one event; the rest joins it one by one.
-_FIRST_MEMBERS = 1000
 
 
 def build(node: Node) -> "MessagingService":
@@ -67,7 +59,7 @@ def build(node: Node) -> "MessagingService":
     return MessagingService(node)
 
 
-class MessagingService:
+class MessagingService(TeamService):
     """`api.Messaging`, and the life of a service."""
 
     def __init__(self, node: Node) -> None:
@@ -78,18 +70,23 @@ class MessagingService:
         notices = Notices(node)
         self._rooms = Rooms(node, store, views, names)
         self._changes = Changes(node, views, self._rooms, names, notices)
-        self._members = Members(node, views, self._rooms, notices)
+        self._members = Members(node, store, views, self._rooms, notices)
+        self._general = General(self._rooms, self._members)
         self._invites = Invites(node, store, views, self._rooms, self._members)
+        self._teams = TeamUseCases(node, store, views, self._rooms, self._changes, self._members, names, notices)
         quotes = Quotes(node, views)
         self._messages = Messages(node, store, views, quotes)
         self._receipts = Receipts(node, store, self._messages)
         self._reads = Reads(node, store, views, self._receipts)
         self._direct = DirectRooms(node, views, self._rooms, self._reads)
         self._uploads = Uploads(node, store, views, self._messages)
+        self._mail = Mail(lambda setting_id: node.access.setting(setting_id), node.config.smtp_tls)
+        self._exports = Exports(node, store, views, self._uploads, self._messages, self._direct, self._mail)
         self._discussions = Discussions(node, store, views, self._rooms, self._messages, notices)
         self._revisions = Revisions(node, views, self._messages, quotes)
         self._reports = Reports(node, store, views, self._messages, self._revisions)
-        self._pruning = Pruning(node, views, self._rooms)
+        self._pruning = Pruning(node, views)
+        self._retention = Retention(node, self._pruning)
         self._reactions = Reactions(node, views)
         self._marks = Marks(node, store, views, self._messages, notices)
         self._off_the_record = OffTheRecord(node, views, notices)
@@ -106,47 +103,39 @@ class MessagingService:
         self._statistics = Statistics(node)
         self._keys = Keys(node, store, views)
         self._previews = Previews(node, views)
+        self._link_previews = LinkPreviews(node, self._previews)
         self._webhook_sender = Sender(node, deliveries, posting)
+        self._takeouts = Takeouts(node, store)
         self._departures = Departures(node, store, self._rooms, notices, Erasure(node, store))
         self._followers = {
             "follower of webhooks": Outgoing(node, deliveries).make_follower(),
             "follower of names": Renames(node, store).make_follower(),
             "follower of departures": self._departures.make_follower(),
             "follower of discussions": self._discussions.make_follower(),
+            "follower of links": self._link_previews.make_follower(),
+            "follower of teams": self._teams.follower,
         }
-        self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._draining = False
+        self._answering = Answering()
+        self._answer = self._answering.answer
 
     async def open(self) -> None:
         """Sees to it that GENERAL exists, with everybody of this moment in it, and that what follows events does."""
         self._node.spawn(self._uploads.run_cleaning(), "uploads")
-        await self._create_general()
-        self._node.spawn(self._webhook_sender.run(), "webhooks")
-        for name, follower in self._followers.items():
-            self._node.spawn(follower.run(), name)
-
-    async def _create_general(self) -> None:
-        if await self._rooms.has_general():
-            return
-        try:
-            users = await self._members.list_everybody(user_actor(ROCKET_CAT))
-        except (NotAllowed, LoginRequired) as error:
-            logger.warning("GENERAL begins without members: %s", error)
-            users = []
-        if await self._rooms.create_general(users[:_FIRST_MEMBERS]):
-            await self._members.add_silently("GENERAL", users[_FIRST_MEMBERS:])
+        await self._general.create()
+        workers: dict[str, Any] = {"webhooks": self._webhook_sender, "retention": self._retention, **self._followers}
+        workers |= {"exports": self._exports, "takeouts": self._takeouts, "previews of links": self._link_previews}
+        for name, worker in workers.items():
+            self._node.spawn(worker.run(), name)
 
     async def drain(self) -> None:
         """Refuses new calls, and returns when those that run are answered and others follow in its place."""
-        self._draining = True
+        self._answering.refuse()
         await self._webhook_sender.stop()
         await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
-        await self._idle.wait()
+        await self._answering.finish()
 
     async def close(self) -> None:
-        """Nothing is left to close."""
+        self._mail.close()
 
     async def create_room(self, request: api.CreateRoomRequest) -> api.RoomReply:
         return await self._answer("create_room", request, self._rooms.create)
@@ -262,6 +251,12 @@ class MessagingService:
     async def get_upload(self, request: api.GetUploadRequest) -> api.UploadReply:
         return await self._answer("get_upload", request, self._uploads.get)
 
+    async def export_room(self, request: api.ExportRoomRequest) -> api.ExportRoomReply:
+        return await self._answer("export_room", request, self._exports.ask)
+
+    async def list_uploads(self, request: api.ListUploadsRequest) -> auth.DocumentsReply:
+        return await self._answer("list_uploads", request, self._uploads.list_some)
+
     async def edit_message(self, request: api.EditMessageRequest) -> api.MessageReply:
         return await self._answer("edit_message", request, self._revisions.edit)
 
@@ -355,6 +350,12 @@ class MessagingService:
     async def preview_url(self, request: integration.PreviewUrlRequest) -> integration.PreviewUrlReply:
         return await self._answer("preview_url", request, self._previews.preview)
 
+    async def request_takeout(self, request: api.RequestTakeoutRequest) -> api.TakeoutReply:
+        return await self._answer("request_takeout", request, self._takeouts.request)
+
+    async def get_takeout(self, request: api.GetTakeoutRequest) -> api.TakeoutReply:
+        return await self._answer("get_takeout", request, self._takeouts.get)
+
     async def check_access(self, request: api.CheckAccessRequest) -> api.CheckAccessReply:
         return await self._answer("check_access", request, self._lists.check_access)
 
@@ -372,21 +373,3 @@ class MessagingService:
 
     async def get_room_heads(self, request: api.GetRoomHeadsRequest) -> api.GetRoomHeadsReply:
         return await self._lists.get_room_heads(request)
-
-    async def _answer(self, method: str, request: R, use_case: Callable[[R], Awaitable[T]]) -> T:
-        """Runs the use case; what is refused is counted. A request without an actor is nobody's, not the system's."""
-        if self._draining:
-            raise Unavailable("This server is stopping")
-        if not request.HasField("actor"):
-            request.actor.kind = Actor.USER
-        self._running += 1
-        self._idle.clear()
-        try:
-            return await use_case(request)
-        except PalaverError as error:
-            REFUSED.labels(method, type(error).__name__).inc()
-            raise
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()

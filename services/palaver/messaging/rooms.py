@@ -1,6 +1,6 @@
 """Rooms: created, looked up, changed, deleted; and GENERAL, which everybody is in."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -8,7 +8,6 @@ import orjson
 from palaver.access import User
 from palaver.commit import Draft, now
 from palaver.database import Document
-from palaver.documents import public_room
 from palaver.errors import Conflict, InvalidInput, NotAllowed, PalaverError, RoomNotFound, Unavailable
 from palaver.events import SYSTEM, room_stream
 from palaver.ids import direct_room_id, new_id
@@ -16,7 +15,7 @@ from palaver.messaging import rules
 from palaver.messaging.names import Names
 from palaver.messaging.notices import reference
 from palaver.messaging.store import Store
-from palaver.messaging.views import SYSTEM_USER, View, Views
+from palaver.messaging.views import SYSTEM_USER, View, Views, room_roles
 from palaver.node import Node
 from palaver.v1.auth_pb2 import Empty
 from palaver.v1.event_pb2 import Actor, Event
@@ -33,8 +32,6 @@ _EXTRA: dict[str, type] = {
     "encrypted": bool,
     "federated": bool,
     "teamId": str,
-    "teamMain": bool,
-    "teamDefault": bool,
     "fname": str,
 }
 
@@ -57,6 +54,8 @@ class Rooms:
         self._views.check(user, f"create-{room_type}")
         name, shown = self._names.parse(request.name)
         extra = parse_fields(request.extra, _EXTRA)
+        if team_id := extra.pop("teamId", ""):
+            extra |= await self._get_team_fields(user, team_id)
         custom_fields = parse_object(request.custom_fields)
         if len(request.members) > _MAX_MEMBERS:
             raise InvalidInput("Too many members at once", code="error-user-limit-exceeded")
@@ -81,10 +80,12 @@ class Rooms:
             roles = ["owner"] if member.id == user.id else []
             subscriptions.append(rules.new_subscription(new_id(), room, reference(member), at, roles=roles))
         await self.add(request.actor, room, subscriptions)
-        return await self.reply(room_id, user.id)
+        return await self.reply(room_id, user)
 
     async def add(self, actor: Actor, room: Document, subscriptions: Sequence[Document]) -> None:
-        """A new room with a name, and its first members. Raises Conflict."""
+        """A new room with a name, and its first members. Raises NotAllowed (where nothing is encrypted), Conflict."""
+        if room.get("encrypted"):
+            self._node.access.check_encryption()
         await self._names.claim(room["name"], room["_id"])
         try:
             await self._create(actor, room, subscriptions)
@@ -137,38 +138,67 @@ class Rooms:
         if room is None and which != "room_id" and "d" in request.types:
             room = await self._find_direct_room(user, wanted)
         view = await self._views.view_for(user, room)
-        return await self.reply_for(user.id, view.room, view.subscription)
+        reply = await self.reply_for(user, view.room, view.subscription)
+        if self._views.may(user, "view-join-code", view.roles):
+            reply.join_code = view.room.get("join_code", "")
+        return reply
+
+    async def _get_team_fields(self, user: User, team_id: str) -> Document:
+        """What a new room of the team has. Raises InvalidInput, NotAllowed."""
+        main = await self._store.find_room(team_id)
+        if main is None or not main.get("teamMain"):
+            raise InvalidInput("Invalid team", code="invalid-team")
+        subscription = await self._store.find_subscription(team_id, user.id)
+        self._views.check(user, "add-team-channel", room_roles(subscription))
+        return rules.team_fields(main)
 
     async def delete(self, request: RoomRequest) -> Empty:
         """Deletes a room for everybody. Raises RoomNotFound, NotAllowed."""
         user = await self._views.get_actor(request.actor)
 
-        async def decide(draft: Draft) -> Document:
+        async def get_view(draft: Draft) -> View:
             view = await self._views.get_drafted(draft, user, administered=True)
-            self._views.check(user, f"delete-{view.room['t']}", view.roles)
-            event = Event()
-            event.room_deleted.SetInParent()
-            draft.append(event, actor=request.actor, at=rules.event_time(view.room, now()))
-            return view.room
+            permission = "delete-team" if view.room.get("teamMain") else f"delete-{view.room['t']}"
+            self._views.check(user, permission, view.roles)
+            return view
 
-        room = await self._node.commits.execute(room_stream(request.room_id), decide)
-        if name := room.get("name"):
-            await self._names.release(name, request.room_id)
-        if key := room.get("members_key"):
-            await self._node.database.release(f"direct:{key}", request.room_id)
+        await self.end(request.actor, request.room_id, get_view)
         return Empty()
 
-    async def reply(self, room_id: str, user_id: str) -> RoomReply:
+    async def end(
+        self,
+        actor: Actor,
+        room_id: str,
+        get_view: Callable[[Draft], Awaitable[View]],
+        deleted_room_ids: Sequence[str] = (),
+    ) -> Event:
+        """Deletes the room that `get_view` gives if it may be; `deleted_room_ids`: of its team, which go with it."""
+
+        async def decide(draft: Draft) -> tuple[Event, Document]:
+            view = await get_view(draft)
+            event = Event()
+            event.room_deleted.deleted_room_ids.extend(deleted_room_ids)
+            event.room_deleted.SetInParent()
+            return draft.append(event, actor=actor, at=rules.event_time(view.room, now())), view.room
+
+        event, room = await self._node.commits.execute(room_stream(room_id), decide)
+        if name := room.get("name"):
+            await self._names.release(name, room_id)
+        if key := room.get("members_key"):
+            await self._node.database.release(f"direct:{key}", room_id)
+        return event
+
+    async def reply(self, room_id: str, user: User) -> RoomReply:
         """A room and the user's subscription of it, as they are now."""
         room = await self._store.find_room(room_id)
         if room is None:
             raise RoomNotFound()
-        return await self.reply_for(user_id, room, await self._store.find_subscription(room_id, user_id))
+        return await self.reply_for(user, room, await self._store.find_subscription(room_id, user.id))
 
-    async def reply_for(self, user_id: str, room: Document, subscription: Document | None) -> RoomReply:
-        """The same for documents that were read just now. No user is the system, which is outside of nothing."""
-        outside = subscription is None and bool(user_id)
-        answer = RoomReply(room=orjson.dumps(public_room(room, outside=outside)))
+    async def reply_for(self, user: User, room: Document, subscription: Document | None) -> RoomReply:
+        """The same for documents that were read just now."""
+        shown_room = self._views.show_room(room, user, is_member=subscription is not None)
+        answer = RoomReply(room=orjson.dumps(shown_room))
         if subscription is not None:
             settings = self._views.unread_settings()
             shown = await self._store.present_subscription(subscription, room, settings)

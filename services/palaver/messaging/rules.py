@@ -64,6 +64,9 @@ SYSTEM_MESSAGE_GROUPS = {"mute_unmute": ("user-muted", "user-unmuted")}
 
 MEMBER_ROLES = frozenset({"owner", "moderator", "leader"})
 
+# What the main room of a team says instead.
+_TEAM_NOTICES = {"uj": "ujt", "ul": "ult", "au": "added-user-to-team", "ru": "removed-user-from-team"}
+
 _EMOJI = re.compile(r"[\w+\-]{1,64}")
 
 
@@ -108,9 +111,40 @@ def milliseconds(date: Any) -> int:
     return int(date["$date"]) if isinstance(date, dict) and "$date" in date else 0
 
 
+def member_notice(message_type: str, room: Mapping[str, Any]) -> str:
+    """The type of the system message for who comes and goes ("uj", "ul", "au", "ru"), as this room has it."""
+    return _TEAM_NOTICES.get(message_type, message_type) if room.get("teamMain") else message_type
+
+
+def team_fields(main: Mapping[str, Any]) -> Document:
+    """What a room of the team has, of which this is the main room."""
+    fields: Document = {"teamId": main["_id"]}
+    if is_of_private_team(main):
+        fields["team_private"] = True
+    return fields
+
+
+def is_of_private_team(room: Mapping[str, Any]) -> bool:
+    """Whether the room is for the members of a private team: the team itself, or a room that says so."""
+    return room["t"] != "c" if room.get("teamMain") else bool(room.get("team_private"))
+
+
+def find_gate(room: Mapping[str, Any]) -> str:
+    """The id of the room that lets its members see this one: a discussion's parent, a public room's team; or ""."""
+    if parent_id := room.get("prid"):
+        return str(parent_id)
+    return "" if room.get("t") != "c" or room.get("teamMain") else str(room.get("teamId", ""))
+
+
 def is_gone(room: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
     """Whether a message of the room was deleted: itself, or with the room before it came back."""
     return bool(message.get("_hidden")) or milliseconds(message["ts"]) <= milliseconds(room.get("cleared_at"))
+
+
+def not_cleared(room: Mapping[str, Any]) -> dict[str, Any]:
+    """The condition for messages that did not go with the room before it came back: empty for nearly every room."""
+    cleared = room.get("cleared_at")
+    return {"ts": {"$gt": cleared}} if cleared else {}
 
 
 def count_unread(
@@ -203,6 +237,12 @@ def present_subscription(
         for name in _FROM_ROOM:
             if name in room:
                 shown[name] = room[name]
+    elif blockers := room.get("blockers"):
+        own = subscription["u"]["_id"]
+        if own in blockers:
+            shown["blocker"] = True
+        if blockers != [own]:
+            shown["blocked"] = True
     counters = count_unread(room, subscription, settings, threads)
     shown["open"] = counters.open
     shown["alert"] = counters.alert

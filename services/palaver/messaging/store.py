@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from palaver.database import Database, Document
+from palaver.database import Database, Document, Filter
+from palaver.database.schema import CHOICES
 from palaver.messaging import rules
 from palaver.messaging.rules import NO_THREADS, UnreadSettings, UnreadThreads
 
@@ -56,10 +57,28 @@ class Store:
         where = {"u._id": user_id, "left_at": None, "rid": {"$gt": room_id}}
         return await self.database.find("subscriptions", where, sort=[("rid", 1)], limit=limit)
 
+    async def list_subscriptions_with_roles(self, user_id: str) -> list[Document]:
+        """The user's memberships of rooms in which they have roles."""
+        where = {"u._id": user_id, "left_at": None, "roles": {"$exists": True}}
+        return await self.database.find("subscriptions", where)
+
+    async def list_subscriptions_with_choices(self, user_id: str) -> list[Document]:
+        """The user's memberships of rooms of which they have chosen what they want to be told."""
+        found = [
+            await self.database.find("subscriptions", {"u._id": user_id, "left_at": None, choice: {"$exists": True}})
+            for choice in CHOICES
+        ]
+        return list({one["_id"]: one for some in found for one in some}.values())
+
     async def list_members_after(self, room_id: str, username: str, limit: int) -> list[Document]:
         """Some of the room's memberships, by username: those after this one."""
         where = {"rid": room_id, "left_at": None, "u.username": {"$gt": username}}
         return await self.database.find("subscriptions", where, sort=[("u.username", 1)], limit=limit)
+
+    async def list_owners(self, room_ids: Sequence[str]) -> list[Document]:
+        """The memberships of those who own one of these rooms."""
+        where = {"rid": {"$in": list(room_ids)}, "left_at": None, "roles": "owner"}
+        return await self.database.find("subscriptions", where)
 
     async def list_pictures(self, picture_ids: Sequence[str]) -> list[str]:
         """Those of these that some room has as its picture."""
@@ -75,6 +94,12 @@ class Store:
     async def list_room_ids(self, user_id: str) -> list[str]:
         """Ids of the rooms that the user is a member of: read from the index alone."""
         return await self.database.list_values("subscriptions", "rid", {"u._id": user_id, "left_at": None})
+
+    async def open_rooms(self, user_id: str) -> Filter:
+        """The filter for rooms that no private team has for its members alone, and for those that the user may enter
+        all the same: a team's id is its main room's."""
+        own = await self.list_room_ids(user_id) if user_id else []
+        return {"$or": [{"team_private": None}, {"_id": {"$in": own}}, {"teamId": {"$in": own}}]}
 
     async def list_joined(self, since: int) -> list[Document]:
         """Memberships that began since then, and have not ended."""

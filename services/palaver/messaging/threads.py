@@ -7,10 +7,11 @@ import orjson
 from palaver.commit import Draft, now
 from palaver.errors import InvalidInput, MessageNotFound, NotAllowed
 from palaver.events import room_stream
+from palaver.filters import check_text
 from palaver.messaging import rules
-from palaver.messaging.paging import read_page
+from palaver.messaging.paging import list_page
 from palaver.messaging.store import Store
-from palaver.messaging.views import Views, hiding_the_room
+from palaver.messaging.views import Views, get_message, hiding_the_room
 from palaver.node import Node
 from palaver.v1.auth_pb2 import DocumentsReply, Empty
 from palaver.v1.event_pb2 import Event, MessageChanged
@@ -40,31 +41,24 @@ class Threads:
             "_hidden": None,
             "tlm": {"$exists": True},
             "tcount": {"$gt": 0},
+            **rules.not_cleared(view.room),
         }
-        if cleared := view.room.get("cleared_at"):
-            where["ts"] = {"$gt": cleared}
         if request.text:
-            where["$text"] = request.text
+            where["$text"] = check_text(request.text)
         if request.updated_since:
             where["_updatedAt"] = {"$gt": {"$date": request.updated_since}}
         if request.type in ("following", "unread"):
             ids = await self._list_own(view.user.id, request)
             where["_id"] = {"$in": ids}
-        count = min(request.count or _MAX_COUNT, _MAX_COUNT)
-        database = self._node.database
-        page = await read_page(
-            database,
-            [where],
-            ("tlm", -1),
+        return await list_page(
+            self._node.database,
+            where,
+            ("_updatedAt" if request.updated_since else "tlm", -1),
             lambda found: self._views.show_messages(found, view.user.id),
-            count=count,
+            count=min(request.count or _MAX_COUNT, _MAX_COUNT),
             offset=request.offset,
             start=request.start,
         )
-        total = len(page.messages)
-        if request.offset or request.start or page.more:
-            total = await database.count("messages", where)
-        return DocumentsReply(documents=page.messages, total=total, next=page.next)
 
     async def follow(self, request: FollowThreadRequest) -> Empty:
         """The actor hears of a thread's replies, or no longer. Raises MessageNotFound, NotAllowed."""
@@ -78,9 +72,7 @@ class Threads:
 
         async def decide(draft: Draft) -> None:
             view = await self._views.get_drafted(draft, user)
-            root = await draft.get("messages", thread_id)
-            if root is None or rules.is_gone(view.room, root):
-                raise MessageNotFound()
+            root = await get_message(draft, view.room, thread_id)
             if view.subscription is None:
                 raise NotAllowed()
             followers = list(root.get("replies", ()))

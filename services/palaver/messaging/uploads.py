@@ -14,20 +14,29 @@ from urllib.parse import quote
 import orjson
 from prometheus_client import Counter
 
-from palaver.blobs import AVATARS, FILES, Blob, BlobNotFound
+from palaver.blobs import AVATARS, FILES, MEDIA, Blob, BlobNotFound
 from palaver.commit import Draft, now
-from palaver.database import Document
+from palaver.database import Document, Filter
+from palaver.database.schema import COLLECTIONS, FieldType
 from palaver.errors import InvalidInput, NotAllowed, RoomNotFound, Unavailable
 from palaver.events import room_stream
+from palaver.filters import read_filter, read_sort, with_id
 from palaver.messaging import rules
-from palaver.messaging.files import find_end, is_gone
+from palaver.messaging.files import THUMBNAILS, find_end, is_gone
 from palaver.messaging.messages import Messages
 from palaver.messaging.store import Store
 from palaver.messaging.views import View, Views
 from palaver.node import Node
-from palaver.v1.auth_pb2 import Empty, PicturesRequest
+from palaver.v1.auth_pb2 import DocumentsReply, Empty, GetUsersRequest, PicturesRequest
 from palaver.v1.event_pb2 import Event
-from palaver.v1.messaging_pb2 import GetUploadRequest, UploadReply, UploadRequest
+from palaver.v1.messaging_pb2 import (
+    GetUploadRequest,
+    ListUploadsRequest,
+    Picture,
+    Thumbnail,
+    UploadReply,
+    UploadRequest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +48,14 @@ _KEEP_MILLISECONDS = 24 * 3_600_000
 _CLEAN_EVERY_SECONDS = 3600.0
 _AT_ONCE = 100
 _MAX_NAME = 255
+# What lists of files can be filtered and sorted by, and what of a file they don't show.
+_FILTERED: dict[str, FieldType] = {
+    "_id": "text",
+    **{name: COLLECTIONS["uploads"].fields[name] for name in ("name", "type", "typeGroup", "userId", "uploadedAt")},
+}
+_INSIDE = ("sha256", "message_id", "deleted_at", "expiresAt", "preview", "thumbnail_id")
+_MAX_PREVIEW = 4096
+_MAX_LISTED = 10_000  # some hundred bytes each
 
 
 class Uploads:
@@ -56,8 +73,11 @@ class Uploads:
         self._check(await self._views.view_for(user, await self._store.find_room(request.room_id)), request)
         return Empty()
 
-    async def add(self, request: UploadRequest) -> UploadReply:
-        """Gives the file its document. Raises what `check` does."""
+    async def add(self, request: UploadRequest, *, by_system: bool = False) -> UploadReply:
+        """Gives the file its document. Raises what `check` does.
+
+        `by_system`: it is none that somebody sends, so what members may send does not matter.
+        """
         user = await self._node.access.get_actor(request.actor)
 
         async def decide(draft: Draft) -> bytes:
@@ -68,10 +88,16 @@ class Uploads:
                 if any(known[name] != upload[name] for name in ("rid", "userId", "sha256", "size", "name", "type")):
                     raise InvalidInput("An upload with this id exists already", code="invalid-file")
                 return orjson.dumps(known)  # it is the same command, repeated
-            self._check(view, request)
+            if not by_system:
+                self._check(view, request)
             event = Event()
             event.upload_added.upload_id = request.upload_id
             event.upload_added.upload = orjson.dumps(upload)
+            if thumbnail_id := upload.get("thumbnail_id"):
+                if await draft.get("uploads", thumbnail_id) is not None:
+                    raise InvalidInput("An upload with this id exists already", code="invalid-file")
+                event.upload_added.thumbnail_id = thumbnail_id
+                event.upload_added.thumbnail = orjson.dumps(_compose_thumbnail(request, at))
             draft.append(event, actor=request.actor, command_id=f"upload/{request.upload_id}", at=at)
             return event.upload_added.upload
 
@@ -104,6 +130,53 @@ class Uploads:
                 raise NotAllowed()
         return UploadReply(upload=orjson.dumps(upload))
 
+    async def list_some(self, request: ListUploadsRequest) -> DocumentsReply:
+        """A page of the room's files that messages are of, newest first unless asked otherwise.
+
+        Raises RoomNotFound, NotAllowed, InvalidInput.
+        """
+        if request.offset < 0 or request.count < 0:
+            raise InvalidInput("offset and count can't be negative")
+        view = await self._views.get_readable(request.actor, request.room_id)
+        where: list[Filter] = [
+            {"rid": request.room_id, "deleted_at": None, "message_id": {"$exists": True}},
+            read_filter(request.filter, _FILTERED),
+        ]
+        if cleared := view.room.get("cleared_at"):
+            where.append({"uploadedAt": {"$gt": cleared}})
+        database = self._node.database
+        if request.starting_from_id:
+            first = await database.get("uploads", request.starting_from_id)
+            if first is None or first["rid"] != request.room_id:
+                raise InvalidInput("There is no such file in the room", code="invalid-file")
+            where.append({"uploadedAt": {"$lte": first["uploadedAt"]}})
+        every = {"$and": [one for one in where if one]}
+        sort = read_sort(request.sort, _FILTERED) or [("uploadedAt", -1)]
+        count = min(request.count or _MAX_LISTED, _MAX_LISTED)
+        found = await database.find("uploads", every, sort=with_id(sort), skip=request.offset, limit=count)
+        total = len(found)
+        if request.offset or total == count:
+            total = await database.count("uploads", every)
+        return DocumentsReply(documents=await self._show(found), total=total)
+
+    async def _show(self, uploads: Sequence[Document]) -> list[bytes]:
+        """Files as clients see them, with who sent each."""
+        ids = sorted({upload["userId"] for upload in uploads})
+        reply = await self._node.services.auth.get_users(GetUsersRequest(user_ids=ids))
+        users = {user["_id"]: user for user in map(orjson.loads, reply.documents)}
+        store = f"{self._node.access.setting('FileUpload_Storage_Type')}:Uploads"
+        shown: list[bytes] = []
+        for upload in uploads:
+            user = users.get(upload["userId"], {})
+            public = {name: value for name, value in upload.items() if name not in _INSIDE}
+            public |= {"store": store, "_updatedAt": upload["uploadedAt"]}
+            public["user"] = {
+                "_id": upload["userId"],
+                **{name: user[name] for name in ("username", "name") if name in user},
+            }
+            shown.append(orjson.dumps(public))
+        return shown
+
     def _check(self, view: View, request: UploadRequest) -> None:
         self._messages.check_post(view)
         setting = self._node.access.setting
@@ -121,6 +194,8 @@ class Uploads:
             raise InvalidInput("File type is not accepted.", code="error-invalid-file-type")
         if not request.name or len(request.name) > _MAX_NAME:
             raise InvalidInput("The file's name is empty or too long", code="invalid-file")
+        if request.HasField("picture"):
+            _check_picture(request)
 
     # -- removing ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +212,7 @@ class Uploads:
     async def clean(self, at: int) -> None:
         """Removes what is in nobody's reach at this time (epoch milliseconds)."""
         await self._node.blobs.sweep()
-        for kind, clean in ((KIND, self._clean), (AVATARS, self._clean_pictures)):
+        for kind, clean in ((KIND, self._clean), (AVATARS, self._clean_pictures), (MEDIA, self._clean_pictures)):
             some: list[Blob] = []
             async for blob in self._node.blobs.list(kind):
                 some.append(blob)
@@ -147,14 +222,14 @@ class Uploads:
             await clean(some, at)
 
     async def _clean_pictures(self, blobs: Sequence[Blob], at: int) -> None:
-        """Removes pictures that no user and no room has: replaced, or never given to anybody."""
-        old = {blob.key.partition("/")[2] for blob in blobs if blob.stored_at < at - _KEEP_MILLISECONDS}
+        """Removes pictures and sounds that nobody and nothing has: replaced, or never given to anybody."""
+        old = {blob.key.partition("/")[2]: blob.key for blob in blobs if blob.stored_at < at - _KEEP_MILLISECONDS}
         if not old:
             return
         reply = await self._node.services.auth.list_pictures_in_use(PicturesRequest(picture_ids=sorted(old)))
         of_rooms = await self._store.list_pictures(sorted(old))
-        for picture_id in old.difference(reply.picture_ids, of_rooms):
-            await self._node.blobs.delete(f"{AVATARS}/{picture_id}")
+        for picture_id in set(old).difference(reply.picture_ids, of_rooms):
+            await self._node.blobs.delete(old[picture_id])
             REMOVED.inc()
 
     async def _clean(self, blobs: Sequence[Blob], at: int) -> None:
@@ -174,22 +249,61 @@ class Uploads:
                 REMOVED.inc()
 
 
+def _check_picture(request: UploadRequest) -> None:
+    """Raises InvalidInput for what no gateway makes of a picture."""
+    picture, thumbnail = request.picture, request.picture.thumbnail
+    sides = [picture.width, picture.height]
+    if picture.HasField("thumbnail"):
+        sides += [thumbnail.width, thumbnail.height]
+        if not thumbnail.upload_id or thumbnail.upload_id == request.upload_id or thumbnail.size < 1:
+            raise InvalidInput("The picture's thumbnail is none", code="invalid-file")
+    if min(sides) < 1 or len(picture.preview) > _MAX_PREVIEW or not 1 <= len(picture.format) <= 10:
+        raise InvalidInput("The picture is none", code="invalid-file")
+
+
 def _compose(request: UploadRequest, at: int) -> Document:
-    path = f"/file-upload/{request.upload_id}/{quote(request.name, safe='')}"
     dot = request.name.rfind(".")
+    extension = request.name[dot + 1 :] if dot > 0 else ""
+    group = request.type.partition("/")[0]
+    upload = _document(request, at, request, name=request.name, extension=extension, group=group)
+    if request.HasField("picture"):
+        picture = request.picture
+        upload["identify"] = _identify(picture.format, picture)
+        upload["preview"] = picture.preview
+        if picture.HasField("thumbnail"):
+            upload["thumbnail_id"] = picture.thumbnail.upload_id
+    return upload
+
+
+def _compose_thumbnail(request: UploadRequest, at: int) -> Document:
+    """The document of a picture's thumbnail, which is in no list: no message is of it by itself."""
+    thumbnail = request.picture.thumbnail
+    format = thumbnail.type.partition("/")[2]
+    document = _document(request, at, thumbnail, name=f"thumb-{request.name}", extension=format, group=THUMBNAILS)
+    return {**document, "identify": _identify(format, thumbnail)}
+
+
+def _document(
+    request: UploadRequest, at: int, file: UploadRequest | Thumbnail, *, name: str, extension: str, group: str
+) -> Document:
+    path = f"/file-upload/{file.upload_id}/{quote(name, safe='')}"
     return {
-        "_id": request.upload_id,
+        "_id": file.upload_id,
         "rid": request.room_id,
         "userId": request.actor.id,
-        "name": request.name,
-        "type": request.type,
-        "extension": request.name[dot + 1 :] if dot > 0 else "",
-        "typeGroup": request.type.partition("/")[0],
-        "size": request.size,
-        "sha256": request.sha256,
+        "name": name,
+        "type": file.type,
+        "extension": extension,
+        "typeGroup": group,
+        "size": file.size,
+        "sha256": file.sha256,
         "complete": True,
         "path": path,
         "url": path,
         "uploadedAt": {"$date": at},
         "expiresAt": {"$date": at + _KEEP_MILLISECONDS},
     }
+
+
+def _identify(format: str, picture: Picture | Thumbnail) -> Document:
+    return {"format": format, "size": {"width": picture.width, "height": picture.height}}

@@ -12,14 +12,17 @@ import orjson
 from palaver.access import User
 from palaver.commit import Draft
 from palaver.database import Document
-from palaver.documents import public_message
+from palaver.documents import is_open, public_message, public_room
 from palaver.errors import MessageNotFound, NotAllowed, RoomNotFound
-from palaver.messaging.rules import UnreadSettings, is_gone, milliseconds
+from palaver.messaging.rules import UnreadSettings, find_gate, is_gone, milliseconds
 from palaver.messaging.store import Store
 from palaver.node import Node
 from palaver.v1.event_pb2 import Actor
 
 _FOR_EVER = 2**63
+
+DELETED = "rm"
+"""The type of what is seen in the place of a deleted message."""
 
 SYSTEM_USER = User(id="", username="system", name="", roles=(), active=True, type="bot", utc_offset=0, language="")
 """Stands for the system as an actor: it may everything, and is a member of nothing."""
@@ -34,7 +37,8 @@ ANONYMOUS = User(
 class View:
     """A room that this user may see; `subscription` is theirs, None when they are no member.
 
-    `parent`: of a discussion that the user is no member of, the room that it belongs to, if they may see that one.
+    `parent`: of a discussion, or of a team's public room, that the user is no member of: the room or the team (its main
+    room) that it belongs to, if they may see that one.
     """
 
     user: User
@@ -83,17 +87,29 @@ class Views:
         if not self.may(user, permission, roles):
             raise NotAllowed(code=code or None, details={"permission": permission})
 
+    def check_may_read_others(self) -> None:
+        """Raises NotAllowed where the settings let nobody read direct rooms that they are not in."""
+        if not self._node.access.setting("API_Enable_Direct_Message_History_EndPoint"):
+            raise NotAllowed("This endpoint is disabled", code="error-endpoint-disabled")
+
     def may_see(self, view: View) -> bool:
-        """Whether the room exists for this user; a discussion does where its parent does."""
+        """Whether the room exists for this user; a discussion does where its parent does, a team's public room for
+        whom the team does."""
         if view.subscription is not None or view.parent is not None or view.user is SYSTEM_USER:
             return True
-        return view.room["t"] == "c" and self.may(view.user, "view-c-room")
+        return is_open(view.room) and self.may(view.user, "view-c-room")
 
     def may_read(self, view: View) -> bool:
         """Whether the user may read the room's messages; those of a discussion, who reads its parent's."""
-        if view.subscription is None and view.parent is not None:
+        if view.subscription is None and view.parent is not None and view.room.get("prid"):
             return self.may_read(view.parent)
         return view.subscription is not None or self.may(view.user, "preview-c-room")
+
+    def show_room(self, room: Document, user: User, *, is_member: bool) -> Document:
+        """What the user sees of a room: who is no member, nothing that was said in it, unless they may read a preview
+        of a public one. Where rooms keep no last message, nobody sees one that is still stored."""
+        reads = is_member or user is SYSTEM_USER or (is_open(room) and self.may(user, "preview-c-room"))
+        return public_room(room, outside=not reads or not self._node.access.setting("Store_Last_Message"))
 
     def unread_settings(self) -> UnreadSettings:
         setting = self._node.access.setting
@@ -165,12 +181,14 @@ class Views:
         return view
 
     async def _find_parent(self, user: User, room: Document) -> View | None:
-        """The parent of a discussion, if the user may see it. It is another stream, and may lag a moment behind."""
-        parent_id = room.get("prid")
+        """The parent of a discussion or of a team's public room, if the user may see it. It is another stream, and may
+        lag a moment behind."""
+        parent_id = find_gate(room)
         parent = await self._store.find_room(parent_id) if parent_id and user is not SYSTEM_USER else None
         if parent is None:
             return None
-        view = View(user, parent, await self._store.find_subscription(parent["_id"], user.id))
+        subscription = await self._store.find_subscription(parent["_id"], user.id)
+        view = View(user, parent, subscription, await self._find_parent(user, parent) if subscription is None else None)
         return view if self.may_see(view) else None
 
 
@@ -179,6 +197,22 @@ async def find_member(draft: Draft, user_id: str) -> Document | None:
     if not user_id:
         return None
     return await draft.find_one("subscriptions", **{"rid": draft.stream.id, "u._id": user_id, "left_at": None})
+
+
+async def get_message(draft: Draft, room: Document, message_id: str) -> Document:
+    """A message of the draft's room, at its head. Raises MessageNotFound."""
+    message = await draft.get("messages", message_id)
+    if message is None or message["rid"] != draft.stream.id or is_gone(room, message):
+        raise MessageNotFound()
+    return message
+
+
+async def get_alterable(draft: Draft, room: Document, message_id: str) -> Document:
+    """The same, unless there is only left of it that it was deleted. Raises MessageNotFound."""
+    message = await get_message(draft, room, message_id)
+    if message.get("t") == DELETED:
+        raise MessageNotFound()
+    return message
 
 
 @contextmanager

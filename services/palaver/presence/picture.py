@@ -150,7 +150,7 @@ class Picture:
         person = self.people.get(report.user_id)
         if person is None:
             person = self.people[report.user_id] = Person(report.user_id)
-            if report.status == OFFLINE:
+            if report.status == OFFLINE or report.said_before:
                 person.told_status = None  # they were there when nobody here knew of it
         mark = person.find_mark(node_id)
         if mark is None:

@@ -112,17 +112,25 @@ class PresenceService:
         return _EMPTY
 
     async def _take(self, node_id: str, reports: Sequence[StatusReport]) -> None:
-        """Adds to the picture, tells everybody, and keeps it in the live port: last, because only then it is known
-        that what was told before has reached the server."""
+        """Adds to the picture, tells everybody, and keeps it in the live port.
+
+        Whoever others see there is kept from before they are told until after they are told of the end: if this
+        process and the gateway die meanwhile, another process finds the mark and tells of the end. And what was
+        published before a mark was kept is known to have reached the server.
+        """
         reports = [report for report in reports if not self._picture.is_late(node_id, report)]
         if not reports:
             return
         people = [self._picture.add(node_id, report) for report in reports]
-        await self._sharing.announce(node_id, reports)
         try:
+            await self._sharing.announce(node_id, reports)
+            await self._sharing.keep(node_id, [report for report in reports if report.status != OFFLINE])
             await self._telling.settle(people)
-        finally:
-            await self._sharing.keep(node_id, reports)
+            await self._sharing.keep(node_id, [report for report in reports if report.status == OFFLINE])
+        except BaseException:
+            for person in people:
+                self._telling.doubt(person)
+            raise
 
     # -- what users choose and see -------------------------------------------------------------------------------------
 

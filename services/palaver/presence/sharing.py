@@ -30,7 +30,8 @@ _YIELD_EVERY = 2000
 
 
 class Sharing:
-    """Between the picture and the live port. `on_changed` hears of whom others have reported something different."""
+    """Between the picture and the live port. `on_changed` hears of whom others have reported something different, and
+    at the beginning of those who have just gone."""
 
     def __init__(self, node: Node, picture: Picture, replica_id: str, on_changed: Callable[[Person], None]) -> None:
         self._node = node
@@ -45,6 +46,9 @@ class Sharing:
         self._subscription = await self._live.subscribe(MARKS_CHANGED, self._on_marks)
         for node_id, report in _parse_all(await self._live.list(MARKS)):
             self._picture.add(node_id, report).told_status = None  # others know it from an earlier process
+        for person in self._picture.people.values():
+            if person.connected() == OFFLINE:
+                self._on_changed(person)  # who knew them elsewhere may have died, and nobody told of it
 
     async def close(self) -> None:
         if self._subscription is not None:
@@ -76,7 +80,7 @@ class Sharing:
                 worker.cancel()
 
     async def _keep(self, node_id: str, report: StatusReport) -> None:
-        """Repeats with what is newer, if something has overtaken the report on its way."""
+        """Adds it to the picture as well. Repeats with what is newer, if something has overtaken the report."""
         token = encode_subject_token(node_id)
         while True:
             seconds = ENDED_SECONDS if report.status == OFFLINE else MARK_SECONDS

@@ -57,6 +57,8 @@ _TABLE: dict[str, Callable[[Event], list[Put]]] = {
     "role_deleted": workspace.role_deleted,
     "custom_status_saved": workspace.custom_status_saved,
     "custom_status_deleted": workspace.custom_status_deleted,
+    "medium_saved": workspace.medium_saved,
+    "medium_deleted": workspace.medium_deleted,
     "integration_saved": workspace.integration_saved,
     "integration_removed": workspace.integration_removed,
 }

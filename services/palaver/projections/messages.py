@@ -66,6 +66,8 @@ def _sent(event: Event, fact: MessageSent) -> list[Put]:
         puts.append(Put("subscriptions", fact.sender_subscription_id, set=sender))
     if fact.upload_id:
         puts.append(Put("uploads", fact.upload_id, set={"message_id": fact.message_id}, unset=("expiresAt",)))
+    if fact.thumbnail_id:
+        puts.append(Put("uploads", fact.thumbnail_id, unset=("expiresAt",)))
     if fact.thread_root:
         puts += _thread_root(event, fact, loaded(fact.thread_root))
     if not fact.backfilled:
@@ -76,10 +78,12 @@ def _sent(event: Event, fact: MessageSent) -> list[Put]:
         }
         if fact.counts:
             room["lm"] = message["ts"]
-            room["lastMessage"] = message
+            if not fact.without_last:
+                room["lastMessage"] = message
             room["changed_at"] = date(event.at)
         room["_updatedAt"] = date(event.at)
-        puts.append(Put("rooms", event.stream_id, set=room))
+        unset = ("lastMessage",) if fact.without_last else ()
+        puts.append(Put("rooms", event.stream_id, set=room, unset=unset))
     else:
         puts.append(Put("rooms", event.stream_id, set={"msgs": fact.messages}))
     return puts
@@ -170,8 +174,8 @@ def message_deleted(event: Event) -> list[Put]:
     puts = [Put("messages", fact.message_id, set=gone, unset=unset)]
     puts += _unmentioned(fact.unmentioned, fact.message_id)
     puts += _kept(fact.kept)
-    if fact.upload_id:
-        puts.append(Put("uploads", fact.upload_id, set={"deleted_at": date(event.at)}))
+    for upload_id in filter(None, (fact.upload_id, fact.thumbnail_id)):
+        puts.append(Put("uploads", upload_id, set={"deleted_at": date(event.at)}))
     if fact.thread_root:
         root = loaded(fact.thread_root)
         puts.append(Put("messages", root["_id"], set={"tcount": root["tcount"], "_updatedAt": root["_updatedAt"]}))
@@ -183,6 +187,8 @@ def messages_pruned(event: Event) -> list[Put]:
     gone: Document = {"_hidden": True, "deleted_at": date(event.at), "msg": "", "_updatedAt": date(event.at)}
     puts = [Put("messages", message_id, set=gone, unset=_CONTENT) for message_id in fact.message_ids]
     puts += [Put("uploads", upload_id, set={"deleted_at": date(event.at)}) for upload_id in fact.upload_ids]
+    for gone_with in fact.unmentioned:
+        puts += _unmentioned(gone_with.user_ids, gone_with.message_id)
     fields = ("attachments", "file", "files", "tcount", "_updatedAt")
     for message in map(loaded, fact.changed):
         changed = {name: message[name] for name in fields if name in message}
@@ -212,6 +218,8 @@ def messages_erased(event: Event) -> list[Put]:
         unset = ()
     puts = [Put("messages", message_id, set=gone, unset=unset) for message_id in fact.message_ids]
     puts += [Put("uploads", upload_id, set=upload) for upload_id in fact.upload_ids]
+    for gone_with in fact.unmentioned:
+        puts += _unmentioned(gone_with.user_ids, gone_with.message_id)
     for root in map(loaded, fact.thread_roots):
         puts.append(Put("messages", root["_id"], set={"tcount": root["tcount"], "_updatedAt": root["_updatedAt"]}))
     return puts + _remaining(event, fact) + _last_message(event, fact.room_last_message)
@@ -232,4 +240,7 @@ def _last_message(event: Event, data: bytes) -> list[Put]:
 
 def upload_added(event: Event) -> list[Put]:
     fact = event.upload_added
-    return [Put("uploads", fact.upload_id, insert=loaded(fact.upload))]
+    puts = [Put("uploads", fact.upload_id, insert=loaded(fact.upload))]
+    if fact.thumbnail_id:
+        puts.append(Put("uploads", fact.thumbnail_id, insert=loaded(fact.thumbnail)))
+    return puts

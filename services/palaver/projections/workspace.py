@@ -1,4 +1,4 @@
-"""What is one for the whole workspace: settings, permissions, roles, kinds of status, integrations."""
+"""What is one for the whole workspace: settings, permissions, roles, kinds of status, emoji, sounds, integrations."""
 
 from palaver.database import Put
 from palaver.projections.values import date, saved
@@ -37,3 +37,19 @@ def integration_saved(event: Event) -> list[Put]:
 def integration_removed(event: Event) -> list[Put]:
     gone = {"deleted_at": date(event.at), "enabled": False, "_updatedAt": date(event.at)}
     return [Put("integrations", event.integration_removed.integration_id, set=gone, unset=("token",))]
+
+
+# By the kind that an event names: whatever else it says is no collection.
+_MEDIA = ("emoji", "sounds")
+
+
+def medium_saved(event: Event) -> list[Put]:
+    fact = event.medium_saved
+    return saved(fact.kind, fact.medium_id, fact.medium) if fact.kind in _MEDIA else []
+
+
+def medium_deleted(event: Event) -> list[Put]:
+    fact = event.medium_deleted
+    gone = {"deleted_at": date(event.at), "_updatedAt": date(event.at)}
+    unset = ("name", "aliases", "file", "file_id")
+    return [Put(fact.kind, fact.medium_id, set=gone, unset=unset)] if fact.kind in _MEDIA else []

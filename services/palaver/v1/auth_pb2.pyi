@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from palaver.v1 import event_pb2 as _event_pb2
 import builtins as _builtins
 import sys
@@ -23,6 +24,21 @@ else:
     from typing_extensions import deprecated as _deprecated
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MediumKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MediumKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MediumKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EMOJI: _MediumKind.ValueType  # 0
+    SOUND: _MediumKind.ValueType  # 1
+
+class MediumKind(_MediumKind, metaclass=_MediumKindEnumTypeWrapper): ...
+
+EMOJI: MediumKind.ValueType  # 0
+SOUND: MediumKind.ValueType  # 1
+Global___MediumKind: _TypeAlias = MediumKind  # noqa: Y015
 
 @_typing.final
 class Empty(_message.Message):
@@ -389,6 +405,52 @@ class SendLetterRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendLetterRequest: _TypeAlias = SendLetterRequest  # noqa: Y015
+
+@_typing.final
+class SendInvitationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    EMAILS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    @_builtins.property
+    def emails(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        emails: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "emails", b"emails"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendInvitationsRequest: _TypeAlias = SendInvitationsRequest  # noqa: Y015
+
+@_typing.final
+class SendTakeoutLinkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TAKEOUT_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    takeout_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        takeout_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["takeout_id", b"takeout_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendTakeoutLinkRequest: _TypeAlias = SendTakeoutLinkRequest  # noqa: Y015
 
 @_typing.final
 class SendTestLetterReply(_message.Message):
@@ -1575,6 +1637,7 @@ class ListUsersRequest(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     EXCEPTIONS_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    WITHOUT_TOTAL_FIELD_NUMBER: _builtins.int
     filter: _builtins.bytes
     """JSON, the allow-listed subset that palaver/gateway/rest/query.py parses"""
     sort: _builtins.bytes
@@ -1586,6 +1649,8 @@ class ListUsersRequest(_message.Message):
     """part of username or name"""
     role: _builtins.str
     """only those with this role"""
+    without_total: _builtins.bool
+    """the answer's total is what it shows: nobody asks how many more match"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     @_builtins.property
@@ -1603,10 +1668,11 @@ class ListUsersRequest(_message.Message):
         term: _builtins.str = ...,
         exceptions: _abc.Iterable[_builtins.str] | None = ...,
         role: _builtins.str = ...,
+        without_total: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "exceptions", b"exceptions", "filter", b"filter", "offset", b"offset", "role", b"role", "sort", b"sort", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "exceptions", b"exceptions", "filter", b"filter", "offset", b"offset", "role", b"role", "sort", b"sort", "term", b"term", "without_total", b"without_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1741,6 +1807,38 @@ class UpdateSettingRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateSettingRequest: _TypeAlias = UpdateSettingRequest  # noqa: Y015
+
+@_typing.final
+class SetAssetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    EXTENSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"logo": the setting Assets_logo"""
+    file_id: _builtins.str
+    """its bytes are the blob "media/<file_id>"; empty: the default"""
+    extension: _builtins.str
+    """"png" """
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        name: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        extension: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "extension", b"extension", "file_id", b"file_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAssetRequest: _TypeAlias = SetAssetRequest  # noqa: Y015
 
 @_typing.final
 class SaveRoleRequest(_message.Message):
@@ -1928,6 +2026,130 @@ class ListCustomStatusesRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCustomStatusesRequest: _TypeAlias = ListCustomStatusesRequest  # noqa: Y015
+
+@_typing.final
+class SaveMediumRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MEDIUM_ID_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    kind: Global___MediumKind.ValueType
+    medium_id: _builtins.str
+    """empty: a new one"""
+    set: _builtins.bytes
+    """JSON: name, aliases (of emoji), extension, file {_id, type}; what is not given stays"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        kind: Global___MediumKind.ValueType = ...,
+        medium_id: _builtins.str = ...,
+        set: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "kind", b"kind", "medium_id", b"medium_id", "set", b"set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveMediumRequest: _TypeAlias = SaveMediumRequest  # noqa: Y015
+
+@_typing.final
+class MediumRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MEDIUM_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    kind: Global___MediumKind.ValueType
+    medium_id: _builtins.str
+    name: _builtins.str
+    """for GetMedium, instead of an id"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        kind: Global___MediumKind.ValueType = ...,
+        medium_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "kind", b"kind", "medium_id", b"medium_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MediumRequest: _TypeAlias = MediumRequest  # noqa: Y015
+
+@_typing.final
+class MediumReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIUM_FIELD_NUMBER: _builtins.int
+    medium: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        medium: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["medium", b"medium"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MediumReply: _TypeAlias = MediumReply  # noqa: Y015
+
+@_typing.final
+class ListMediaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    REMOVED_SINCE_FIELD_NUMBER: _builtins.int
+    kind: Global___MediumKind.ValueType
+    filter: _builtins.bytes
+    """JSON over _id, name, aliases, extension, _updatedAt"""
+    sort: _builtins.bytes
+    """JSON: [["name", 1], …]"""
+    offset: _builtins.int
+    count: _builtins.int
+    """0: all"""
+    removed_since: _builtins.int
+    """instead: the ids of those deleted since then (epoch milliseconds)"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        kind: Global___MediumKind.ValueType = ...,
+        filter: _builtins.bytes = ...,
+        sort: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+        count: _builtins.int = ...,
+        removed_since: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_removed_since", b"_removed_since", "actor", b"actor", "removed_since", b"removed_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_removed_since", b"_removed_since", "actor", b"actor", "count", b"count", "filter", b"filter", "kind", b"kind", "offset", b"offset", "removed_since", b"removed_since", "sort", b"sort"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__removed_since: _TypeAlias = _typing.Literal["removed_since"]  # noqa: Y015
+    _WhichOneofArgType__removed_since: _TypeAlias = _typing.Literal["_removed_since", b"_removed_since"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__removed_since) -> _WhichOneofReturnType__removed_since | None: ...
+
+Global___ListMediaRequest: _TypeAlias = ListMediaRequest  # noqa: Y015
 
 @_typing.final
 class UserRoleRequest(_message.Message):

@@ -123,6 +123,8 @@ class Event(_message.Message):
     CUSTOM_STATUS_DELETED_FIELD_NUMBER: _builtins.int
     INTEGRATION_SAVED_FIELD_NUMBER: _builtins.int
     INTEGRATION_REMOVED_FIELD_NUMBER: _builtins.int
+    MEDIUM_SAVED_FIELD_NUMBER: _builtins.int
+    MEDIUM_DELETED_FIELD_NUMBER: _builtins.int
     stream_kind: _builtins.str
     """room | user | workspace"""
     stream_id: _builtins.str
@@ -228,6 +230,10 @@ class Event(_message.Message):
     def integration_saved(self) -> Global___IntegrationSaved: ...
     @_builtins.property
     def integration_removed(self) -> Global___IntegrationRemoved: ...
+    @_builtins.property
+    def medium_saved(self) -> Global___MediumSaved: ...
+    @_builtins.property
+    def medium_deleted(self) -> Global___MediumDeleted: ...
     def __init__(
         self,
         *,
@@ -276,12 +282,14 @@ class Event(_message.Message):
         custom_status_deleted: Global___CustomStatusDeleted | None = ...,
         integration_saved: Global___IntegrationSaved | None = ...,
         integration_removed: Global___IntegrationRemoved | None = ...,
+        medium_saved: Global___MediumSaved | None = ...,
+        medium_deleted: Global___MediumDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "messages_pruned", b"messages_pruned", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "medium_deleted", b"medium_deleted", "medium_saved", b"medium_saved", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "messages_pruned", b"messages_pruned", "permission_changed", b"permission_changed", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "setting_changed", b"setting_changed", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "messages_pruned", b"messages_pruned", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "also_tell", b"also_tell", "at", b"at", "command_id", b"command_id", "custom_status_deleted", b"custom_status_deleted", "custom_status_saved", b"custom_status_saved", "fact", b"fact", "integration_removed", b"integration_removed", "integration_saved", b"integration_saved", "invite_made", b"invite_made", "invite_removed", b"invite_removed", "medium_deleted", b"medium_deleted", "medium_saved", b"medium_saved", "member_changed", b"member_changed", "member_joined", b"member_joined", "member_left", b"member_left", "member_renamed", b"member_renamed", "message_changed", b"message_changed", "message_deleted", b"message_deleted", "message_reported", b"message_reported", "message_reports_closed", b"message_reports_closed", "message_sent", b"message_sent", "message_starred", b"message_starred", "messages_erased", b"messages_erased", "messages_pruned", b"messages_pruned", "permission_changed", b"permission_changed", "request_id", b"request_id", "retold", b"retold", "role_deleted", b"role_deleted", "role_saved", b"role_saved", "room_changed", b"room_changed", "room_created", b"room_created", "room_deleted", b"room_deleted", "room_read", b"room_read", "seq", b"seq", "setting_changed", b"setting_changed", "stream_id", b"stream_id", "stream_kind", b"stream_kind", "subscription_preferred", b"subscription_preferred", "token_issued", b"token_issued", "tokens_revoked", b"tokens_revoked", "trace", b"trace", "upload_added", b"upload_added", "user_changed", b"user_changed", "user_created", b"user_created", "user_deleted", b"user_deleted", "user_reported", b"user_reported", "user_reports_closed", b"user_reports_closed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "message_reported", "message_reports_closed", "messages_pruned", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "message_starred", "user_reported", "user_reports_closed", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted", "integration_saved", "integration_removed"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["room_created", "room_changed", "room_deleted", "member_joined", "member_left", "member_changed", "message_sent", "message_changed", "message_deleted", "member_renamed", "upload_added", "messages_erased", "invite_made", "invite_removed", "message_reported", "message_reports_closed", "messages_pruned", "user_created", "user_changed", "user_deleted", "token_issued", "tokens_revoked", "room_read", "subscription_preferred", "message_starred", "user_reported", "user_reports_closed", "setting_changed", "permission_changed", "role_saved", "role_deleted", "custom_status_saved", "custom_status_deleted", "integration_saved", "integration_removed", "medium_saved", "medium_deleted"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -321,22 +329,32 @@ class RoomChanged(_message.Message):
     SET_FIELD_NUMBER: _builtins.int
     UNSET_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    LEFT_TEAM_ID_FIELD_NUMBER: _builtins.int
+    DELETED_ROOM_IDS_FIELD_NUMBER: _builtins.int
     set: _builtins.bytes
     """JSON object"""
+    left_team_id: _builtins.str
+    """the team that the room was taken out of, or "" """
     @_builtins.property
     def unset(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def message(self) -> Global___MessageSent: ...
+    @_builtins.property
+    def deleted_room_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """where the room is a team no longer: rooms of that team which go; others stay"""
+
     def __init__(
         self,
         *,
         set: _builtins.bytes = ...,
         unset: _abc.Iterable[_builtins.str] | None = ...,
         message: Global___MessageSent | None = ...,
+        left_team_id: _builtins.str = ...,
+        deleted_room_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "set", b"set", "unset", b"unset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_room_ids", b"deleted_room_ids", "left_team_id", b"left_team_id", "message", b"message", "set", b"set", "unset", b"unset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,12 +364,19 @@ Global___RoomChanged: _TypeAlias = RoomChanged  # noqa: Y015
 class RoomDeleted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    DELETED_ROOM_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deleted_room_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """rooms of the team that go with its main room"""
+
     def __init__(
         self,
+        *,
+        deleted_room_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_room_ids", b"deleted_room_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,12 +473,17 @@ class MemberLeft(_message.Message):
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    ROOM_IDS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     subscription_id: _builtins.str
     members: _builtins.int
     @_builtins.property
     def message(self) -> Global___MessageSent:
         """"ul", "ru" …, if the room shows it"""
+
+    @_builtins.property
+    def room_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """rooms of the team that they leave with it"""
 
     def __init__(
         self,
@@ -462,10 +492,11 @@ class MemberLeft(_message.Message):
         subscription_id: _builtins.str = ...,
         members: _builtins.int = ...,
         message: Global___MessageSent | None = ...,
+        room_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "message", b"message", "subscription_id", b"subscription_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "message", b"message", "room_ids", b"room_ids", "subscription_id", b"subscription_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -583,7 +614,9 @@ class MessageSent(_message.Message):
     BACKFILLED_FIELD_NUMBER: _builtins.int
     SENDER_GROUP_MENTIONS_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_ID_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
+    WITHOUT_LAST_FIELD_NUMBER: _builtins.int
     NEW_FOLLOWERS_FIELD_NUMBER: _builtins.int
     message: _builtins.bytes
     message_id: _builtins.str
@@ -608,8 +641,12 @@ class MessageSent(_message.Message):
     """the sender's own messages so far that mentioned everybody"""
     upload_id: _builtins.str
     """the upload that this message is of: nobody else's any more, and kept"""
+    thumbnail_id: _builtins.str
+    """the same of its smaller picture"""
     parent_id: _builtins.str
     """the room that this one is a discussion of, or "" """
+    without_last: _builtins.bool
+    """the room keeps no `lastMessage`, by the settings"""
     @_builtins.property
     def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]: ...
     @_builtins.property
@@ -633,12 +670,14 @@ class MessageSent(_message.Message):
         backfilled: _builtins.bool = ...,
         sender_group_mentions: _builtins.int = ...,
         upload_id: _builtins.str = ...,
+        thumbnail_id: _builtins.str = ...,
         parent_id: _builtins.str = ...,
+        without_last: _builtins.bool = ...,
         new_followers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "parent_id", b"parent_id", "sender_group_mentions", b"sender_group_mentions", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfilled", b"backfilled", "counted", b"counted", "counts", b"counts", "group_mentions", b"group_mentions", "mentions", b"mentions", "message", b"message", "message_id", b"message_id", "messages", b"messages", "new_followers", b"new_followers", "parent_id", b"parent_id", "sender_group_mentions", b"sender_group_mentions", "sender_own", b"sender_own", "sender_subscription_id", b"sender_subscription_id", "sent_at", b"sent_at", "thread_root", b"thread_root", "thumbnail_id", b"thumbnail_id", "upload_id", b"upload_id", "without_last", b"without_last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -689,7 +728,7 @@ class MessageChanged(_message.Message):
         PINNED: MessageChanged._Change.ValueType  # 3
         STARRED: MessageChanged._Change.ValueType  # 4
         DISCUSSED: MessageChanged._Change.ValueType  # 5
-        """what a message shows of the discussion that it tells of"""
+        """what a message shows of something else: the discussion that it tells of, pages that it links to"""
 
     class Change(_Change, metaclass=_ChangeEnumTypeWrapper): ...
     EDITED: MessageChanged.Change.ValueType  # 0
@@ -699,7 +738,7 @@ class MessageChanged(_message.Message):
     PINNED: MessageChanged.Change.ValueType  # 3
     STARRED: MessageChanged.Change.ValueType  # 4
     DISCUSSED: MessageChanged.Change.ValueType  # 5
-    """what a message shows of the discussion that it tells of"""
+    """what a message shows of something else: the discussion that it tells of, pages that it links to"""
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
@@ -768,6 +807,7 @@ class MessageDeleted(_message.Message):
     THREAD_ID_FIELD_NUMBER: _builtins.int
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_ID_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
     SHOWN_FIELD_NUMBER: _builtins.int
@@ -782,6 +822,8 @@ class MessageDeleted(_message.Message):
     """that thread's first message as it is now, or empty"""
     upload_id: _builtins.str
     """the message's upload, which is deleted with it, or "" """
+    thumbnail_id: _builtins.str
+    """the same of its smaller picture"""
     parent_id: _builtins.str
     """the room that this one is a discussion of, or "" """
     kept: _builtins.bytes
@@ -804,6 +846,7 @@ class MessageDeleted(_message.Message):
         thread_id: _builtins.str = ...,
         thread_root: _builtins.bytes = ...,
         upload_id: _builtins.str = ...,
+        thumbnail_id: _builtins.str = ...,
         parent_id: _builtins.str = ...,
         kept: _builtins.bytes = ...,
         shown: _builtins.bytes = ...,
@@ -813,7 +856,7 @@ class MessageDeleted(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "message_id", b"message_id", "parent_id", b"parent_id", "remaining", b"remaining", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "shown", b"shown", "thread_id", b"thread_id", "thread_root", b"thread_root", "unmentioned", b"unmentioned", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "message_id", b"message_id", "parent_id", b"parent_id", "remaining", b"remaining", "room_last_message", b"room_last_message", "sent_at", b"sent_at", "shown", b"shown", "thread_id", b"thread_id", "thread_root", b"thread_root", "thumbnail_id", b"thumbnail_id", "unmentioned", b"unmentioned", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -833,6 +876,7 @@ class MessagesErased(_message.Message):
     THREAD_ROOTS_FIELD_NUMBER: _builtins.int
     ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
+    UNMENTIONED_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     author: _builtins.bytes
     """whose they are now (the `u` of each), JSON object; empty: they are gone"""
@@ -852,6 +896,8 @@ class MessagesErased(_message.Message):
     def remaining(self) -> Global___Remaining:
         """where they are gone"""
 
+    @_builtins.property
+    def unmentioned(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmentioned]: ...
     def __init__(
         self,
         *,
@@ -863,14 +909,40 @@ class MessagesErased(_message.Message):
         thread_roots: _abc.Iterable[_builtins.bytes] | None = ...,
         room_last_message: _builtins.bytes = ...,
         remaining: Global___Remaining | None = ...,
+        unmentioned: _abc.Iterable[Global___Unmentioned] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "author", b"author", "message_ids", b"message_ids", "remaining", b"remaining", "room_last_message", b"room_last_message", "thread_roots", b"thread_roots", "upload_ids", b"upload_ids", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "author", b"author", "message_ids", b"message_ids", "remaining", b"remaining", "room_last_message", b"room_last_message", "thread_roots", b"thread_roots", "unmentioned", b"unmentioned", "upload_ids", b"upload_ids", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessagesErased: _TypeAlias = MessagesErased  # noqa: Y015
+
+@_typing.final
+class Unmentioned(_message.Message):
+    """Users whom a message mentioned directly, which is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unmentioned: _TypeAlias = Unmentioned  # noqa: Y015
 
 @_typing.final
 class MessagesPruned(_message.Message):
@@ -884,6 +956,8 @@ class MessagesPruned(_message.Message):
     ROOM_LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int
+    UNMENTIONED_FIELD_NUMBER: _builtins.int
+    DISCUSSION_IDS_FIELD_NUMBER: _builtins.int
     room_last_message: _builtins.bytes
     """the room's new `lastMessage` where it was one of these: a document or "null"; else empty"""
     asked: _builtins.bytes
@@ -898,6 +972,12 @@ class MessagesPruned(_message.Message):
 
     @_builtins.property
     def remaining(self) -> Global___Remaining: ...
+    @_builtins.property
+    def unmentioned(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmentioned]: ...
+    @_builtins.property
+    def discussion_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """rooms that these messages told of, which go with them"""
+
     def __init__(
         self,
         *,
@@ -907,10 +987,12 @@ class MessagesPruned(_message.Message):
         room_last_message: _builtins.bytes = ...,
         remaining: Global___Remaining | None = ...,
         asked: _builtins.bytes = ...,
+        unmentioned: _abc.Iterable[Global___Unmentioned] | None = ...,
+        discussion_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "changed", b"changed", "message_ids", b"message_ids", "remaining", b"remaining", "room_last_message", b"room_last_message", "upload_ids", b"upload_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "changed", b"changed", "discussion_ids", b"discussion_ids", "message_ids", b"message_ids", "remaining", b"remaining", "room_last_message", b"room_last_message", "unmentioned", b"unmentioned", "upload_ids", b"upload_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -950,17 +1032,24 @@ class UploadAdded(_message.Message):
 
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     UPLOAD_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_ID_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     upload: _builtins.bytes
+    thumbnail_id: _builtins.str
+    """the smaller picture that stands for it, an upload, too; or "" """
+    thumbnail: _builtins.bytes
     def __init__(
         self,
         *,
         upload_id: _builtins.str = ...,
         upload: _builtins.bytes = ...,
+        thumbnail_id: _builtins.str = ...,
+        thumbnail: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["thumbnail", b"thumbnail", "thumbnail_id", b"thumbnail_id", "upload", b"upload", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1430,6 +1519,61 @@ class CustomStatusDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CustomStatusDeleted: _TypeAlias = CustomStatusDeleted  # noqa: Y015
+
+@_typing.final
+class MediumSaved(_message.Message):
+    """An emoji or a sound of the workspace's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MEDIUM_ID_FIELD_NUMBER: _builtins.int
+    MEDIUM_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """emoji | sounds"""
+    medium_id: _builtins.str
+    medium: _builtins.bytes
+    """the whole document"""
+    file_id: _builtins.str
+    """its bytes are the blob "media/<file_id>"; or "" """
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        medium_id: _builtins.str = ...,
+        medium: _builtins.bytes = ...,
+        file_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "kind", b"kind", "medium", b"medium", "medium_id", b"medium_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MediumSaved: _TypeAlias = MediumSaved  # noqa: Y015
+
+@_typing.final
+class MediumDeleted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MEDIUM_ID_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    medium_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        medium_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "medium_id", b"medium_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MediumDeleted: _TypeAlias = MediumDeleted  # noqa: Y015
 
 @_typing.final
 class IntegrationSaved(_message.Message):

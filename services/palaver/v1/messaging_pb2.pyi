@@ -64,21 +64,27 @@ class RoomReply(_message.Message):
 
     ROOM_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    JOIN_CODE_FIELD_NUMBER: _builtins.int
     room: _builtins.bytes
     """the public document"""
     subscription: _builtins.bytes
     """the actor's, where the call made or found one"""
+    join_code: _builtins.str
+    """of GetRoom, for those who may view it; empty where nobody is asked for one"""
     def __init__(
         self,
         *,
         room: _builtins.bytes = ...,
         subscription: _builtins.bytes = ...,
+        join_code: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_join_code", b"_join_code", "join_code", b"join_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_join_code", b"_join_code", "join_code", b"join_code", "room", b"room", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__join_code: _TypeAlias = _typing.Literal["join_code"]  # noqa: Y015
+    _WhichOneofArgType__join_code: _TypeAlias = _typing.Literal["_join_code", b"_join_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__join_code) -> _WhichOneofReturnType__join_code | None: ...
 
 Global___RoomReply: _TypeAlias = RoomReply  # noqa: Y015
 
@@ -789,8 +795,11 @@ class JoinDefaultRoomsRequest(_message.Message):
 
     ACTOR_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    SILENTLY_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """somebody else, whom the actor may make or activate; empty: the actor"""
+    silently: _builtins.bool
+    """no room tells of it"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
@@ -798,10 +807,11 @@ class JoinDefaultRoomsRequest(_message.Message):
         *,
         actor: _event_pb2.Actor | None = ...,
         user_id: _builtins.str = ...,
+        silently: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "silently", b"silently", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -979,12 +989,21 @@ class ListMembersRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     SORT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    WITH_ROLES_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
     term: _builtins.str
     """part of username or name"""
     offset: _builtins.int
     count: _builtins.int
     sort: _builtins.bytes
+    name: _builtins.str
+    """part of the name alone"""
+    with_roles: _builtins.bool
+    """only those who have roles in the room"""
+    role: _builtins.str
+    """only those who have this one"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     @_builtins.property
@@ -1001,10 +1020,13 @@ class ListMembersRequest(_message.Message):
         offset: _builtins.int = ...,
         count: _builtins.int = ...,
         sort: _builtins.bytes = ...,
+        name: _builtins.str = ...,
+        with_roles: _builtins.bool = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "offset", b"offset", "room_id", b"room_id", "sort", b"sort", "status", b"status", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "name", b"name", "offset", b"offset", "role", b"role", "room_id", b"room_id", "sort", b"sort", "status", b"status", "term", b"term", "with_roles", b"with_roles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1083,9 +1105,15 @@ class SetSubscriptionRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     ROOM_ID_FIELD_NUMBER: _builtins.int
     SET_FIELD_NUMBER: _builtins.int
+    IGNORED_FIELD_NUMBER: _builtins.int
+    UNIGNORED_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
     set: _builtins.bytes
     """JSON: open, f, notification preferences …"""
+    ignored: _builtins.str
+    """a user whose messages the actor does not want to see there …"""
+    unignored: _builtins.str
+    """… or wants to see again"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
@@ -1094,10 +1122,12 @@ class SetSubscriptionRequest(_message.Message):
         actor: _event_pb2.Actor | None = ...,
         room_id: _builtins.str = ...,
         set: _builtins.bytes = ...,
+        ignored: _builtins.str = ...,
+        unignored: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "room_id", b"room_id", "set", b"set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "ignored", b"ignored", "room_id", b"room_id", "set", b"set", "unignored", b"unignored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1290,6 +1320,7 @@ class UploadRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
     upload_id: _builtins.str
     """the blob's key is "files/<upload_id>" """
@@ -1302,6 +1333,10 @@ class UploadRequest(_message.Message):
     """in hexadecimal digits"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
+    @_builtins.property
+    def picture(self) -> Global___Picture:
+        """where it is a picture that could be read"""
+
     def __init__(
         self,
         *,
@@ -1312,14 +1347,92 @@ class UploadRequest(_message.Message):
         type: _builtins.str = ...,
         size: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        picture: Global___Picture | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "picture", b"picture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "name", b"name", "room_id", b"room_id", "sha256", b"sha256", "size", b"size", "type", b"type", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "name", b"name", "picture", b"picture", "room_id", b"room_id", "sha256", b"sha256", "size", b"size", "type", b"type", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadRequest: _TypeAlias = UploadRequest  # noqa: Y015
+
+@_typing.final
+class Picture(_message.Message):
+    """What is shown of a picture before the file itself is fetched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_FIELD_NUMBER: _builtins.int
+    format: _builtins.str
+    """"png" """
+    width: _builtins.int
+    """pixels, as it is shown"""
+    height: _builtins.int
+    preview: _builtins.str
+    """some blurred pixels: a JPEG in base64"""
+    @_builtins.property
+    def thumbnail(self) -> Global___Thumbnail: ...
+    def __init__(
+        self,
+        *,
+        format: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        preview: _builtins.str = ...,
+        thumbnail: Global___Thumbnail | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thumbnail", b"thumbnail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "height", b"height", "preview", b"preview", "thumbnail", b"thumbnail", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Picture: _TypeAlias = Picture  # noqa: Y015
+
+@_typing.final
+class Thumbnail(_message.Message):
+    """A smaller picture, a file of its own that comes and goes with the one that it is of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """the blob's key is "files/<upload_id>" """
+    type: _builtins.str
+    """"image/png" """
+    size: _builtins.int
+    """bytes"""
+    sha256: _builtins.str
+    width: _builtins.int
+    """pixels"""
+    height: _builtins.int
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        type: _builtins.str = ...,
+        size: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "sha256", b"sha256", "size", b"size", "type", b"type", "upload_id", b"upload_id", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Thumbnail: _TypeAlias = Thumbnail  # noqa: Y015
 
 @_typing.final
 class GetUploadRequest(_message.Message):
@@ -1364,6 +1477,200 @@ class UploadReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadReply: _TypeAlias = UploadReply  # noqa: Y015
+
+@_typing.final
+class ExportRoomRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    LATEST_FIELD_NUMBER: _builtins.int
+    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
+    EMAILS_FIELD_NUMBER: _builtins.int
+    USERNAMES_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    room_id: _builtins.str
+    format: _builtins.str
+    """html | json: a file; empty: a letter"""
+    oldest: _builtins.int
+    """of a file, in epoch milliseconds"""
+    latest: _builtins.int
+    subject: _builtins.str
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    @_builtins.property
+    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of a letter …"""
+
+    @_builtins.property
+    def emails(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """… to these addresses …"""
+
+    @_builtins.property
+    def usernames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """… and those of these users"""
+
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        room_id: _builtins.str = ...,
+        format: _builtins.str = ...,
+        oldest: _builtins.int = ...,
+        latest: _builtins.int = ...,
+        message_ids: _abc.Iterable[_builtins.str] | None = ...,
+        emails: _abc.Iterable[_builtins.str] | None = ...,
+        usernames: _abc.Iterable[_builtins.str] | None = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "emails", b"emails", "format", b"format", "latest", b"latest", "message_ids", b"message_ids", "oldest", b"oldest", "room_id", b"room_id", "subject", b"subject", "usernames", b"usernames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRoomRequest: _TypeAlias = ExportRoomRequest  # noqa: Y015
+
+@_typing.final
+class ExportRoomReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MISSING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """usernames of nobody with an address"""
+
+    def __init__(
+        self,
+        *,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRoomReply: _TypeAlias = ExportRoomReply  # noqa: Y015
+
+@_typing.final
+class RequestTakeoutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    full: _builtins.bool
+    """JSON with the files that the actor has sent; else pages to look at"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        full: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "full", b"full"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestTakeoutRequest: _TypeAlias = RequestTakeoutRequest  # noqa: Y015
+
+@_typing.final
+class GetTakeoutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TAKEOUT_ID_FIELD_NUMBER: _builtins.int
+    takeout_id: _builtins.str
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        takeout_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "takeout_id", b"takeout_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTakeoutRequest: _TypeAlias = GetTakeoutRequest  # noqa: Y015
+
+@_typing.final
+class TakeoutReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEOUT_FIELD_NUMBER: _builtins.int
+    REQUESTED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    takeout: _builtins.bytes
+    """JSON: _id, status (pending, exporting, completed, failed), fullExport, createdAt, expiresAt …"""
+    requested: _builtins.bool
+    """by this call; else it is under way or there already"""
+    waiting: _builtins.int
+    """how many are made before it"""
+    def __init__(
+        self,
+        *,
+        takeout: _builtins.bytes = ...,
+        requested: _builtins.bool = ...,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requested", b"requested", "takeout", b"takeout", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeoutReply: _TypeAlias = TakeoutReply  # noqa: Y015
+
+@_typing.final
+class ListUploadsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    STARTING_FROM_ID_FIELD_NUMBER: _builtins.int
+    room_id: _builtins.str
+    filter: _builtins.bytes
+    """JSON over _id, name, type, typeGroup, userId, uploadedAt; empty: all"""
+    sort: _builtins.bytes
+    """JSON, [["name", 1]] over the same; empty: newest first"""
+    offset: _builtins.int
+    count: _builtins.int
+    """0: as many as there may be in one answer"""
+    starting_from_id: _builtins.str
+    """only this file and those before it"""
+    @_builtins.property
+    def actor(self) -> _event_pb2.Actor: ...
+    def __init__(
+        self,
+        *,
+        actor: _event_pb2.Actor | None = ...,
+        room_id: _builtins.str = ...,
+        filter: _builtins.bytes = ...,
+        sort: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+        count: _builtins.int = ...,
+        starting_from_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "filter", b"filter", "offset", b"offset", "room_id", b"room_id", "sort", b"sort", "starting_from_id", b"starting_from_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUploadsRequest: _TypeAlias = ListUploadsRequest  # noqa: Y015
 
 @_typing.final
 class MessageReply(_message.Message):
@@ -2009,6 +2316,7 @@ class ListMessagesRequest(_message.Message):
     WITH_UNREAD_FIELD_NUMBER: _builtins.int
     LAST_SEEN_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    OF_OTHERS_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
     after: _builtins.int
     """epoch milliseconds; 0: open"""
@@ -2027,7 +2335,7 @@ class ListMessagesRequest(_message.Message):
     around_id: _builtins.str
     """`count` messages around this one"""
     updated_since: _builtins.int
-    """changed since (chat.syncMessages): `deleted` is filled"""
+    """changed since (chat.syncMessages), in the order of changes: `deleted` is filled"""
     filter: _builtins.bytes
     """JSON, allow-listed"""
     sort: _builtins.bytes
@@ -2038,6 +2346,8 @@ class ListMessagesRequest(_message.Message):
     last_seen: _builtins.int
     start: _builtins.str
     """`next` of an earlier answer: the list goes on there, and `offset` does not count"""
+    of_others: _builtins.bool
+    """of a direct room that the actor need not be in, for administrators"""
     @_builtins.property
     def actor(self) -> _event_pb2.Actor: ...
     def __init__(
@@ -2061,10 +2371,11 @@ class ListMessagesRequest(_message.Message):
         with_unread: _builtins.bool = ...,
         last_seen: _builtins.int = ...,
         start: _builtins.str = ...,
+        of_others: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "around_id", b"around_id", "ascending", b"ascending", "before", b"before", "count", b"count", "filter", b"filter", "inclusive", b"inclusive", "last_seen", b"last_seen", "offset", b"offset", "room_id", b"room_id", "sort", b"sort", "start", b"start", "thread_id", b"thread_id", "thread_messages", b"thread_messages", "updated_since", b"updated_since", "with_total", b"with_total", "with_unread", b"with_unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "around_id", b"around_id", "ascending", b"ascending", "before", b"before", "count", b"count", "filter", b"filter", "inclusive", b"inclusive", "last_seen", b"last_seen", "of_others", b"of_others", "offset", b"offset", "room_id", b"room_id", "sort", b"sort", "start", b"start", "thread_id", b"thread_id", "thread_messages", b"thread_messages", "updated_since", b"updated_since", "with_total", b"with_total", "with_unread", b"with_unread"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2197,7 +2508,7 @@ Global___ListDiscussionsRequest: _TypeAlias = ListDiscussionsRequest  # noqa: Y0
 
 @_typing.final
 class SearchMessagesRequest(_message.Message):
-    """Every word must occur; the last characters of a word may be missing (prefix)."""
+    """Every word must be a part of one in the text. The reply has no total."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2297,15 +2608,18 @@ class ListMembershipsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    WITH_CHOICES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
+    with_choices: _builtins.bool
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        with_choices: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id", "with_choices", b"with_choices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2316,16 +2630,22 @@ class ListMembershipsReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROOM_IDS_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def room_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """{rid, desktopNotifications …} of the rooms of which the user wants to be told otherwise"""
+
     def __init__(
         self,
         *,
         room_ids: _abc.Iterable[_builtins.str] | None = ...,
+        choices: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["room_ids", b"room_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "room_ids", b"room_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2613,6 +2933,7 @@ class GetRoomHeadsReply(_message.Message):
     TYPES_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def heads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """in the order asked; 0: unknown room"""
@@ -2627,6 +2948,10 @@ class GetRoomHeadsReply(_message.Message):
     def applied(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """what the room's documents show already, in the same order: never beyond the head"""
 
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """members, in the same order"""
+
     def __init__(
         self,
         *,
@@ -2634,10 +2959,11 @@ class GetRoomHeadsReply(_message.Message):
         types: _abc.Iterable[_builtins.str] | None = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
         applied: _abc.Iterable[_builtins.int] | None = ...,
+        sizes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "heads", b"heads", "names", b"names", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "heads", b"heads", "names", b"names", "sizes", b"sizes", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from palaver.v1 import event_pb2 as palaver_dot_v1_dot_event__pb2
 from palaver.v1 import auth_pb2 as palaver_dot_v1_dot_auth__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19palaver/v1/presence.proto\x12\npalaver.v1\x1a\x16palaver/v1/event.proto\x1a\x15palaver/v1/auth.proto\"U\n\x0cStatusReport\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0e\x32\x12.palaver.v1.Status\x12\x10\n\x08revision\x18\x03 \x01(\x03\"S\n\x15ReportStatusesRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12)\n\x07reports\x18\x02 \x03(\x0b\x32\x18.palaver.v1.StatusReport\"\x8f\x01\n\x10SetStatusRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x06status\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0bstatus_text\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_statusB\x0e\n\x0c_status_text\"\x8b\x02\n\x0cUserPresence\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\"\n\x06status\x18\x04 \x01(\x0e\x32\x12.palaver.v1.Status\x12-\n\x11\x63onnection_status\x18\x05 \x01(\x0e\x32\x12.palaver.v1.Status\x12\x16\n\x0estatus_default\x18\x06 \x01(\t\x12\x13\n\x0bstatus_text\x18\x07 \x01(\t\x12\x12\n\nutc_offset\x18\x08 \x01(\x01\x12\x13\n\x0b\x61vatar_etag\x18\t \x01(\t\x12\r\n\x05roles\x18\n \x03(\t\x12\x12\n\nupdated_at\x18\x0b \x01(\x03\"&\n\x12GetPresenceRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\";\n\x10GetPresenceReply\x12\'\n\x05users\x18\x01 \x03(\x0b\x32\x18.palaver.v1.UserPresence\"7\n\x13ListGatewaysRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\"\x89\x01\n\x14ListConnectionsReply\x12\x34\n\x05nodes\x18\x01 \x03(\x0b\x32%.palaver.v1.ListConnectionsReply.Node\x12\r\n\x05users\x18\x02 \x01(\x03\x1a,\n\x04Node\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63onnections\x18\x02 \x01(\x03\"N\n\x0fPresenceChanged\x12\'\n\x05users\x18\x01 \x03(\x0b\x32\x18.palaver.v1.UserPresence\x12\x12\n\nreplica_id\x18\x02 \x01(\t\"\\\n\x0cMarksChanged\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\'\n\x05marks\x18\x03 \x03(\x0b\x32\x18.palaver.v1.StatusReport\"\x87\x01\n\x0f\x41\x63tivityChanged\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x12\n\nactivities\x18\x04 \x03(\t\x12\x11\n\tthread_id\x18\x05 \x01(\t\x12\x15\n\rconnection_id\x18\x06 \x01(\t*5\n\x06Status\x12\x0b\n\x07OFFLINE\x10\x00\x12\n\n\x06ONLINE\x10\x01\x12\x08\n\x04\x41WAY\x10\x02\x12\x08\n\x04\x42USY\x10\x03\x32\x94\x03\n\x08Presence\x12K\n\x0eReportStatuses\x12!.palaver.v1.ReportStatusesRequest\x1a\x11.palaver.v1.Empty\"\x03\x90\x02\x02\x12\x41\n\tSetStatus\x12\x1c.palaver.v1.SetStatusRequest\x1a\x11.palaver.v1.Empty\"\x03\x90\x02\x02\x12P\n\x0bGetPresence\x12\x1e.palaver.v1.GetPresenceRequest\x1a\x1c.palaver.v1.GetPresenceReply\"\x03\x90\x02\x01\x12V\n\x0cListGateways\x12\x1f.palaver.v1.ListGatewaysRequest\x1a .palaver.v1.ListConnectionsReply\"\x03\x90\x02\x01\x12N\n\x0fListConnections\x12\x11.palaver.v1.Empty\x1a .palaver.v1.ListConnectionsReply\"\x06\x88\x02\x01\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19palaver/v1/presence.proto\x12\npalaver.v1\x1a\x16palaver/v1/event.proto\x1a\x15palaver/v1/auth.proto\"j\n\x0cStatusReport\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0e\x32\x12.palaver.v1.Status\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x13\n\x0bsaid_before\x18\x04 \x01(\x08\"S\n\x15ReportStatusesRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12)\n\x07reports\x18\x02 \x03(\x0b\x32\x18.palaver.v1.StatusReport\"\x8f\x01\n\x10SetStatusRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x06status\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0bstatus_text\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_statusB\x0e\n\x0c_status_text\"\x8b\x02\n\x0cUserPresence\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\"\n\x06status\x18\x04 \x01(\x0e\x32\x12.palaver.v1.Status\x12-\n\x11\x63onnection_status\x18\x05 \x01(\x0e\x32\x12.palaver.v1.Status\x12\x16\n\x0estatus_default\x18\x06 \x01(\t\x12\x13\n\x0bstatus_text\x18\x07 \x01(\t\x12\x12\n\nutc_offset\x18\x08 \x01(\x01\x12\x13\n\x0b\x61vatar_etag\x18\t \x01(\t\x12\r\n\x05roles\x18\n \x03(\t\x12\x12\n\nupdated_at\x18\x0b \x01(\x03\"&\n\x12GetPresenceRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\";\n\x10GetPresenceReply\x12\'\n\x05users\x18\x01 \x03(\x0b\x32\x18.palaver.v1.UserPresence\"7\n\x13ListGatewaysRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\"\x89\x01\n\x14ListConnectionsReply\x12\x34\n\x05nodes\x18\x01 \x03(\x0b\x32%.palaver.v1.ListConnectionsReply.Node\x12\r\n\x05users\x18\x02 \x01(\x03\x1a,\n\x04Node\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63onnections\x18\x02 \x01(\x03\"N\n\x0fPresenceChanged\x12\'\n\x05users\x18\x01 \x03(\x0b\x32\x18.palaver.v1.UserPresence\x12\x12\n\nreplica_id\x18\x02 \x01(\t\"\\\n\x0cMarksChanged\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\'\n\x05marks\x18\x03 \x03(\x0b\x32\x18.palaver.v1.StatusReport\"\x87\x01\n\x0f\x41\x63tivityChanged\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x12\n\nactivities\x18\x04 \x03(\t\x12\x11\n\tthread_id\x18\x05 \x01(\t\x12\x15\n\rconnection_id\x18\x06 \x01(\t*5\n\x06Status\x12\x0b\n\x07OFFLINE\x10\x00\x12\n\n\x06ONLINE\x10\x01\x12\x08\n\x04\x41WAY\x10\x02\x12\x08\n\x04\x42USY\x10\x03\x32\x94\x03\n\x08Presence\x12K\n\x0eReportStatuses\x12!.palaver.v1.ReportStatusesRequest\x1a\x11.palaver.v1.Empty\"\x03\x90\x02\x02\x12\x41\n\tSetStatus\x12\x1c.palaver.v1.SetStatusRequest\x1a\x11.palaver.v1.Empty\"\x03\x90\x02\x02\x12P\n\x0bGetPresence\x12\x1e.palaver.v1.GetPresenceRequest\x1a\x1c.palaver.v1.GetPresenceReply\"\x03\x90\x02\x01\x12V\n\x0cListGateways\x12\x1f.palaver.v1.ListGatewaysRequest\x1a .palaver.v1.ListConnectionsReply\"\x03\x90\x02\x01\x12N\n\x0fListConnections\x12\x11.palaver.v1.Empty\x1a .palaver.v1.ListConnectionsReply\"\x06\x88\x02\x01\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,32 +43,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRESENCE'].methods_by_name['ListGateways']._serialized_options = b'\220\002\001'
   _globals['_PRESENCE'].methods_by_name['ListConnections']._loaded_options = None
   _globals['_PRESENCE'].methods_by_name['ListConnections']._serialized_options = b'\210\002\001\220\002\001'
-  _globals['_STATUS']._serialized_start=1286
-  _globals['_STATUS']._serialized_end=1339
+  _globals['_STATUS']._serialized_start=1307
+  _globals['_STATUS']._serialized_end=1360
   _globals['_STATUSREPORT']._serialized_start=88
-  _globals['_STATUSREPORT']._serialized_end=173
-  _globals['_REPORTSTATUSESREQUEST']._serialized_start=175
-  _globals['_REPORTSTATUSESREQUEST']._serialized_end=258
-  _globals['_SETSTATUSREQUEST']._serialized_start=261
-  _globals['_SETSTATUSREQUEST']._serialized_end=404
-  _globals['_USERPRESENCE']._serialized_start=407
-  _globals['_USERPRESENCE']._serialized_end=674
-  _globals['_GETPRESENCEREQUEST']._serialized_start=676
-  _globals['_GETPRESENCEREQUEST']._serialized_end=714
-  _globals['_GETPRESENCEREPLY']._serialized_start=716
-  _globals['_GETPRESENCEREPLY']._serialized_end=775
-  _globals['_LISTGATEWAYSREQUEST']._serialized_start=777
-  _globals['_LISTGATEWAYSREQUEST']._serialized_end=832
-  _globals['_LISTCONNECTIONSREPLY']._serialized_start=835
-  _globals['_LISTCONNECTIONSREPLY']._serialized_end=972
-  _globals['_LISTCONNECTIONSREPLY_NODE']._serialized_start=928
-  _globals['_LISTCONNECTIONSREPLY_NODE']._serialized_end=972
-  _globals['_PRESENCECHANGED']._serialized_start=974
-  _globals['_PRESENCECHANGED']._serialized_end=1052
-  _globals['_MARKSCHANGED']._serialized_start=1054
-  _globals['_MARKSCHANGED']._serialized_end=1146
-  _globals['_ACTIVITYCHANGED']._serialized_start=1149
-  _globals['_ACTIVITYCHANGED']._serialized_end=1284
-  _globals['_PRESENCE']._serialized_start=1342
-  _globals['_PRESENCE']._serialized_end=1746
+  _globals['_STATUSREPORT']._serialized_end=194
+  _globals['_REPORTSTATUSESREQUEST']._serialized_start=196
+  _globals['_REPORTSTATUSESREQUEST']._serialized_end=279
+  _globals['_SETSTATUSREQUEST']._serialized_start=282
+  _globals['_SETSTATUSREQUEST']._serialized_end=425
+  _globals['_USERPRESENCE']._serialized_start=428
+  _globals['_USERPRESENCE']._serialized_end=695
+  _globals['_GETPRESENCEREQUEST']._serialized_start=697
+  _globals['_GETPRESENCEREQUEST']._serialized_end=735
+  _globals['_GETPRESENCEREPLY']._serialized_start=737
+  _globals['_GETPRESENCEREPLY']._serialized_end=796
+  _globals['_LISTGATEWAYSREQUEST']._serialized_start=798
+  _globals['_LISTGATEWAYSREQUEST']._serialized_end=853
+  _globals['_LISTCONNECTIONSREPLY']._serialized_start=856
+  _globals['_LISTCONNECTIONSREPLY']._serialized_end=993
+  _globals['_LISTCONNECTIONSREPLY_NODE']._serialized_start=949
+  _globals['_LISTCONNECTIONSREPLY_NODE']._serialized_end=993
+  _globals['_PRESENCECHANGED']._serialized_start=995
+  _globals['_PRESENCECHANGED']._serialized_end=1073
+  _globals['_MARKSCHANGED']._serialized_start=1075
+  _globals['_MARKSCHANGED']._serialized_end=1167
+  _globals['_ACTIVITYCHANGED']._serialized_start=1170
+  _globals['_ACTIVITYCHANGED']._serialized_end=1305
+  _globals['_PRESENCE']._serialized_start=1363
+  _globals['_PRESENCE']._serialized_end=1767
 # @@protoc_insertion_point(module_scope)

@@ -50,21 +50,25 @@ class StatusReport(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    SAID_BEFORE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     status: Global___Status.ValueType
     """ONLINE, AWAY, or OFFLINE when none is left"""
     revision: _builtins.int
     """of this gateway's reports of this user, from 1 on; never falls"""
+    said_before: _builtins.bool
+    """it has reported this user before: others may have been told of them"""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         status: Global___Status.ValueType = ...,
         revision: _builtins.int = ...,
+        said_before: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "said_before", b"said_before", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

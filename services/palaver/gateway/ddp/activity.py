@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from palaver.access import User
 from palaver.gateway.fanout import Room
 from palaver.gateway.frames import changed_frame
 from palaver.gateway.once import Once
@@ -20,13 +21,32 @@ def activity_subject(room_id: str) -> str:
     return f"activity.{encode_subject_token(room_id)}"
 
 
-def parse_activity(name: str, arguments: list[Any]) -> ActivityChanged:
-    """What follows the user's name in a client's call; what is not understood counts as having stopped."""
+def parse_written(arguments: list[Any], user: User, connection_id: str, *, real_names: bool) -> ActivityChanged | None:
+    """What a client writes to `stream-notify-room`: "<room id>/<event>", the user's own name, and what they do.
+
+    None for what is not understood, or written in somebody else's name.
+    """
+    if len(arguments) < 2:
+        return None
+    event, who, *rest = arguments
+    if not isinstance(event, str) or not isinstance(who, str):
+        return None
+    room_id, _, name = event.rpartition("/")
+    if name not in ACTIVITY_EVENTS or who not in (user.username, user.name) or not room_id:
+        return None
+    message = _parse(name, rest)
+    message.room_id, message.user_id, message.connection_id = room_id, user.id, connection_id
+    message.display_name = user.name if real_names and user.name else user.username
+    return message
+
+
+def _parse(name: str, arguments: list[Any]) -> ActivityChanged:
+    """What follows the user's name; what is not understood counts as having stopped."""
     activities: list[str] = []
     if name == "typing":
         activities = ["user-typing"] if arguments and arguments[0] is True else []
     elif arguments and isinstance(arguments[0], list):
-        activities = [activity for activity in arguments[0][:8] if activity in _ACTIVITIES]
+        activities = [one for one in arguments[0][:8] if isinstance(one, str) and one in _ACTIVITIES]
     options = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], dict) else {}
     thread_id = options.get("tmid")
     return ActivityChanged(activities=activities, thread_id=thread_id if isinstance(thread_id, str) else "")

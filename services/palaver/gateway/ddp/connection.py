@@ -81,7 +81,7 @@ class Connection:
         self.subs: dict[str, tuple[str, str]] = {}  # subscription id → (stream, event name)
         self.notify_events = 0  # the user's own events that this connection hears, as bits (session.py)
         self.status: Status.ValueType = ONLINE  # or AWAY, as its client says
-        self.presence_sub = ""
+        self.presence_sub: str | None = None  # the id of its subscription to presence
         self.watched: set[str] | None = None  # users whose presence it wants to hear of
 
     def write(self, data: bytes) -> None:
@@ -122,6 +122,10 @@ class Connection:
             self.transport.close()
             # Closing waits for a client that does not read as long as TCP does: a quarter of an hour.
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def messages(self, text: str) -> list[str]:
+        """The DDP messages in a frame that has come. Raises InvalidInput for what is no frame of this kind."""
+        return [text]
 
     def subscribes_to(self, stream: str, event_name: str) -> bool:
         return (stream, event_name) in self.subs.values()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from palaver.addresses import counted_address
 from palaver.errors import TooManyRequests
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.limits import RateLimiter
@@ -29,7 +30,7 @@ class MethodLimits:
             return
         settings = access.policy.settings
         factor = _STREAM_FACTOR if method.startswith("stream-") else 1
-        self._count(settings, "IP", f"ddp-ip {connection.address}", method)
+        self._count(settings, "IP", f"ddp-ip {counted_address(connection.address)}", method)
         self._count(settings, "Connection", f"ddp {connection.id}", method, is_local=True)
         by_method = f"ddp {connection.id} {method}"
         self._count(settings, "Connection_By_Method", by_method, method, is_local=True, factor=factor)

@@ -73,13 +73,6 @@ def _set_user(password: LoginRequest.Password, user: _Who | str) -> None:
         raise MatchFailed
 
 
-def neutral(error: LoginFailed) -> LoginFailed:
-    """What a client of DDP hears of a failed login: one text for an unknown user and a wrong password."""
-    if error.details.get("kind") in ("unknown-user", "wrong-password"):
-        return LoginFailed("User not found or incorrect password", code="403")
-    return error
-
-
 def strip_second_factor(parameters: list[Any]) -> tuple[list[Any], str, str]:
     """Takes off the trailing argument that carries a second factor: (parameters, code, method)."""
     if parameters and isinstance(last := parameters[-1], dict) and "twoFactorCode" in last:

@@ -48,9 +48,14 @@ class MethodNotFound(NotFound):
 class Date(msgspec.Struct):
     """A date as a parameter: {"$date": epoch milliseconds}, within the dates that JavaScript has."""
 
-    milliseconds: Annotated[int, msgspec.Meta(ge=-8_640_000_000_000_000, le=8_640_000_000_000_000)] = msgspec.field(
+    # Clients without integers of their own write 1700000000000.0.
+    number: Annotated[float, msgspec.Meta(ge=-8_640_000_000_000_000, le=8_640_000_000_000_000)] = msgspec.field(
         name="$date"
     )
+
+    @property
+    def milliseconds(self) -> int:
+        return int(self.number)
 
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]

@@ -13,16 +13,18 @@ import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
 from palaver.access import user_from
-from palaver.errors import InvalidInput, LoginFailed, LoginRequired
+from palaver.errors import InvalidInput, LoginRequired
+from palaver.events import user_actor
 from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.errors import error_object, is_failure
 from palaver.gateway.ddp.limits import MethodLimits
-from palaver.gateway.ddp.login import login_request, neutral, strip_second_factor
+from palaver.gateway.ddp.login import login_request, strip_second_factor
 from palaver.gateway.ddp.method import MatchFailed, Method, call_method
 from palaver.gateway.ddp.publications import PUBLICATIONS
 from palaver.gateway.ddp.streams import Streams
+from palaver.gateway.ddp.writing import WRITTEN_STREAMS, Writing
 from palaver.gateway.ejson import loads
 from palaver.gateway.following import Following
 from palaver.gateway.frames import PING, PONG, SERVER_ID, error_frames, frame, result_frames
@@ -72,6 +74,7 @@ class DdpServer:
         self,
         node: Node,
         streams: Streams,
+        writing: Writing,
         people: People,
         following: Following,
         methods: dict[str, Method],
@@ -83,13 +86,14 @@ class DdpServer:
         self._node = node
         self._admission = admission
         self._streams = streams
+        self._writing = writing
         self._people = people
         self._following = following
         self._presence = presence
         self._limits = MethodLimits(node, limiter)
         self._pictures = pictures
         self._methods = methods
-        self._known_methods = frozenset((*methods, "login", "logout", "stream-notify-room"))
+        self._known_methods = frozenset((*methods, "login", "logout", *WRITTEN_STREAMS))
         self._connections: set[Connection] = set()
         self._draining = False
         self._empty = asyncio.Event()
@@ -98,8 +102,10 @@ class DdpServer:
     def __len__(self) -> int:
         return len(self._connections)
 
-    async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """One websocket, as an ASGI application."""
+    async def serve(
+        self, scope: dict[str, Any], receive: Receive, send: Send, kind: type[Connection] = Connection
+    ) -> None:
+        """One websocket, as an ASGI application. `kind` knows how messages are framed."""
         await receive()  # websocket.connect
         transport = getattr(getattr(send, "__self__", None), "transport", None)
         if transport is None:
@@ -112,7 +118,7 @@ class DdpServer:
         await send({"type": "websocket.accept"})
         client = scope.get("client")
         agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
-        connection = Connection(
+        connection = kind(
             new_id(),
             transport,
             client[0] if client else "",
@@ -153,6 +159,17 @@ class DdpServer:
     async def _on_frame(self, connection: Connection, text: str) -> None:
         connection.last_input = asyncio.get_running_loop().time()
         connection.pinged = False
+        try:
+            messages = connection.messages(text)
+        except InvalidInput:
+            connection.close(1007, "Not a frame")
+            return
+        for message in messages:
+            await self._on_message(connection, message)
+            if not connection.open:
+                return
+
+    async def _on_message(self, connection: Connection, text: str) -> None:
         try:
             data = loads(text)
         except InvalidInput:
@@ -216,7 +233,7 @@ class DdpServer:
                 self._limits.check(connection, known)
                 if name.startswith("stream-"):
                     result = None
-                    await self._streams.write(connection, name, parameters)
+                    await self._writing.write(connection, name, parameters)
                 elif name == "login":
                     before, result = await self._login(connection, parameters)
                 elif name == "logout":
@@ -230,6 +247,8 @@ class DdpServer:
         else:
             outcome = "answered"
             connection.write(before + result_frames(encoded_id, result))
+        if name == "logout" and connection.user is not None:  # if it failed, the client finds out by another login
+            connection.close(1000 if outcome == "answered" else 1011, "logged out")
         logger.debug("method %s: %s", known, outcome)
         METHOD_SECONDS.labels(known, outcome).observe(loop.time() - started)
 
@@ -261,10 +280,7 @@ class DdpServer:
         request.address = connection.address
         request.user_agent = connection.user_agent
         request.instance_id = self._node.config.node_id
-        try:
-            reply: LoginReply = await self._node.services.auth.login(request)
-        except LoginFailed as error:
-            raise neutral(error) from None
+        reply: LoginReply = await self._node.services.auth.login(request)
         document = orjson.loads(reply.user)
         user = user_from(document)
         if connection.session is not None and connection.session.user_id != user.id:
@@ -282,18 +298,10 @@ class DdpServer:
 
     async def _logout(self, connection: Connection) -> None:
         if connection.user is not None:
-            call = Call(
-                self._node.services,
-                self._node.access,
-                self._node.config,
-                self._admission,
-                self._presence,
-                self._node.live,
-                self._pictures,
-                user=connection.user,
-            )
-            # Telling of the revoked token closes this socket, right after the result.
-            await self._node.services.auth.logout(LogoutRequest(actor=call.actor, hashed_token=connection.hashed_token))
+            # Telling of the revoked token closes every socket that has it: this one only after its result.
+            ended, connection.hashed_token = connection.hashed_token, ""
+            request = LogoutRequest(actor=user_actor(connection.user.id), hashed_token=ended)
+            await self._node.services.auth.logout(request)
 
     async def _check_login(self, connection: Connection) -> None:
         """Where a revocation may not have been heard of, asks. Raises LoginRequired (and closes), Unavailable."""

@@ -1,11 +1,11 @@
-"""The streams: who may subscribe to what, who may write, and where each subscription's events come from.
+"""The streams: who may subscribe to what, and where each subscription's events come from. (Writing is `writing.py`.)
 
 Every refusal is NotAllowed ("not-allowed"), an unknown stream StreamNotFound (404).
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -13,13 +13,7 @@ import orjson
 from palaver.errors import NotAllowed, NotFound, PalaverError
 from palaver.events import user_actor
 from palaver.gateway.ddp import watchers
-from palaver.gateway.ddp.activity import (
-    ACTIVITY_EVENTS,
-    Activity,
-    activity_subject,
-    parse_activity,
-    tell_activity,
-)
+from palaver.gateway.ddp.activity import ACTIVITY_EVENTS, Activity, tell_activity
 from palaver.gateway.ddp.connection import Connection
 from palaver.gateway.ddp.publications import (
     CLOSED_STREAMS,
@@ -100,9 +94,9 @@ class Streams:
 
     async def unsubscribe(self, connection: Connection, id: str) -> None:
         """Answers `unsub`."""
-        if id == connection.presence_sub and id:
+        if id == connection.presence_sub:
             self._watchers.unwatch_all(connection)
-            connection.presence_sub = ""
+            connection.presence_sub = None
         elif (sub := connection.subs.pop(id, None)) is not None and sub not in connection.subs.values():
             await self._leave(connection, *sub)
         connection.write(frame(msg="nosub", id=id))
@@ -113,7 +107,7 @@ class Streams:
         for stream, event in subs:
             await self._leave(connection, stream, event)
         self._watchers.unwatch_all(connection)
-        connection.presence_sub = ""
+        connection.presence_sub = None
 
     async def _enter(self, connection: Connection, stream: str, event: str) -> None:
         if stream in OPEN_STREAMS or stream in LOGGED_STREAMS:
@@ -234,6 +228,12 @@ class Streams:
             if not user_id or connection.user is None or connection.user.id == user_id:
                 self._end(connection, room)
 
+    def evict_outsiders(self, room: Room) -> None:
+        """The same for whoever is no member of the room: they may subscribe anew."""
+        for connection in _listeners(room):
+            if connection.session not in room.members:
+                self._end(connection, room)
+
     def recheck(self, room: Room, user_id: str = "") -> None:
         """Finds out again whether a user (or everybody) may hear the room; until then they hear nothing of it."""
         room.access_changes += 1
@@ -343,11 +343,14 @@ class Streams:
 
     # -- what everybody hears --------------------------------------------------------------------------------------
 
-    def tell(self, stream: str, event: str, arguments: bytes) -> None:
-        """Sends one event of notify-logged, notify-all or roles. `arguments`: JSON without the brackets."""
+    def tell(self, stream: str, event: str, arguments: bytes, *, only: Iterable[Connection] | None = None) -> None:
+        """Sends one event of notify-logged, notify-all or roles to who hears it, of `only` these if some are given.
+
+        `arguments`: JSON without the brackets.
+        """
         if topic := self._topics.get((stream, event)):
             data = changed_frame(stream, event, arguments)
-            for connection in list(topic):
+            for connection in list(topic) if only is None else [each for each in only if each in topic]:
                 connection.write(data)
 
     def _on_presence(self, data: bytes) -> None:
@@ -368,29 +371,6 @@ class Streams:
         message = ActivityChanged.FromString(data)
         if (room := self._rooms.find(message.room_id)) is not None:
             tell_activity(room, message)
-
-    # -- writing -----------------------------------------------------------------------------------------------------
-
-    async def write(self, connection: Connection, stream: str, arguments: list[Any]) -> None:
-        """A client writes to a stream. What is not allowed, or not understood, is silently dropped."""
-        if stream != "stream-notify-room" or connection.user is None or len(arguments) < 2:
-            return
-        event, who, *rest = arguments
-        if not isinstance(event, str) or not isinstance(who, str):
-            return
-        room_id, _, name = event.rpartition("/")
-        user = connection.user
-        if name not in ACTIVITY_EVENTS or who not in (user.username, user.name) or not room_id:
-            return
-        try:
-            await self._check_access(connection, room_id)
-        except NotAllowed:
-            return
-        shown = user.name if self._node.access.setting("UI_Use_Real_Name") and user.name else user.username
-        message = parse_activity(name, rest)
-        message.room_id, message.user_id = room_id, user.id
-        message.display_name, message.connection_id = shown, connection.id
-        await self._node.live.publish(activity_subject(room_id), message.SerializeToString())
 
 
 def _forget(room: Room, name: str, connection: Connection) -> None:

@@ -57,7 +57,7 @@ class Watchers:
         for user_id in _strings(changes.get("removed")):
             connection.watched.discard(user_id)
             self._unwatch(connection, user_id)
-        if connection.presence_sub:
+        if connection.presence_sub is not None:
             connection.write(frame(msg="nosub", id=id))
         else:
             connection.presence_sub = id

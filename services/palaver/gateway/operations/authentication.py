@@ -1,5 +1,8 @@
 """Logging in and out, and oneself. Shared by `rest/authentication.py` and `ddp/methods/users.py`."""
 
+import secrets
+import string
+from itertools import cycle, islice
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +15,9 @@ from palaver.v1.auth_pb2 import GetUserRequest, LoginReply, LogoutRequest
 
 _PREFERENCES = "Accounts_Default_User_Preferences_"
 _NOT_IN_ME = "omnichannelTranscriptPDF"
+_PASSWORD_POLICY = "Accounts_Password_Policy_"
+_KINDS_OF_CHARACTERS = (string.ascii_lowercase, string.ascii_uppercase, string.digits, "-_.+")
+_RANDOM_LENGTH = 40
 
 
 async def login(call: Call, credentials: dict[str, Any]) -> LoginReply:
@@ -77,7 +83,7 @@ def avatar_url(call: Call, username: str) -> str:
 
 def password_policy(call: Call) -> dict[str, Any]:
     """The rules for new passwords, as clients show them."""
-    prefix = "Accounts_Password_Policy_"
+    prefix = _PASSWORD_POLICY
     if not call.setting(f"{prefix}Enabled"):
         return {"enabled": False, "policy": []}
     rules: list[list[Any]] = []
@@ -97,3 +103,12 @@ def password_policy(call: Call) -> dict[str, Any]:
         if call.setting(prefix + name)
     )
     return {"enabled": True, "policy": rules}
+
+
+def random_password(call: Call) -> str:
+    """A password that nobody knows, of the kind that the settings want. Kinds take turns: no character repeats."""
+    length = _RANDOM_LENGTH
+    if call.setting(f"{_PASSWORD_POLICY}Enabled"):
+        least, most = (int(call.setting(_PASSWORD_POLICY + name)) for name in ("MinLength", "MaxLength"))
+        length = max(length, least) if most < 1 else min(max(length, least), most)
+    return "".join(secrets.choice(kind) for kind in islice(cycle(_KINDS_OF_CHARACTERS), length))

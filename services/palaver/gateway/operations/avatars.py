@@ -98,4 +98,4 @@ def _side(call: Call) -> int:
 
 async def _tell(call: Call, changed: dict[str, str]) -> None:
     """Has every client fetch the picture again. Who misses it sees the old one until they look anew."""
-    await call.live.publish(AVATAR_CHANGED, orjson.dumps(changed))
+    await call.show(AVATAR_CHANGED, orjson.dumps(changed))

@@ -32,8 +32,15 @@ async def save(call: Call, integration_type: str, fields: Document, integration_
 
 
 async def get(call: Call, integration_id: str, *, created_by: str = "") -> Fragment:
+    """One of them, perhaps only if this user has made it."""
     request = IntegrationRequest(actor=call.actor, integration_id=integration_id, created_by=created_by)
     return Fragment((await call.services.messaging.get_integration(request)).integration)
+
+
+async def get_id(call: Call, target_url: str) -> str:
+    """The id of the outgoing one that posts to an address."""
+    request = IntegrationRequest(actor=call.actor, type=OUTGOING, target_url=target_url)
+    return str(orjson.loads((await call.services.messaging.get_integration(request)).integration)["_id"])
 
 
 async def remove(call: Call, integration_type: str, integration_id: str = "", target_url: str = "") -> Fragment:

@@ -1,9 +1,17 @@
 """Letters that somebody asks for, and the links in them. Shared by both modules `letters.py`."""
 
+from collections.abc import Sequence
+
 from palaver import mail
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.login import Digest
-from palaver.v1.auth_pb2 import LoginReply, ResetPasswordRequest, SendLetterRequest, VerifyEmailRequest
+from palaver.v1.auth_pb2 import (
+    LoginReply,
+    ResetPasswordRequest,
+    SendInvitationsRequest,
+    SendLetterRequest,
+    VerifyEmailRequest,
+)
 
 
 async def send_password_link(call: Call, email: str) -> None:
@@ -40,6 +48,11 @@ async def verify_email(call: Call, token: str) -> LoginReply:
 
 async def send_welcome(call: Call, email: str) -> None:
     await call.services.auth.send_welcome(SendLetterRequest(actor=call.actor, email=email))
+
+
+async def send_invitations(call: Call, emails: Sequence[str]) -> None:
+    """To people who are no users yet. Raises NotAllowed, MailNotConfigured, InvalidInput."""
+    await call.services.auth.send_invitations(SendInvitationsRequest(actor=call.actor, emails=emails))
 
 
 async def send_test(call: Call) -> str:

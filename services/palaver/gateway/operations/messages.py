@@ -27,6 +27,7 @@ from palaver.v1.messaging_pb2 import (
     MessageRequest,
     PinMessageRequest,
     ReactRequest,
+    RoomReply,
     SendMessageRequest,
     StarMessageRequest,
     TellOffTheRecordRequest,
@@ -101,7 +102,10 @@ class Posted(NamedTuple):
 
 
 async def post(call: Call, targets: Sequence[str], message: SentMessage) -> list[Posted]:
-    """Sends a message to rooms by "#name", "@username", id or name; enters public ones first. Raises InvalidChannel."""
+    """Sends a message to rooms by "#name", "@username", id or name, to users by id, too; enters public rooms first.
+
+    Raises InvalidChannel.
+    """
     if not targets or not all(targets):
         raise InvalidChannel
     if len(targets) > _MAX_TARGETS:
@@ -128,17 +132,33 @@ async def _enter(call: Call, target: str) -> str:
     """The id of a room to post to, of which the caller is a member afterwards."""
     try:
         if target[0] == "@":
-            reply = await open_direct_room(call, [target[1:]])
+            reply = await _open_direct_room(call, target[1:])
         elif target[0] == "#":
             reply = await get_room(call, id_or_name=target[1:], types=("c", "p"))
         else:
-            reply = await get_room(call, id_or_name=target)
+            reply = await _find_room(call, target)
     except (RoomNotFound, UserNotFound) as error:
         raise InvalidChannel from error
     room = orjson.loads(reply.room)
     if room["t"] == "c" and not reply.subscription:
         await join(call, room["_id"])
     return str(room["_id"])
+
+
+async def _open_direct_room(call: Call, name_or_id: str) -> RoomReply:
+    """That of the caller and one user. Raises UserNotFound."""
+    try:
+        return await open_direct_room(call, [name_or_id])
+    except UserNotFound:
+        return await open_direct_room(call, [], user_ids=[name_or_id])
+
+
+async def _find_room(call: Call, target: str) -> RoomReply:
+    """A room by its id or name, or the direct one with a user by their id. Raises UserNotFound."""
+    try:
+        return await get_room(call, id_or_name=target)
+    except RoomNotFound:
+        return await open_direct_room(call, [], user_ids=[target])
 
 
 async def get_message(call: Call, message_id: str) -> bytes:

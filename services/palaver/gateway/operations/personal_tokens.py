@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from palaver.errors import LoginFailed, NotAllowed
 from palaver.gateway.call import Call
 from palaver.v1.auth_pb2 import (
     CreateTokenRequest,
@@ -37,14 +38,16 @@ async def list_tokens(call: Call) -> list[dict[str, Any]]:
 
 
 async def create_token(call: Call, user_id: str) -> dict[str, str]:
-    """A login of this user's, for a caller who may act as anybody."""
-    reply = await call.services.auth.create_token(
-        CreateTokenRequest(
-            actor=call.actor,
-            user_id=user_id,
-            address=call.address,
-            user_agent=call.user_agent,
-            instance_id=call.config.node_id,
-        )
+    """A login of this user's, for a caller who may act as anybody. Raises NotAllowed for one who may not log in."""
+    request = CreateTokenRequest(
+        actor=call.actor,
+        user_id=user_id,
+        address=call.address,
+        user_agent=call.user_agent,
+        instance_id=call.config.node_id,
     )
+    try:
+        reply = await call.services.auth.create_token(request)
+    except LoginFailed as error:  # the caller's own login stands, and so it must not look as if that had ended
+        raise NotAllowed(error.error_reason, code=error.error_code) from error
     return {"userId": reply.user_id, "authToken": reply.token}

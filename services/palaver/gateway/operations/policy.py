@@ -11,7 +11,7 @@ import orjson
 from palaver.errors import InvalidInput, NotAllowed, NotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
-from palaver.gateway.operations import users
+from palaver.gateway.operations import rooms, users
 from palaver.v1.auth_pb2 import (
     DeleteRoleRequest,
     SaveRoleRequest,
@@ -19,7 +19,6 @@ from palaver.v1.auth_pb2 import (
     UpdateSettingRequest,
     UserRoleRequest,
 )
-from palaver.v1.messaging_pb2 import ListMembersRequest, SetMemberRoleRequest
 
 Document = dict[str, Any]
 
@@ -115,15 +114,15 @@ async def set_user_role(call: Call, role: Document, username: str, *, room_id: s
         if not room_id:
             raise InvalidInput("The role needs a room", code="error-invalid-scope")
         user = await users.get_user(call, None, username)
-        await call.services.messaging.set_member_role(
-            SetMemberRoleRequest(actor=call.actor, room_id=room_id, user_id=user.id, role=role["_id"], granted=granted)
-        )
+        await rooms.set_role(call, room_id, user.id, role["_id"], granted=granted)
         return
     request = UserRoleRequest(actor=call.actor, role_id=role["_id"], username=username)
     if granted:
         await call.services.auth.add_user_to_role(request)
     else:
         await call.services.auth.remove_user_from_role(request)
+    for user in (await call.access.find_users_by_name([username])).values():
+        await rooms.tell_role(call, role["_id"], user, granted=granted)
 
 
 async def list_users_in_role(
@@ -134,15 +133,8 @@ async def list_users_in_role(
         return await users.list_users(call, role=role["_id"], offset=offset, count=count)
     if not room_id:
         return [], 0
-    found: list[Document] = []
-    seen, total = 0, 1
-    while seen < total:
-        request = ListMembersRequest(actor=call.actor, room_id=room_id, offset=seen)
-        reply = await call.services.messaging.list_members(request)
-        members: list[Document] = [orjson.loads(member) for member in reply.documents]
-        found += [member for member in members if role["_id"] in member.get("roles", ())]
-        seen, total = seen + len(members), reply.total if members else 0
-    return found[offset : offset + count if count else None], len(found)
+    members, total = await rooms.list_members(call, room_id, role=role["_id"], offset=offset, count=count)
+    return list(map(orjson.loads, members)), total
 
 
 async def list_public_roles(call: Call) -> list[Document]:
@@ -172,6 +164,14 @@ def list_settings(call: Call, *, public_only: bool, since: int | None = None) ->
     """Settings as they are stored; never the hidden ones."""
     settings = changed_since(call.access.policy.settings.values(), since)
     return [setting for setting in settings if not setting.get("hidden") and (setting.get("public") or not public_only)]
+
+
+def list_organization_settings(call: Call) -> list[Document]:
+    """What the set-up asks for, for whoever may see settings. Raises NotAllowed."""
+    if not may_view_settings(call):
+        raise NotAllowed
+    found = list_settings(call, public_only=False)
+    return [setting for setting in found if setting.get("section") == "Organization_Info"]
 
 
 def find_setting(call: Call, setting_id: str) -> Document | None:

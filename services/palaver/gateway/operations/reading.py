@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import orjson
 
 from palaver.errors import InvalidInput, NotAllowed, RoomNotFound
@@ -32,6 +33,20 @@ SORT_FIELDS = ("ts", "_updatedAt")
 _MAX_MISSED_BYTES = 64 * 1024 * 1024
 
 
+class _Date(msgspec.Struct):
+    milliseconds: int = msgspec.field(name="$date")
+
+
+class _Sent(msgspec.Struct):
+    """As much of an encoded message as says where it belongs among others."""
+
+    ts: _Date
+    id: str = msgspec.field(name="_id")
+
+
+_decode_sent = msgspec.json.Decoder(_Sent).decode
+
+
 async def list_messages(
     call: Call,
     room_id: str,
@@ -47,10 +62,11 @@ async def list_messages(
     updated_since: int = 0,
     with_total: bool = False,
     start: str = "",
+    of_others: bool = False,
 ) -> ListMessagesReply:
     """A page of a room's messages, or of a thread's replies; dates are epoch milliseconds.
 
-    `updated_since` asks for what changed, and fills `deleted`.
+    `updated_since` asks for what changed, and fills `deleted`. `of_others`: an administrator reads a direct room.
     """
     return await call.services.messaging.list_messages(
         ListMessagesRequest(
@@ -67,6 +83,7 @@ async def list_messages(
             updated_since=updated_since,
             with_total=with_total,
             start=start,
+            of_others=of_others,
         )
     )
 
@@ -74,11 +91,21 @@ async def list_messages(
 async def list_missed(
     call: Call, room_id: str, *, thread_id: str = "", after: int = 0, updated_since: int = 0
 ) -> ListMessagesReply:
-    """Everything that was sent after a date, or has changed since one: all of it, newest first. Raises InvalidInput."""
+    """Everything that was sent after a date, or has changed since one: all of it, what was sent last comes first.
+
+    Raises InvalidInput.
+    """
 
     async def read(start: str) -> ListMessagesReply:
+        # Changes by their age: what changes once more while they are read comes again, at the end, and is not lost.
         return await list_messages(
-            call, room_id, thread_id=thread_id, after=after, updated_since=updated_since, start=start
+            call,
+            room_id,
+            thread_id=thread_id,
+            after=after,
+            updated_since=updated_since,
+            ascending=bool(updated_since),
+            start=start,
         )
 
     reply = await read("")
@@ -88,7 +115,16 @@ async def list_missed(
         page = await read(start)
         reply.messages.extend(page.messages)
         start, size = page.next, size + page.ByteSize()
+    if updated_since:
+        changed = {_sent_at(message): message for message in reply.messages}
+        del reply.messages[:]
+        reply.messages.extend(changed[sent] for sent in sorted(changed, reverse=True))
     return reply
+
+
+def _sent_at(message: bytes) -> tuple[int, str]:
+    sent = _decode_sent(message)
+    return sent.ts.milliseconds, sent.id
 
 
 async def load_history(
@@ -200,12 +236,11 @@ async def list_threads(
     text: str = "",
     offset: int = 0,
     count: int = 0,
-) -> tuple[list[Fragment], int]:
+) -> DocumentsReply:
     """A page of the first messages of a room's threads, and how many there are. Raises NotAllowed."""
-    reply = await _read_threads(
+    return await _read_threads(
         call, ListThreadsRequest(room_id=room_id, type=type, text=text, offset=offset, count=count)
     )
-    return fragments(reply.documents), reply.total
 
 
 async def list_missed_threads(call: Call, room_id: str, updated_since: int) -> list[Fragment]:
@@ -258,6 +293,18 @@ async def list_marked(
     return fragments(reply.documents), reply.total
 
 
+async def list_mentioning(
+    call: Call, room_id: str, *, ascending: bool = False, offset: int = 0, count: int = 0
+) -> tuple[list[Fragment], int]:
+    """A page of a room's messages that mention the caller, and how many there are. Raises InvalidInput."""
+    try:
+        return await list_marked(
+            call, room_id, ListMarkedMessagesRequest.MENTIONING, ascending=ascending, offset=offset, count=count
+        )
+    except NotAllowed as error:
+        raise InvalidInput("Invalid room", code="error-invalid-room") from error
+
+
 async def list_read_receipts(call: Call, message_id: str) -> list[Fragment]:
     """Who has read a message. Raises MessageNotFound, InvalidInput."""
     if not message_id:
@@ -266,12 +313,12 @@ async def list_read_receipts(call: Call, message_id: str) -> list[Fragment]:
     return fragments((await call.services.messaging.list_read_receipts(request)).documents)
 
 
-async def search(call: Call, room_id: str, text: str, *, offset: int = 0, count: int = 0) -> tuple[list[Fragment], int]:
-    """A page of a room's messages in which the words occur, and how many there are."""
+async def search(call: Call, room_id: str, text: str, *, offset: int = 0, count: int = 0) -> list[Fragment]:
+    """A page of a room's messages in which the words occur."""
     reply = await call.services.messaging.search_messages(
         SearchMessagesRequest(actor=call.actor, room_id=room_id, text=text, offset=offset, count=count)
     )
-    return fragments(reply.documents), reply.total
+    return fragments(reply.documents)
 
 
 def _check_threads(call: Call) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import orjson
 
-from palaver.errors import InvalidInput, NotBuilt, RoomNotFound
+from palaver.access import ROLE_ASSIGNED, User
+from palaver.errors import RoomNotFound
 from palaver.events import SYSTEM
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
-from palaver.gateway.operations.avatars import set_room_avatar
 from palaver.gateway.operations.presence import join_status
 from palaver.v1.messaging_pb2 import (
     CreateRoomRequest,
@@ -39,26 +39,9 @@ SORT_FIELDS = ("name", "fname", "t", "ts", "lm", "msgs", "usersCount")
 
 BY_NAME = (("name", 1),)
 
-# What a client may say of a new room besides its name. Teams and discussions have ways of their own.
-_EXTRA = ("announcement", "broadcast", "description", "encrypted", "topic")
-# What `saveRoomSettings` calls the fields of a room.
-_SETTINGS = {
-    "roomName": "name",
-    "roomTopic": "topic",
-    "roomAnnouncement": "announcement",
-    "roomDescription": "description",
-    "roomCustomFields": "customFields",
-    "roomType": "t",
-    "readOnly": "ro",
-    "reactWhenReadOnly": "reactWhenReadOnly",
-    "systemMessages": "sysMes",
-    "default": "default",
-    "featured": "featured",
-    "joinCode": "joinCode",
-    "encrypted": "encrypted",
-    "archived": "archived",
-}
-_MAX_LISTED = 1000
+# What a client may say of a new room besides its name. Teams as such and discussions have ways of their own.
+_EXTRA = ("announcement", "broadcast", "description", "encrypted", "topic", "teamId")
+MAX_LISTED = 1000
 
 
 class NewRoom(msgspec.Struct, kw_only=True, rename="camel"):
@@ -112,10 +95,12 @@ async def create_room(call: Call, room_type: str, new: NewRoom) -> RoomReply:
     )
 
 
-async def open_direct_room(call: Call, usernames: Sequence[str], *, exclude_self: bool = False) -> RoomReply:
+async def open_direct_room(
+    call: Call, usernames: Sequence[str], *, user_ids: Sequence[str] = (), exclude_self: bool = False
+) -> RoomReply:
     """The direct room of the caller and these users, made when there is none."""
     return await call.services.messaging.open_direct_room(
-        OpenDirectRoomRequest(actor=call.actor, usernames=usernames, exclude_self=exclude_self)
+        OpenDirectRoomRequest(actor=call.actor, usernames=usernames, user_ids=user_ids, exclude_self=exclude_self)
     )
 
 
@@ -162,6 +147,23 @@ async def set_role(call: Call, room_id: str, user_id: str, role: str, *, granted
     await call.services.messaging.set_member_role(
         SetMemberRoleRequest(actor=call.actor, room_id=room_id, user_id=user_id, role=role, granted=granted)
     )
+    user = await call.access.find_user(user_id)
+    if user is not None:
+        await tell_role(call, role, user, granted=granted, room_id=room_id)
+
+
+async def tell_role(call: Call, role: str, user: User, *, granted: bool, room_id: str = "") -> None:
+    """Has clients show a role beside the name, or no longer, where the workspace shows roles at all."""
+    if not call.setting("UI_DisplayRoles"):
+        return
+    told: Document = {
+        "type": "added" if granted else "removed",
+        "_id": role,
+        "u": {"_id": user.id, "username": user.username, "name": user.name},
+    }
+    if room_id:
+        told["scope"] = room_id
+    await call.show(ROLE_ASSIGNED, orjson.dumps(told))
 
 
 async def update_room(call: Call, room_id: str, **changes: Any) -> RoomReply:
@@ -169,30 +171,6 @@ async def update_room(call: Call, room_id: str, **changes: Any) -> RoomReply:
     return await call.services.messaging.update_room(
         UpdateRoomRequest(actor=call.actor, room_id=room_id, set=encode(changes))
     )
-
-
-async def save_settings(call: Call, room_id: str, settings: Document) -> None:
-    """Changes what `saveRoomSettings` may. Raises InvalidInput for what it does not know."""
-    changes = {}
-    picture: str | None = None
-    for name, value in settings.items():
-        if name == "favorite":
-            # For the rooms that everybody enters: whether they are everybody's favourites. Not kept.
-            continue
-        if name == "roomAvatar":
-            if value is not None and not isinstance(value, str):
-                raise InvalidInput(
-                    "Invalid settings provided", code="error-invalid-settings", details={"setting": name}
-                )
-            picture = value or ""
-            continue
-        if name not in _SETTINGS:
-            raise InvalidInput("Invalid settings provided", code="error-invalid-settings", details={"setting": name})
-        changes[_SETTINGS[name]] = value
-    if changes or picture is None:
-        await update_room(call, room_id, **changes)
-    if picture is not None:
-        await set_room_avatar(call, room_id, picture)
 
 
 async def prune(call: Call, request: PruneMessagesRequest) -> int:
@@ -262,17 +240,24 @@ async def list_members(
     *,
     term: str = "",
     status: Sequence[str] = (),
+    role: str = "",
+    with_roles: bool = False,
     sort: Sequence[tuple[str, int]] = (),
     offset: int = 0,
     count: int = 0,
 ) -> tuple[list[bytes], int]:
-    """A page of a room's members (encoded) by username, and how many there are in all."""
+    """A page of a room's members (encoded) by username, and how many there are in all.
+
+    `role`: only those who have it in the room; `with_roles`: who have any.
+    """
     reply = await call.services.messaging.list_members(
         ListMembersRequest(
             actor=call.actor,
             room_id=room_id,
             term=term,
             status=status,
+            role=role,
+            with_roles=with_roles,
             sort=orjson.dumps(sort) if sort else b"",
             offset=offset,
             count=count,
@@ -282,13 +267,14 @@ async def list_members(
 
 
 async def list_roles(call: Call, room_id: str) -> list[Document]:
-    """The members who have roles in the room, in the form of `channels.roles`.
-
-    Raises NotBuilt for a room with very many members: nothing finds those with roles among them yet.
-    """
-    documents, total = await list_members(call, room_id, count=_MAX_LISTED)
-    if total > len(documents):
-        raise NotBuilt("The roles of a room with so many members can't be listed yet")
+    """The members who have roles in the room, in the form of `channels.roles`: all of them."""
+    documents: list[bytes] = []
+    total = 1
+    while len(documents) < total:
+        page, total = await list_members(call, room_id, with_roles=True, offset=len(documents), count=MAX_LISTED)
+        if not page:
+            break
+        documents += page
     return [
         {
             "rid": room_id,
@@ -296,7 +282,6 @@ async def list_roles(call: Call, room_id: str) -> list[Document]:
             "roles": member["roles"],
         }
         for member in map(orjson.loads, documents)
-        if member.get("roles")
     ]
 
 

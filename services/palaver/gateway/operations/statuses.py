@@ -52,5 +52,5 @@ async def list_statuses(
 
 async def _tell(call: Call, event: str, status: Document) -> Document:
     """Has every client show the change. Who misses it reads them anew at the next login."""
-    await call.live.publish(STATUS_CHANGED, orjson.dumps([event, {"userStatusData": status}]))
+    await call.show(STATUS_CHANGED, orjson.dumps([event, {"userStatusData": status}]))
     return status

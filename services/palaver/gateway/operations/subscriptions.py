@@ -3,8 +3,6 @@ and `ddp/methods/subscriptions.py`."""
 
 from typing import Any
 
-import orjson
-
 from palaver.errors import InvalidInput, RoomNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
@@ -75,11 +73,12 @@ async def save_notifications(call: Call, room_id: str, notifications: dict[str, 
 
 async def ignore_user(call: Call, room_id: str, user_id: str, *, ignore: bool) -> None:
     """The caller does not want to see what somebody writes in a room, or wants to again. Raises RoomNotFound."""
-    subscription = await find_subscription(call, room_id)
-    if subscription is None:
-        raise RoomNotFound
-    ignored = [id for id in orjson.loads(subscription).get("ignored", ()) if id != user_id]
-    await prefer(call, room_id, ignored=[*ignored, user_id] if ignore else ignored)
+    request = SetSubscriptionRequest(actor=call.actor, room_id=room_id)
+    if ignore:
+        request.ignored = user_id
+    else:
+        request.unignored = user_id
+    await call.services.messaging.set_subscription(request)
 
 
 async def mark_read(call: Call, room_id: str, *, with_threads: bool = False, thread_id: str = "") -> None:

@@ -1,7 +1,6 @@
 """Accounts: finding, creating and changing them. Shared by `rest/users*.py` and `ddp/methods/users.py`."""
 
-import re
-import unicodedata
+import hmac
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,15 +13,13 @@ from palaver.errors import InvalidInput, NotAllowed, UserNotFound
 from palaver.events import user_actor
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import encode
-from palaver.gateway.operations import invites, letters
+from palaver.gateway.operations import authentication, invites, letters
 from palaver.gateway.operations.presence import join_status, set_status
-from palaver.ids import new_id, new_token
 from palaver.v1.auth_pb2 import (
     CreateUserRequest,
     DeactivateIdleRequest,
     DeleteUserRequest,
     GetUserRequest,
-    GetUsersRequest,
     ListUsersRequest,
     LogoutRequest,
     RegisterUserRequest,
@@ -33,11 +30,11 @@ from palaver.v1.messaging_pb2 import CheckRelinquishRequest, JoinDefaultRoomsReq
 
 Document = dict[str, Any]
 
-QUERY_FIELDS = ("_id", "username", "name", "active", "type", "roles", "createdAt", "emails.address")
-_SUGGESTIONS = 20
-_MAX_SUGGESTED = 50
+_QUERY_FIELDS = ("_id", "username", "name", "active", "type", "roles", "createdAt", "emails.address")
 _MAX_DAYS = 1_000_000  # more than anybody means
-SORT_FIELDS = ("username", "name", "active", "type", "createdAt")
+_SORT_FIELDS = ("username", "name", "active", "type", "createdAt")
+# Whose last login somebody may not see, they don't find out by looking for it either.
+_SEEN_BY_FEW = ("lastLogin",)
 
 
 async def get_user(call: Call, user_id: str | None, username: str | None) -> User:
@@ -53,6 +50,16 @@ async def get_user(call: Call, user_id: str | None, username: str | None) -> Use
     if found is None:
         raise UserNotFound
     return found
+
+
+def query_fields(call: Call) -> tuple[str, ...]:
+    """What the caller may look for in lists of users."""
+    return _QUERY_FIELDS + _SEEN_BY_FEW if call.may("view-full-other-user-info") else _QUERY_FIELDS
+
+
+def sort_fields(call: Call) -> tuple[str, ...]:
+    """What the caller may have lists of users sorted by."""
+    return _SORT_FIELDS + _SEEN_BY_FEW if call.may("view-full-other-user-info") else _SORT_FIELDS
 
 
 def is_myself(call: Call, user_id: str | None, username: str | None) -> bool:
@@ -85,8 +92,10 @@ async def list_users(
     term: str = "",
     exceptions: Sequence[str] = (),
     role: str = "",
+    with_total: bool = True,
 ) -> tuple[list[Document], int]:
-    """Users that match, with the status of now, and how many there are in all. A count of 0 is everybody."""
+    """Users that match, with the status of now, and how many there are in all (without the total: in this answer). A
+    count of 0 is everybody."""
     reply = await call.services.auth.list_users(
         ListUsersRequest(
             actor=call.actor,
@@ -97,6 +106,7 @@ async def list_users(
             term=term,
             exceptions=exceptions,
             role=role,
+            without_total=not with_total,
         )
     )
     users: list[Document] = [orjson.loads(document) for document in reply.documents]
@@ -136,7 +146,7 @@ async def create_user(call: Call, new: NewUser) -> Document:
             actor=call.actor,
             username=new.username,
             email=new.email,
-            password=new_token() if new.set_random_password else new.password,
+            password=authentication.random_password(call) if new.set_random_password else new.password,
             name=new.name,
             roles=new.roles,
             inactive=not new.active,
@@ -172,7 +182,6 @@ class Registration(msgspec.Struct, kw_only=True, rename="camel"):
 
 async def register_user(call: Call, form: Registration) -> Document:
     """Makes an account for whoever asks, as far as the settings allow. An invite's token is a secret, too."""
-    by_secret = form.secret and call.setting("Accounts_RegistrationForm") == "Secret URL"
     reply = await call.services.auth.register_user(
         RegisterUserRequest(
             username=form.username,
@@ -183,7 +192,7 @@ async def register_user(call: Call, form: Registration) -> Document:
             reason=form.reason,
             custom_fields=_custom_fields(form.custom_fields),
             address=call.address,
-            invited=bool(by_secret) and await invites.is_valid(call, form.secret),
+            invited=await _is_invited(call, form.secret),
         )
     )
     user: Document = orjson.loads(reply.user)
@@ -192,6 +201,21 @@ async def register_user(call: Call, form: Registration) -> Document:
         request = JoinDefaultRoomsRequest(actor=user_actor(user["_id"]))
         await call.services.messaging.join_default_rooms(request)
     return user
+
+
+async def is_registration_secret(call: Call, secret: str) -> bool:
+    """Whether somebody who knows it may register: the workspace's own secret, or an invite's token."""
+    own = str(call.setting("Accounts_RegistrationForm_SecretURL"))
+    if call.setting("Accounts_RegistrationForm") != "Secret URL" or not secret:
+        return False
+    is_own = bool(own) and hmac.compare_digest(own.encode(), secret.encode(errors="replace"))
+    return is_own or await _is_invited(call, secret)
+
+
+async def _is_invited(call: Call, secret: str) -> bool:
+    """Whether it is an invite's token, where such a one lets somebody in."""
+    wanted = secret and call.setting("Accounts_RegistrationForm") == "Secret URL"
+    return bool(wanted) and await invites.is_valid(call, secret)
 
 
 class UserChanges(msgspec.Struct, kw_only=True, rename="camel"):
@@ -227,11 +251,13 @@ _SET_ELSEWHERE = (
 
 
 async def update_user(call: Call, user_id: str, changes: UserChanges, *, confirm_relinquish: bool = False) -> None:
-    """Changes somebody else's data. `confirm_relinquish`: as for `set_active`."""
+    """Changes somebody else's data. `confirm_relinquish`: as for `set_active`. Raises UserNotFound, NotAllowed."""
+    if not user_id:
+        raise UserNotFound  # for auth, nobody is the caller
     given: Document = msgspec.to_builtins(changes)
     fields = {name: value for name, value in given.items() if name not in _SET_ELSEWHERE}
     if given.get("setRandomPassword"):
-        fields["password"] = new_token()
+        fields["password"] = authentication.random_password(call)
     active, status, text = (given.get(name) for name in ("active", "status", "statusText"))
     if fields or (active is None and status is None and text is None):
         await call.services.auth.update_user(
@@ -251,9 +277,14 @@ async def update_own(
     status_text: str | None = None,
     current_password: str = "",
 ) -> None:
-    """Changes the caller's own data. The password may also come as the call's second factor."""
-    if not current_password and call.second_factor_method == "password":
-        current_password = call.second_factor_code
+    """Changes the caller's own data. The password may also come as the call's second factor.
+
+    Raises SecondFactorRequired for another address of somebody who has one and has not shown it.
+    """
+    if call.second_factor_method == "password":
+        current_password = current_password or call.second_factor_code
+    elif "email" in changes and call.second_factor_code:
+        await call.check_second_factor()
     if changes:
         await call.services.auth.update_user(
             UpdateUserRequest(
@@ -333,40 +364,6 @@ async def _delete(call: Call, request: DeleteUserRequest, user_id: str, confirme
 async def logout_user(call: Call, user_id: str) -> None:
     """Ends every login of a user; somebody else's, with the permission."""
     await call.services.auth.logout(LogoutRequest(actor=call.actor, user_id=user_id, all=True))
-
-
-async def is_username_free(call: Call, username: str) -> bool:
-    """Whether nobody else has a username, whatever its case."""
-    if username == call.me.username:
-        return True
-    try:
-        await call.services.auth.get_user(GetUserRequest(actor=call.actor, username=username))
-    except UserNotFound:
-        return True
-    return False
-
-
-async def suggest_username(call: Call) -> str:
-    """A username that is free, made of the caller's name or address."""
-    me = await get_document(call, call.me.id)
-    address = next((email["address"] for email in me.get("emails", ())), "")
-    prefix = str(call.setting("Accounts_DefaultUsernamePrefixSuggestion") or "user")
-    for text in (me.get("name", ""), address.partition("@")[0], prefix):
-        base = _as_username(text)
-        if not base:
-            continue
-        wanted = [base, *(f"{base}-{number}" for number in range(1, _SUGGESTIONS))]
-        reply = await call.services.auth.get_users(GetUsersRequest(usernames=wanted))
-        taken = {user["username"].lower() for user in map(orjson.loads, reply.documents) if user["_id"] != call.me.id}
-        if free := next((name for name in wanted if name not in taken), ""):
-            return free
-    return f"{_as_username(prefix) or 'user'}-{new_id().lower()}"
-
-
-def _as_username(text: str) -> str:
-    """What of a name can be in a username everywhere: small letters without marks, digits, dots between words."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return ".".join(re.findall(r"[a-z0-9]+", plain))[:_MAX_SUGGESTED]
 
 
 async def _add_to_default_rooms(call: Call, user_id: str) -> None:

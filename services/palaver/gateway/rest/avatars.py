@@ -26,7 +26,7 @@ class WhoseAvatar(LooseParams, rename="camel"):
     user: str | None = None
 
 
-@endpoint("POST", "users.setAvatar", streamed=True)
+@endpoint("POST", "users.setAvatar", form=("image", "userId", "username"))
 async def set_avatar(call: Call, incoming: Incoming) -> Answer:
     """A picture as the form's file `image`, or by the address `avatarUrl` in JSON."""
     content_type = incoming.request.headers.get("content-type", "")
@@ -46,6 +46,8 @@ async def set_avatar(call: Call, incoming: Incoming) -> Answer:
             continue
         if part.name != "image" or picture:
             raise InvalidPicture("The form has one file, its image", code="invalid-field")
+        # By what the form has said so far; what comes later is checked, too, before anything is kept.
+        avatars.check_may_change(call, await _whose(call, fields.get("userId"), fields.get("username")))
         async for chunk in part.chunks():
             picture += chunk
             if len(picture) > MAX_BYTES:
@@ -61,7 +63,7 @@ async def reset_avatar(call: Call, body: WhoseAvatar) -> Answer:
     return {}
 
 
-@endpoint("GET", "users.getAvatar", query=WhoseAvatar, login="optional")
+@endpoint("GET", "users.getAvatar", query=WhoseAvatar, login="optional", answer="redirect")
 async def get_avatar(call: Call, query: WhoseAvatar) -> Answer:
     """Leads to the picture."""
     user = await get_user(call, query.user_id, query.username or query.user)

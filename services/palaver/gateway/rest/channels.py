@@ -2,6 +2,7 @@
 
 from palaver.gateway.rest import integrations
 from palaver.gateway.rest import room_changing as changing
+from palaver.gateway.rest import room_files as files
 from palaver.gateway.rest import room_members as members
 from palaver.gateway.rest import room_reading as reading
 from palaver.gateway.rest.endpoint import Page
@@ -20,19 +21,22 @@ CHANNELS = Face(
 )
 _declare = CHANNELS.endpoint
 
-create = _declare("POST", "channels.create", does=changing.create, body=changing.CreateBody)
-info = _declare("GET", "channels.info", does=reading.info, query=WhichRoom)
-list_visible = _declare("GET", "channels.list", does=reading.list_visible, query=Page)
-list_joined = _declare("GET", "channels.list.joined", does=reading.list_joined, query=Page)
+create = _declare("POST", "channels.create", does=changing.create, body=changing.CreateBody, shows="channel")
+info = _declare("GET", "channels.info", does=reading.info, query=WhichRoom, shows="channel")
+list_visible = _declare("GET", "channels.list", does=reading.list_visible, query=Page, lists="channels")
+list_joined = _declare("GET", "channels.list.joined", does=reading.list_joined, query=Page, lists="channels")
 delete = _declare("POST", "channels.delete", does=changing.delete, body=OneRoom)
 
+list_files = _declare("GET", "channels.files", does=files.list_files, query=files.FilesQuery, lists="files")
 history = _declare("GET", "channels.history", does=reading.history, query=reading.StrictHistoryQuery)
-messages = _declare("GET", "channels.messages", does=reading.list_messages, query=PageOfOneRoom)
+messages = _declare("GET", "channels.messages", does=reading.list_messages, query=PageOfOneRoom, lists="messages")
 read_anonymously = _declare(
-    "GET", "channels.anonymousread", does=reading.read_anonymously, query=PageOfRoom, login="optional"
+    "GET", "channels.anonymousread", does=reading.read_anonymously, query=PageOfRoom, login="optional", lists="messages"
 )
 
-list_members = _declare("GET", "channels.members", does=members.list_members, query=members.MembersQuery)
+list_members = _declare(
+    "GET", "channels.members", does=members.list_members, query=members.MembersQuery, lists="members"
+)
 list_online = _declare("GET", "channels.online", does=reading.list_online, query=reading.OnlineQuery)
 counters = _declare("GET", "channels.counters", does=reading.counters, query=reading.CountersQuery)
 list_roles = _declare("GET", "channels.roles", does=members.list_roles, query=OneRoom)
@@ -50,7 +54,7 @@ remove_moderator = _declare("POST", "channels.removeModerator", does=members.rem
 add_leader = _declare("POST", "channels.addLeader", does=members.add_leader, body=members.MemberBody)
 remove_leader = _declare("POST", "channels.removeLeader", does=members.remove_leader, body=members.MemberBody)
 
-rename = _declare("POST", "channels.rename", does=changing.rename, body=changing.NameBody)
+rename = _declare("POST", "channels.rename", does=changing.rename, body=changing.NameBody, shows="channel")
 set_topic = _declare("POST", "channels.setTopic", does=changing.set_topic, body=changing.TopicBody)
 set_purpose = _declare("POST", "channels.setPurpose", does=changing.set_purpose, body=changing.PurposeBody)
 set_description = _declare(
@@ -69,8 +73,8 @@ set_custom_fields = _declare(
 archive = _declare("POST", "channels.archive", does=changing.archive, body=OneRoom)
 unarchive = _declare("POST", "channels.unarchive", does=changing.unarchive, body=OneRoom)
 hide = _declare("POST", "channels.close", does=changing.hide, body=WhichRoom)
-show = _declare("POST", "channels.open", does=changing.show, body=OneRoom)
+show = _declare("POST", "channels.open", does=changing.show, body=changing.ShowBody)
 
 list_integrations = _declare(
-    "GET", "channels.getIntegrations", does=integrations.of_room, query=integrations.OfRoomQuery
+    "GET", "channels.getIntegrations", does=integrations.of_room, query=integrations.OfRoomQuery, lists="integrations"
 )

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import msgspec
 import orjson
 
 from palaver.errors import InvalidInput, MessageNotFound
@@ -14,6 +13,7 @@ from palaver.gateway.operations.messages import SentMessage
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, endpoint
 from palaver.gateway.rest.errors import Failure
 from palaver.gateway.rest.permissions import parse_since
+from palaver.gateway.rest.posting import Posting
 from palaver.gateway.rest.query import page
 
 
@@ -22,24 +22,8 @@ class SendBody(LooseParams, rename="camel"):
     preview_urls: list[str] | None = None
 
 
-class PostBody(LooseParams, rename="camel"):
-    """A message to a room by name, as bots and webhooks write it: many fields have two names."""
-
-    room_id: str | list[str] | None = None
-    channel: str | list[str] | None = None
-    text: str | None = None
-    msg: str | None = None
-    alias: str | None = None
-    username: str | None = None
-    emoji: str | None = None
-    icon_emoji: str | None = msgspec.field(name="icon_emoji", default=None)
-    avatar: str | None = None
-    icon_url: str | None = msgspec.field(name="icon_url", default=None)
-    attachments: list[dict[str, Any]] | None = None
-    groupable: bool | None = None
-    parse_urls: bool | None = None
+class PostBody(Posting, rename="camel"):
     custom_fields: dict[str, Any] | None = None
-    tmid: str | None = None
     tshow: bool | None = None
 
 
@@ -100,36 +84,35 @@ class IgnoreQuery(LooseParams, rename="camel"):
     ignore: str = "true"
 
 
-@endpoint("POST", "chat.sendMessage", body=SendBody)
+@endpoint("POST", "chat.sendMessage", body=SendBody, shows="message")
 async def send(call: Call, body: SendBody) -> Answer:
     if body.message is None:
         raise InvalidInput('The "message" parameter must be provided.', code="error-invalid-params")
     return {"message": await messages.send(call, body.message, body.preview_urls)}
 
 
-@endpoint("POST", "chat.postMessage", body=PostBody)
+@endpoint("POST", "chat.postMessage", body=PostBody, shows="message")
 async def post(call: Call, body: PostBody) -> Answer:
     """To "#name", "@username", an id or a name, or a list of these; the answer tells of the first one."""
-    text = (body.text if body.text is not None else body.msg or "").strip()
+    sender = body.get_sender()
     message = SentMessage(
         rid="",
-        msg=text,
-        alias=body.username or body.alias or None,
-        emoji=body.icon_emoji or body.emoji or None,
-        avatar=body.icon_url or body.avatar or None,
-        attachments=body.attachments,
+        msg=body.get_text(),
+        alias=sender.alias,
+        emoji=sender.emoji,
+        avatar=sender.avatar,
+        attachments=body.list_attachments(),
         groupable=bool(body.groupable),
         parse_urls=body.parse_urls,
         custom_fields=body.custom_fields,
         tmid=body.tmid,
         tshow=body.tshow,
     )
-    chosen = body.channel or body.room_id or ""
-    posted = await messages.post(call, [chosen] if isinstance(chosen, str) else chosen, message)
+    posted = await messages.post(call, body.list_targets(), message)
     return {"ts": int(time.time() * 1000), "channel": posted[0].target, "message": posted[0].message}
 
 
-@endpoint("POST", "chat.update", body=UpdateBody)
+@endpoint("POST", "chat.update", body=UpdateBody, shows="message")
 async def update(call: Call, body: UpdateBody) -> Answer:
     extra = {
         "customFields": body.custom_fields,
@@ -175,7 +158,7 @@ async def react(call: Call, body: ReactBody) -> Answer:
     return {}
 
 
-@endpoint("GET", "chat.getMessage", query=MessageQuery)
+@endpoint("GET", "chat.getMessage", query=MessageQuery, shows="message")
 async def get_message(call: Call, query: MessageQuery) -> Answer:
     if not query.msg_id:
         raise Failure('The "msgId" query parameter must be provided.')
@@ -194,8 +177,9 @@ async def search(call: Call, query: SearchQuery) -> Answer:
             'The required "searchText" query param is missing.', code="error-searchText-param-not-provided"
         )
     offset, count = page(call, query)
-    found, total = await reading.search(call, query.room_id, query.search_text, offset=offset, count=count)
-    return {"messages": found, "count": len(found), "offset": offset, "total": total}
+    return {
+        "messages": await reading.search(call, query.room_id, query.search_text, offset=offset, count=count),
+    }
 
 
 @endpoint("GET", "chat.syncMessages", query=SyncQuery)
@@ -212,7 +196,7 @@ async def sync(call: Call, query: SyncQuery) -> Answer:
     return {"result": {"updated": fragments(reply.messages), "deleted": fragments(reply.deleted)}}
 
 
-@endpoint("GET", "chat.getDeletedMessages", query=DeletedQuery)
+@endpoint("GET", "chat.getDeletedMessages", query=DeletedQuery, lists="messages")
 async def list_deleted(call: Call, query: DeletedQuery) -> Answer:
     """Ids of the messages that were deleted since a date."""
     if not query.room_id:

@@ -9,8 +9,9 @@ from palaver.gateway.operations.commands import CommandNotFound
 from palaver.gateway.operations.rooms import get_room
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, endpoint
 from palaver.gateway.rest.errors import Failure, Forbidden
-from palaver.gateway.rest.query import page, parse_sort
+from palaver.gateway.rest.query import matches, page, parse_fields, parse_query, parse_sort, select, sorted_by
 
+_FIELDS = ("command", "params", "description", "clientOnly", "providesPreview", "permission")
 _UNKNOWN = "The command provided does not exist (or is disabled)."
 
 
@@ -52,13 +53,13 @@ async def get(call: Call, query: NameQuery) -> Answer:
     return {"command": declared.describe()}
 
 
-@endpoint("GET", "commands.list", query=Page)
+@endpoint("GET", "commands.list", query=Page, lists="commands")
 async def list_all(call: Call, query: Page) -> Answer:
-    found = commands.list_commands()
-    for name, direction in parse_sort(query.sort, ("command",)):
-        found.sort(key=lambda entry: str(entry[name]), reverse=direction < 0)
+    where, fields = parse_query(query.query, _FIELDS), parse_fields(query.fields)
+    found = [entry for entry in commands.list_commands() if matches(entry, where)]
+    found = sorted_by(found, parse_sort(query.sort, _FIELDS))
     offset, count = page(call, query)
-    shown = found[offset : offset + count if count else None]
+    shown = [select(entry, fields) for entry in found[offset : offset + count if count else None]]
     return {"commands": shown, "offset": offset, "count": len(shown), "total": len(found)}
 
 

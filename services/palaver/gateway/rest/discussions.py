@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from palaver.errors import InvalidInput
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import fragments
 from palaver.gateway.operations import discussions, rooms
@@ -35,7 +36,7 @@ class DiscussionsQuery(Page, rename="camel"):
     text: str = ""
 
 
-@endpoint("POST", "rooms.createDiscussion", body=DiscussionBody)
+@endpoint("POST", "rooms.createDiscussion", body=DiscussionBody, shows="discussion")
 async def create(call: Call, body: DiscussionBody) -> Answer:
     if not body.prid:
         raise Failure('Body parameter "prid" is required.')
@@ -60,7 +61,7 @@ async def create(call: Call, body: DiscussionBody) -> Answer:
     return {"discussion": rooms.with_rid(reply)}
 
 
-@endpoint("GET", "rooms.getDiscussions", query=PageOfRoom)
+@endpoint("GET", "rooms.getDiscussions", query=PageOfRoom, lists="discussions")
 async def list_rooms(call: Call, query: PageOfRoom) -> Answer:
     """The discussions of a room."""
     _, room = await find_room(call, WhichRoom(room_id=query.room_id, room_name=query.room_name))
@@ -82,11 +83,11 @@ async def list_rooms(call: Call, query: PageOfRoom) -> Answer:
     }
 
 
-@endpoint("GET", "chat.getDiscussions", query=DiscussionsQuery)
+@endpoint("GET", "chat.getDiscussions", query=DiscussionsQuery, lists="messages")
 async def list_messages(call: Call, query: DiscussionsQuery) -> Answer:
     """The messages of a room that tell of its discussions, newest first."""
     if not query.room_id:
-        raise Failure('The required "roomId" query param is missing.')
+        raise InvalidInput('The required "roomId" query param is missing.', code="error-invalid-params")
     offset, count = page(call, query)
     reply = await discussions.list_messages(call, query.room_id, query.text, offset=offset, count=count)
     return {

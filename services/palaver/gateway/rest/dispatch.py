@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from palaver.access import Access
+from palaver.addresses import counted_address
 from palaver.errors import InternalError, InvalidInput, LoginRequired, PalaverError, TooManyRequests
 from palaver.gateway.admission import Admission
 from palaver.gateway.call import Call
@@ -194,7 +195,7 @@ class RestSurface:
                 arguments.append(convert(_grouped(request.query_params.multi_items()), found.query, strict=False))
             if found.body is not None:
                 arguments.append(await read_body(request, found.body))
-            if found.streamed:
+            if found.form:
                 arguments.append(Incoming(request, self._node.blobs))
         except InvalidParameters as error:
             if found.invalid is not None:
@@ -237,7 +238,8 @@ class RestSurface:
         else:
             calls = int(call.setting("API_Enable_Rate_Limiter_Limit_Calls_Default"))
             seconds = int(call.setting("API_Enable_Rate_Limiter_Limit_Time_Default")) / 1000
-        caller = call.user.id if limit is not None and limit.per_user and call.user is not None else call.address
+        by_user = call.user if limit is not None and limit.per_user else None
+        caller = counted_address(call.address) if by_user is None else by_user.id
         left, reset = self._limiter.count(f"{caller} {found.method} {found.path}", calls, seconds)
         headers["X-RateLimit-Limit"] = str(calls)
         headers["X-RateLimit-Remaining"] = str(max(0, left))

@@ -6,7 +6,8 @@
     @endpoint("POST", "channels.create", body=Body, permissions=["create-c"])
     async def create(call: Call, body: Body) -> Answer: ...
 
-The declaration gives validation, the answer's form, `docs/api-coverage.md` and the tests that every endpoint gets.
+The declaration gives validation, the answer's form, `docs/api-coverage.md`, the OpenAPI document (`openapi.py`; a
+handler's docstring is its text there) and the tests that every endpoint gets.
 `query=` types come from strings; `body=` from JSON (or a form). Both may be given; the handler's arguments follow in
 the order query, body, then path parameters by name. A handler returns the answer's fields (`success` is added), or a
 Starlette Response for what is not JSON.
@@ -27,6 +28,7 @@ Handler = Callable[..., Awaitable[Answer]]
 H = TypeVar("H", bound=Handler)
 
 Login = Literal["required", "optional", "none"]
+AnswerKind = Literal["object", "list", "picture", "redirect"]
 
 
 class Params(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -84,7 +86,10 @@ class Endpoint:
     second_factor: bool
     rate_limit: RateLimit | None
     invalid: tuple[str, str] | None
-    streamed: bool
+    form: tuple[str, ...]
+    answer: AnswerKind
+    lists: str
+    shows: str
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -102,13 +107,18 @@ def endpoint(
     second_factor: bool = False,
     rate_limit: RateLimit | None = None,
     invalid: tuple[str, str] | None = None,
-    streamed: bool = False,
+    form: tuple[str, ...] = (),
+    answer: AnswerKind = "object",
+    lists: str = "",
+    shows: str = "",
 ) -> Callable[[H], H]:
     """Declares `handler` as an endpoint under one or more paths (aliases such as `im.` and `dm.`).
 
     `permissions`: all are needed, or any one with `any_permission`. `invalid`: code and reason of the error for wrong
-    parameters, where clients know another one than usual. `streamed`: the handler gets the request's body as it comes
-    (`uploads.Incoming`), in the place of `body`.
+    parameters, where clients know another one than usual. `form`: the fields of a multipart form whose first one is a
+    file; the handler gets it as it comes (`uploads.Incoming`), in the place of `body`. `answer`: what the handler
+    answers with, where that is no object. `lists`: the answer's field with a page of a list, which has `count`,
+    `offset` and `total` beside it. `shows`: the answer's field with the one thing that it is about.
     """
 
     def declare(handler: H) -> H:
@@ -126,7 +136,10 @@ def endpoint(
                 second_factor=second_factor,
                 rate_limit=rate_limit,
                 invalid=invalid,
-                streamed=streamed,
+                form=form,
+                answer=answer,
+                lists=lists,
+                shows=shows,
             )
             for path in paths
         ]

@@ -15,6 +15,7 @@ from palaver.errors import (
     SecondFactorRequired,
     TooManyRequests,
     Unavailable,
+    WrongCredentials,
 )
 from palaver.gateway.ddp.method import MatchFailed
 from palaver.gateway.validation import match_words, parts
@@ -76,13 +77,10 @@ def answer_for(error: PalaverError, *, at_login: bool = False) -> tuple[int, dic
 
 def _login_failed(error: LoginFailed) -> dict[str, Any]:
     code: Any = int(error.error_code) if error.error_code.isdigit() else error.error_code
-    kind = error.details.get("kind")
     body: dict[str, Any] = {"status": "error", "error": code, "message": error.error_reason}
-    if kind == "unknown-user":
-        body = {"status": "error", "error": "Unauthorized", "message": "Unauthorized"}
-    elif kind == "wrong-password":
-        body = {"status": "error", "error": code, "message": "Incorrect password"}
-    elif error.details:
+    if isinstance(error, WrongCredentials):
+        return {"status": "error", "error": "Unauthorized", "message": "Unauthorized"}
+    if error.details:
         body["details"] = error.details
     return body
 

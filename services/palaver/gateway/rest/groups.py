@@ -2,6 +2,7 @@
 
 from palaver.gateway.rest import integrations
 from palaver.gateway.rest import room_changing as changing
+from palaver.gateway.rest import room_files as files
 from palaver.gateway.rest import room_members as members
 from palaver.gateway.rest import room_reading as reading
 from palaver.gateway.rest.endpoint import Page
@@ -20,16 +21,17 @@ GROUPS = Face(
 )
 _declare = GROUPS.endpoint
 
-create = _declare("POST", "groups.create", does=changing.create, body=changing.CreateBody)
-info = _declare("GET", "groups.info", does=reading.info, query=WhichRoom)
-list_joined = _declare("GET", "groups.list", does=reading.list_joined, query=Page)
-list_every = _declare("GET", "groups.listAll", does=reading.list_every, query=Page)
+create = _declare("POST", "groups.create", does=changing.create, body=changing.CreateBody, shows="group")
+info = _declare("GET", "groups.info", does=reading.info, query=WhichRoom, shows="group")
+list_joined = _declare("GET", "groups.list", does=reading.list_joined, query=Page, lists="groups")
+list_every = _declare("GET", "groups.listAll", does=reading.list_every, query=Page, lists="groups")
 delete = _declare("POST", "groups.delete", does=changing.delete, body=WhichRoom)
 
+list_files = _declare("GET", "groups.files", does=files.list_files, query=files.FilesQuery, lists="files")
 history = _declare("GET", "groups.history", does=reading.history, query=reading.HistoryQuery)
-messages = _declare("GET", "groups.messages", does=reading.list_messages, query=PageOfRoom)
+messages = _declare("GET", "groups.messages", does=reading.list_messages, query=PageOfRoom, lists="messages")
 
-list_members = _declare("GET", "groups.members", does=members.list_members, query=members.MembersQuery)
+list_members = _declare("GET", "groups.members", does=members.list_members, query=members.MembersQuery, lists="members")
 list_online = _declare("GET", "groups.online", does=reading.list_online, query=reading.OnlineQuery)
 counters = _declare("GET", "groups.counters", does=reading.counters, query=reading.CountersQuery)
 list_roles = _declare("GET", "groups.roles", does=members.list_roles, query=WhichRoom)
@@ -46,7 +48,7 @@ remove_moderator = _declare("POST", "groups.removeModerator", does=members.remov
 add_leader = _declare("POST", "groups.addLeader", does=members.add_leader, body=members.MemberBody)
 remove_leader = _declare("POST", "groups.removeLeader", does=members.remove_leader, body=members.MemberBody)
 
-rename = _declare("POST", "groups.rename", does=changing.rename, body=changing.NameBody)
+rename = _declare("POST", "groups.rename", does=changing.rename, body=changing.NameBody, shows="group")
 set_topic = _declare("POST", "groups.setTopic", does=changing.set_topic, body=changing.TopicBody)
 set_purpose = _declare("POST", "groups.setPurpose", does=changing.set_purpose, body=changing.PurposeBody)
 set_description = _declare(
@@ -66,4 +68,6 @@ unarchive = _declare("POST", "groups.unarchive", does=changing.unarchive, body=W
 hide = _declare("POST", "groups.close", does=changing.hide, body=WhichRoom)
 show = _declare("POST", "groups.open", does=changing.show, body=WhichRoom)
 
-list_integrations = _declare("GET", "groups.getIntegrations", does=integrations.of_room, query=integrations.OfRoomQuery)
+list_integrations = _declare(
+    "GET", "groups.getIntegrations", does=integrations.of_room, query=integrations.OfRoomQuery, lists="integrations"
+)

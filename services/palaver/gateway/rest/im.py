@@ -2,14 +2,15 @@
 
 from msgspec import UNSET, UnsetType
 
-from palaver.errors import RoomNotFound
+from palaver.errors import InvalidInput, NotAllowed, RoomNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.operations import rooms
 from palaver.gateway.rest import room_changing as changing
+from palaver.gateway.rest import room_files as files
 from palaver.gateway.rest import room_members as members
 from palaver.gateway.rest import room_reading as reading
 from palaver.gateway.rest.endpoint import Answer, Page, Params, endpoint
-from palaver.gateway.rest.errors import check_one_given
+from palaver.gateway.rest.errors import Forbidden, check_one_given
 from palaver.gateway.rest.room_faces import (
     DirectRoomBody,
     DirectRoomQuery,
@@ -45,11 +46,15 @@ class CountersQuery(DirectRoomQuery, rename="camel"):
     user_id: str | None = None
 
 
+class OthersQuery(Page, rename="camel"):
+    room_id: str = ""
+
+
 class TopicBody(DirectRoomBody):
     topic: str | UnsetType = UNSET
 
 
-@endpoint("POST", "im.create", "dm.create", body=CreateBody)
+@endpoint("POST", "im.create", "dm.create", body=CreateBody, shows="room")
 async def create(call: Call, body: CreateBody) -> Answer:
     check_one_given(username=body.username, usernames=body.usernames)
     names = [body.username] if body.username is not None else (body.usernames or "").split(",")
@@ -75,11 +80,30 @@ async def delete(call: Call, body: OneDirectRoom) -> Answer:
     return {}
 
 
-list_joined = _declare("GET", "im.list", "dm.list", does=reading.list_joined, query=Page)
-list_every = _declare("GET", "im.list.everyone", "dm.list.everyone", does=reading.list_every, query=Page)
+list_joined = _declare("GET", "im.list", "dm.list", does=reading.list_joined, query=Page, lists="ims")
+list_every = _declare("GET", "im.list.everyone", "dm.list.everyone", does=reading.list_every, query=Page, lists="ims")
+list_files = _declare("GET", "im.files", "dm.files", does=files.list_files, query=files.DirectFilesQuery, lists="files")
+
+
+@endpoint("GET", "im.messages.others", "dm.messages.others", query=OthersQuery, lists="messages")
+async def list_messages_of_others(call: Call, query: OthersQuery) -> Answer:
+    """For administrators, who need not be in the room, where the workspace's settings let them."""
+    if not call.setting("API_Enable_Direct_Message_History_EndPoint"):
+        raise NotAllowed("This endpoint is disabled", code="error-endpoint-disabled")
+    if not call.may("view-room-administration"):
+        raise Forbidden
+    if not query.room_id:
+        raise InvalidInput('The parameter "roomId" is required', code="error-roomid-param-not-provided")
+    return await reading.page_of_messages(call, query.room_id, query, of_others=True)
+
+
 history = _declare("GET", "im.history", "dm.history", does=reading.history, query=reading.DirectHistoryQuery)
-messages = _declare("GET", "im.messages", "dm.messages", does=reading.list_messages, query=PageOfOneDirectRoom)
-list_members = _declare("GET", "im.members", "dm.members", does=members.list_members, query=members.DirectMembersQuery)
+messages = _declare(
+    "GET", "im.messages", "dm.messages", does=reading.list_messages, query=PageOfOneDirectRoom, lists="messages"
+)
+list_members = _declare(
+    "GET", "im.members", "dm.members", does=members.list_members, query=members.DirectMembersQuery, lists="members"
+)
 counters = _declare("GET", "im.counters", "dm.counters", does=reading.counters, query=CountersQuery)
 set_topic = _declare("POST", "im.setTopic", "dm.setTopic", does=changing.set_topic, body=TopicBody)
 hide = _declare("POST", "im.close", "dm.close", does=changing.hide, body=DirectRoomBody)

@@ -15,6 +15,7 @@ from palaver.gateway.rest.room_faces import Face, PageOfRoom
 
 Type = Literal["webhook-incoming", "webhook-outgoing"]
 
+_UNKNOWN = "No integration found."
 _PERMISSIONS = (
     "manage-incoming-integrations",
     "manage-own-incoming-integrations",
@@ -53,7 +54,7 @@ class CreateBody(LooseParams, rename="camel", kw_only=True):
 
 class UpdateBody(CreateBody, rename="camel", kw_only=True):
     integration_id: str = ""
-    target_url: str | None = msgspec.field(name="target_url", default=None)
+    target_url: str = msgspec.field(name="target_url", default="")
 
 
 class OneQuery(LooseParams, rename="camel"):
@@ -85,22 +86,25 @@ def _fields(body: CreateBody) -> dict[str, Any]:
     return given
 
 
-@endpoint("POST", "integrations.create", body=CreateBody, permissions=_PERMISSIONS, any_permission=True)
+@endpoint(
+    "POST", "integrations.create", body=CreateBody, permissions=_PERMISSIONS, any_permission=True, shows="integration"
+)
 async def create(call: Call, body: CreateBody) -> Answer:
     return {"integration": await integrations.save(call, body.type, _fields(body))}
 
 
 @endpoint("PUT", "integrations.update", body=UpdateBody, permissions=_PERMISSIONS, any_permission=True)
 async def update(call: Call, body: UpdateBody) -> Answer:
-    if not body.integration_id:
-        raise Failure("An integrationId must be provided.")
+    """The one with this id, or the outgoing one that posts to this address."""
+    _check_named(body)
     try:
-        return {"integration": await integrations.save(call, body.type, _fields(body), body.integration_id)}
+        integration_id = body.integration_id or await integrations.get_id(call, body.target_url)
+        return {"integration": await integrations.save(call, body.type, _fields(body), integration_id)}
     except NotFound as error:
-        raise _not_found(error) from error
+        raise Failure(_UNKNOWN) from error
 
 
-@endpoint("GET", "integrations.get", query=OneQuery)
+@endpoint("GET", "integrations.get", query=OneQuery, shows="integration")
 async def get(call: Call, query: OneQuery) -> Answer:
     if not query.integration_id.strip():
         raise Failure("The query parameter 'integrationId' must be provided.")
@@ -110,19 +114,18 @@ async def get(call: Call, query: OneQuery) -> Answer:
         raise _not_found(error) from error
 
 
-@endpoint("GET", "integrations.list", query=Page, permissions=_PERMISSIONS, any_permission=True)
+@endpoint("GET", "integrations.list", query=Page, permissions=_PERMISSIONS, any_permission=True, lists="integrations")
 async def list_all(call: Call, query: Page) -> Answer:
     return await _list(call, query)
 
 
 @endpoint("POST", "integrations.remove", body=RemoveBody, permissions=_PERMISSIONS, any_permission=True)
 async def remove(call: Call, body: RemoveBody) -> Answer:
-    if not body.integration_id and not body.target_url:
-        raise Failure("An integrationId or target_url needs to be provided.")
+    _check_named(body)
     try:
         return {"integration": await integrations.remove(call, body.type, body.integration_id, body.target_url)}
     except NotFound as error:
-        raise _not_found(error) from error
+        raise Failure(_UNKNOWN) from error
 
 
 @endpoint(
@@ -131,6 +134,7 @@ async def remove(call: Call, body: RemoveBody) -> Answer:
     query=HistoryQuery,
     permissions=("manage-outgoing-integrations", "manage-own-outgoing-integrations"),
     any_permission=True,
+    lists="history",
 )
 async def history(call: Call, query: HistoryQuery) -> Answer:
     if not query.id.strip():
@@ -165,6 +169,11 @@ async def _list(call: Call, query: Page, channels: list[str] | None = None) -> A
         channels=channels or (),
     )
     return {"integrations": found, "offset": offset, "items": len(found), "count": len(found), "total": total}
+
+
+def _check_named(body: UpdateBody | RemoveBody) -> None:
+    if not body.integration_id and not body.target_url:
+        raise Failure("An integrationId or target_url needs to be provided.")
 
 
 def _not_found(error: NotFound) -> Failure:

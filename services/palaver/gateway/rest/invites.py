@@ -29,7 +29,7 @@ async def find_or_create(call: Call, body: InviteBody) -> Answer:
     return await invites.find_or_create_invite(call, body.rid, days=body.days, max_uses=body.max_uses)
 
 
-@endpoint("GET", "listInvites")
+@endpoint("GET", "listInvites", answer="list")
 async def list_all(call: Call) -> Answer:
     """The one list that is an array and nothing around it."""
     return Response(rest_dumps(await invites.list_invites(call)), media_type="application/json")

@@ -14,6 +14,10 @@ class AddressBody(Params):
     email: str
 
 
+class AddressesBody(Params):
+    emails: list[str]
+
+
 @endpoint("POST", "users.forgotPassword", body=ForgottenBody, login="none")
 async def forgot_password(call: Call, body: ForgottenBody) -> Answer:
     if not body.email:
@@ -31,6 +35,12 @@ async def send_confirmation(call: Call, body: AddressBody) -> Answer:
 @endpoint("POST", "users.sendWelcomeEmail", body=AddressBody, permissions=["send-mail"])
 async def send_welcome(call: Call, body: AddressBody) -> Answer:
     await letters.send_welcome(call, body.email)
+    return {}
+
+
+@endpoint("POST", "sendInvitationEmail", body=AddressesBody, permissions=["bulk-register-user"])
+async def send_invitations(call: Call, body: AddressesBody) -> Answer:
+    await letters.send_invitations(call, body.emails)
     return {}
 
 

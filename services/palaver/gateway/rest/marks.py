@@ -5,7 +5,7 @@ from palaver.gateway.call import Call
 from palaver.gateway.operations import messages, reading
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, endpoint
 from palaver.gateway.rest.errors import Failure
-from palaver.gateway.rest.query import page, parse_sort
+from palaver.gateway.rest.query import is_ascending, page
 from palaver.v1.messaging_pb2 import ListMarkedMessagesRequest
 
 
@@ -15,6 +15,11 @@ class MarkBody(LooseParams, rename="camel"):
 
 class MarkedQuery(Page, rename="camel"):
     room_id: str = ""
+
+
+class MentionsQuery(Page, rename="camel", kw_only=True):
+    room_id: str
+    query: str = ""
 
 
 class ReceiptsQuery(LooseParams, rename="camel"):
@@ -77,29 +82,38 @@ async def list_read_receipts(call: Call, query: ReceiptsQuery) -> Answer:
     return {"receipts": await reading.list_read_receipts(call, query.message_id)}
 
 
-@endpoint("GET", "chat.getPinnedMessages", query=MarkedQuery)
+@endpoint("GET", "chat.getPinnedMessages", query=MarkedQuery, lists="messages")
 async def list_pinned(call: Call, query: MarkedQuery) -> Answer:
     if not query.room_id.strip():
         raise InvalidInput('The required "roomId" query param is missing.', code="error-roomId-param-not-provided")
     return await _list(call, query, ListMarkedMessagesRequest.PINNED)
 
 
-@endpoint("GET", "chat.getStarredMessages", query=MarkedQuery)
+@endpoint("GET", "chat.getStarredMessages", query=MarkedQuery, lists="messages")
 async def list_starred(call: Call, query: MarkedQuery) -> Answer:
     return await _list(call, query, ListMarkedMessagesRequest.STARRED)
 
 
-@endpoint("GET", "chat.getMentionedMessages", query=MarkedQuery)
+@endpoint("GET", "chat.getMentionedMessages", query=MarkedQuery, lists="messages")
 async def list_mentioning(call: Call, query: MarkedQuery) -> Answer:
     return await _list(call, query, ListMarkedMessagesRequest.MENTIONING)
+
+
+@endpoint("GET", "channels.getAllUserMentionsByChannel", query=MentionsQuery, lists="mentions")
+async def list_mentioning_in_channel(call: Call, query: MentionsQuery) -> Answer:
+    """The same for older clients, under another name, of any room."""
+    offset, count = page(call, query)
+    found, total = await reading.list_mentioning(
+        call, query.room_id, ascending=is_ascending(query.sort), offset=offset, count=count
+    )
+    return {"mentions": found, "count": len(found), "offset": offset, "total": total}
 
 
 async def _list(call: Call, query: MarkedQuery, mark: ListMarkedMessagesRequest.Mark.ValueType) -> Answer:
     if not query.room_id.strip():
         raise InvalidInput('The required "roomId" query param is missing.', code="error-invalid-params")
     offset, count = page(call, query)
-    sort = parse_sort(query.sort, ("ts",))
     found, total = await reading.list_marked(
-        call, query.room_id, mark, ascending=bool(sort and sort[0][1] > 0), offset=offset, count=count
+        call, query.room_id, mark, ascending=is_ascending(query.sort), offset=offset, count=count
     )
     return {"messages": found, "count": len(found), "offset": offset, "total": total}

@@ -1,12 +1,14 @@
 """Reports of messages and users, and what moderators do with them."""
 
+from typing import Any
+
 from palaver.errors import InvalidInput
 from palaver.gateway.call import Call
 from palaver.gateway.operations import moderation
 from palaver.gateway.rest.endpoint import Answer, Page, Params, endpoint
 from palaver.gateway.rest.errors import Failure
 from palaver.gateway.rest.permissions import parse_since
-from palaver.gateway.rest.query import page, parse_sort
+from palaver.gateway.rest.query import is_ascending, page
 from palaver.v1.messaging_pb2 import CloseReportsRequest, ListReportedRequest, ListReportsRequest
 
 _VIEW = ("view-moderation-console",)
@@ -67,13 +69,13 @@ async def report_user(call: Call, body: ReportUserBody) -> Answer:
     return {}
 
 
-@endpoint("GET", "moderation.reportsByUsers", query=ReportedQuery, permissions=_VIEW)
+@endpoint("GET", "moderation.reportsByUsers", query=ReportedQuery, permissions=_VIEW, lists="reports")
 async def list_authors(call: Call, query: ReportedQuery) -> Answer:
     """Users whose messages were reported."""
     return await _list_reported(call, query, users=False)
 
 
-@endpoint("GET", "moderation.userReports", query=ReportedQuery, permissions=_VIEW)
+@endpoint("GET", "moderation.userReports", query=ReportedQuery, permissions=_VIEW, lists="reports")
 async def list_users(call: Call, query: ReportedQuery) -> Answer:
     """Users who were reported as such."""
     return await _list_reported(call, query, users=True)
@@ -88,42 +90,40 @@ async def _list_reported(call: Call, query: ReportedQuery, *, users: bool) -> An
         text=query.selector,
         offset=offset,
         count=count,
-        ascending=_ascending(query),
+        ascending=is_ascending(query.sort),
     )
     found, total = await moderation.list_reported(call, request)
     return {"reports": found, "count": len(found), "offset": offset, "total": total}
 
 
-@endpoint("GET", "moderation.reports", query=MessageReportsQuery, permissions=_VIEW)
+@endpoint("GET", "moderation.reports", query=MessageReportsQuery, permissions=_VIEW, lists="reports")
 async def list_of_message(call: Call, query: MessageReportsQuery) -> Answer:
     """The open reports of one message."""
-    offset, count = page(call, query)
-    request = ListReportsRequest(message_id=query.msg_id, text=query.selector, offset=offset, count=count)
-    request.ascending = _ascending(query)
-    found, total = await moderation.list_reports(call, request)
-    return {"reports": found, "count": len(found), "offset": offset, "total": total}
+    return await _list_reports(call, query, ListReportsRequest(message_id=query.msg_id), "reports")
 
 
-@endpoint("GET", "moderation.user.reportedMessages", query=UserReportsQuery, permissions=_VIEW)
+@endpoint("GET", "moderation.user.reportedMessages", query=UserReportsQuery, permissions=_VIEW, lists="messages")
 async def list_messages(call: Call, query: UserReportsQuery) -> Answer:
     """One user's reported messages, each with its last report."""
-    offset, count = page(call, query)
-    request = ListReportsRequest(messages_of_user_id=query.user_id, text=query.selector, offset=offset, count=count)
-    request.ascending = _ascending(query)
-    found, total = await moderation.list_reports(call, request)
-    user = await moderation.find_reported_user(call, query.user_id)
-    return {"user": user, "messages": found, "count": len(found), "offset": offset, "total": total}
+    answer = await _list_reports(call, query, ListReportsRequest(messages_of_user_id=query.user_id), "messages")
+    return {"user": await moderation.find_reported_user(call, query.user_id), **answer}
 
 
-@endpoint("GET", "moderation.user.reportsByUserId", query=UserReportsQuery, permissions=_VIEW)
+@endpoint("GET", "moderation.user.reportsByUserId", query=UserReportsQuery, permissions=_VIEW, lists="reports")
 async def list_of_user(call: Call, query: UserReportsQuery) -> Answer:
     """The open reports of one user as such."""
-    offset, count = page(call, query)
-    request = ListReportsRequest(user_id=query.user_id, text=query.selector, offset=offset, count=count)
-    request.ascending = _ascending(query)
+    answer = await _list_reports(call, query, ListReportsRequest(user_id=query.user_id), "reports")
+    return {"user": await moderation.find_reported_user(call, query.user_id), **answer}
+
+
+async def _list_reports(
+    call: Call, query: MessageReportsQuery | UserReportsQuery, request: ListReportsRequest, name: str
+) -> dict[str, Any]:
+    """The page of open reports that the request speaks of, under this name."""
+    request.offset, request.count = page(call, query)
+    request.text, request.ascending = query.selector, is_ascending(query.sort)
     found, total = await moderation.list_reports(call, request)
-    user = await moderation.find_reported_user(call, query.user_id)
-    return {"user": user, "reports": found, "count": len(found), "offset": offset, "total": total}
+    return {name: found, "count": len(found), "offset": request.offset, "total": total}
 
 
 @endpoint("GET", "moderation.reportInfo", query=InfoQuery, permissions=_VIEW)
@@ -161,8 +161,3 @@ async def delete_messages(call: Call, body: DeleteBody) -> Answer:
     request = CloseReportsRequest(messages_of_user_id=body.user_id, reason=body.reason, delete_messages=True)
     await moderation.close_reports(call, request)
     return {}
-
-
-def _ascending(query: Page) -> bool:
-    sort = parse_sort(query.sort, ("ts",))
-    return bool(sort and sort[0][1] > 0)

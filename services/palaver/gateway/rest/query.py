@@ -62,6 +62,11 @@ def parse_sort(text: str, allowed: Collection[str]) -> list[tuple[str, int]]:
     return [(name, int(direction)) for name, direction in sort.items() if name in allowed]
 
 
+def is_ascending(text: str) -> bool:
+    """Whether a `sort` wants the oldest first of what is always sorted by its time. Raises InvalidSort."""
+    return any(direction > 0 for _, direction in parse_sort(text, ("ts",)))
+
+
 def sorted_by(documents: Sequence[dict[str, Any]], sort: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """Documents in memory in a parsed order. What has no such field comes first."""
     found = list(documents)

@@ -53,7 +53,7 @@ async def sync(call: Call, query: SinceQuery) -> Answer:
     return {"roles": {"update": policy.list_roles(call, since), "remove": []}}
 
 
-@endpoint("POST", "roles.create", body=CreateBody, invalid=_INVALID)
+@endpoint("POST", "roles.create", body=CreateBody, invalid=_INVALID, shows="role")
 async def create(call: Call, body: CreateBody) -> Answer:
     _check_allowed(call)
     role = await policy.save_role(
@@ -66,7 +66,7 @@ async def create(call: Call, body: CreateBody) -> Answer:
     return {"role": role}
 
 
-@endpoint("POST", "roles.update", body=UpdateBody, invalid=_INVALID)
+@endpoint("POST", "roles.update", body=UpdateBody, invalid=_INVALID, shows="role")
 async def update(call: Call, body: UpdateBody) -> Answer:
     _check_allowed(call)
     known = policy.get_role(call, body.role_id)
@@ -88,6 +88,8 @@ async def delete(call: Call, body: DeleteBody) -> Answer:
         role = policy.get_role(call, body.role_id)
     except policy.RoleNotFound as error:
         raise InvalidInput("This role does not exist", code="error-invalid-roleId") from error
+    if role.get("protected"):  # clients of DDP know another code
+        raise InvalidInput("Cannot delete a protected role", code="error-role-protected")
     await policy.delete_role(call, role["_id"])
     return {}
 
@@ -111,7 +113,7 @@ async def remove_user_from_role(call: Call, body: MemberBody) -> Answer:
     return {"role": role}
 
 
-@endpoint("GET", "roles.getUsersInRole", query=UsersQuery)
+@endpoint("GET", "roles.getUsersInRole", query=UsersQuery, lists="users")
 async def list_users_in_role(call: Call, query: UsersQuery) -> Answer:
     if not query.role:
         raise InvalidInput('Query param "role" is required', code="error-param-not-provided")

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 from palaver.errors import InvalidInput
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import Fragment
-from palaver.gateway.operations import rooms, subscriptions
+from palaver.gateway.operations import rooms, subscriptions, teams
 from palaver.gateway.rest.endpoint import Answer, LooseParams
 from palaver.gateway.rest.errors import Failure, Forbidden
 from palaver.gateway.rest.room_faces import Face, Found, OneRoom, WhichRoom
@@ -17,7 +17,7 @@ _NO = (False, 0, "false", "0")
 
 
 class CreateBody(rooms.NewRoom, LooseParams, kw_only=True, rename="camel"):
-    pass
+    teams: list[str] | None = None  # by name: who is in them at this moment becomes a member, too
 
 
 class NameBody(WhichRoom):
@@ -68,6 +68,13 @@ class EncryptedBody(WhichRoom):
     encrypted: bool | UnsetType = UNSET
 
 
+class ShowBody(OneRoom, forbid_unknown_fields=True):
+    """Clients send their list's order and filter along, which change nothing."""
+
+    query: str = ""
+    sort: dict[str, int] | None = None
+
+
 class CustomFieldsBody(WhichRoom, rename="camel"):
     custom_fields: Any = None
 
@@ -77,6 +84,8 @@ async def create(face: Face, call: Call, body: CreateBody) -> Answer:
         raise Forbidden
     if not body.name:
         raise Failure('Param "name" is required' if face.room_type == "c" else 'Body param "name" is required')
+    if body.teams:
+        body.members = [*(body.members or ()), *await teams.list_usernames(call, body.teams)]
     reply = await rooms.create_room(call, face.room_type, body)
     return {face.key: Fragment(reply.room)}
 
@@ -216,7 +225,7 @@ async def hide(face: Face, call: Call, body: WhichRoom) -> Answer:
     return {}
 
 
-async def show(face: Face, call: Call, body: WhichRoom) -> Answer:
+async def show(face: Face, call: Call, body: WhichRoom | ShowBody) -> Answer:
     """Puts the room back into the caller's list."""
     found = await face.find(call, body, archived_too=True)
     if found.subscription is None:

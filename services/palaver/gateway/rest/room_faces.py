@@ -107,6 +107,8 @@ class Face:
         query: type[msgspec.Struct] | None = None,
         body: type[msgspec.Struct] | None = None,
         login: Login = "required",
+        lists: str = "",
+        shows: str = "",
     ) -> Handler:
         """Declares an endpoint of this face."""
 
@@ -116,7 +118,8 @@ class Face:
         handler.__name__ = does.__name__
         handler.__doc__ = does.__doc__
         handler.__module__ = self.module
-        return endpoint(method, *paths, query=query, body=body, login=login)(handler)
+        declare = endpoint(method, *paths, query=query, body=body, login=login, lists=lists, shows=shows)
+        return declare(handler)
 
     async def find(self, call: Call, which: msgspec.Struct, *, archived_too: bool = False) -> Found:
         """The room that parameters name. Raises InvalidInput, and RoomNotFound also for one of another type."""

@@ -133,7 +133,7 @@ async def history(face: Face, call: Call, query: HistoryQuery | DirectHistoryQue
 async def list_messages(face: Face, call: Call, query: PageOfRoom) -> Answer:
     """A page of the room's messages, replies included, in any order."""
     found = await face.find(call, query, archived_too=True)
-    return await _page_of_messages(call, found.id, query)
+    return await page_of_messages(call, found.id, query)
 
 
 async def read_anonymously(face: Face, call: Call, query: PageOfRoom) -> Answer:
@@ -141,10 +141,11 @@ async def read_anonymously(face: Face, call: Call, query: PageOfRoom) -> Answer:
     if not call.setting("Accounts_AllowAnonymousRead"):
         raise NotAllowed('Enable "Allow Anonymous Read"', details={"method": "channels.anonymousread"})
     found = await face.find(call, query)
-    return await _page_of_messages(call, found.id, query)
+    return await page_of_messages(call, found.id, query)
 
 
-async def _page_of_messages(call: Call, room_id: str, query: Page) -> Answer:
+async def page_of_messages(call: Call, room_id: str, query: Page, *, of_others: bool = False) -> Answer:
+    """A page of a room's messages, in the order and with the fields that are asked for."""
     offset, count = page(call, query)
     reply = await reading.list_messages(
         call,
@@ -154,6 +155,7 @@ async def _page_of_messages(call: Call, room_id: str, query: Page) -> Answer:
         offset=offset,
         count=count,
         with_total=True,
+        of_others=of_others,
     )
     return {
         "messages": shown_messages(reply.messages, query.fields),

@@ -1,6 +1,6 @@
 """Rooms of any type: `rooms.*`."""
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import orjson
@@ -8,23 +8,28 @@ import orjson
 from palaver.errors import InvalidInput, RoomNotFound, UserNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import Fragment, fragments
-from palaver.gateway.operations import rooms, subscriptions, users
+from palaver.gateway.operations import rooms, subscriptions, teams, users
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, Params, endpoint
 from palaver.gateway.rest.errors import Failure, check_one_given
 from palaver.gateway.rest.permissions import parse_since
-from palaver.gateway.rest.query import page, parse_sort
+from palaver.gateway.rest.query import page, parse_fields, parse_sort, select
 from palaver.gateway.rest.room_faces import WhichRoom
 from palaver.v1.messaging_pb2 import ListRoomsRequest
 
-_ROOMS_OF_ADMINISTRATORS = {"c": "c", "p": "p", "d": "d", "l": "l", "channels": "c", "privateGroups": "p"}
+_ROOMS_OF_ADMINISTRATORS = {"c": "c", "p": "p", "d": "d", "l": "l", "v": "v", "channels": "c", "privateGroups": "p"}
 _AUTOCOMPLETED = ("_id", "fname", "name", "t", "avatarETag", "encrypted", "prid")
 _AUTOCOMPLETE_COUNT = 10
 _MOST_ROOMS = 1000
 _SHOWN_OF_PARENT = ("_id", "name", "fname", "t", "prid", "u")
+_SHOWN_OF_TEAM = ("_id", "name", "roomId", "type")
 
 
 class SinceQuery(LooseParams, rename="camel"):
     updated_since: str | None = None
+
+
+class InfoQuery(WhichRoom):
+    fields: str = ""
 
 
 class FavoriteBody(WhichRoom):
@@ -45,41 +50,9 @@ class RoomIdBody(LooseParams, rename="camel"):
     room_id: str = ""
 
 
-class ArchivationBody(LooseParams):
-    rid: str
-    action: str = ""
-
-
-class SettingsBody(LooseParams, rename="camel"):
-    """What of a room may be changed at once."""
-
-    rid: str
-    room_name: str | None = None
-    room_topic: str | None = None
-    room_announcement: str | None = None
-    room_description: str | None = None
-    room_avatar: str | None = None
-    room_type: Literal["c", "p"] | None = None
-    room_custom_fields: dict[str, Any] | None = None
-    read_only: bool | None = None
-    react_when_read_only: bool | None = None
-    system_messages: list[str] | bool | None = None
-    default: bool | None = None
-    featured: bool | None = None
-    join_code: str | None = None
-    encrypted: bool | None = None
-    archived: bool | None = None
-
-
 class NotificationsBody(LooseParams, rename="camel"):
     room_id: str = ""
     notifications: dict[str, str] | None = None
-
-
-class MuteBody(Params, rename="camel", kw_only=True):
-    room_id: str
-    user_id: str | None = None
-    username: str | None = None
 
 
 class AdministratedQuery(Page):
@@ -111,14 +84,19 @@ async def list_own(call: Call, query: SinceQuery) -> Answer:
     return {"update": fragments(reply.rooms), "remove": fragments(reply.removed)}
 
 
-@endpoint("GET", "rooms.info", query=WhichRoom)
-async def info(call: Call, query: WhichRoom) -> Answer:
-    """The room, and of a discussion the parent, where the caller may see it."""
+@endpoint("GET", "rooms.info", query=InfoQuery, shows="room")
+async def info(call: Call, query: InfoQuery) -> Answer:
+    """The room, its team, and the room that it belongs to: of a discussion the parent, of a team's room the main room;
+    where the caller may see these."""
     data, room = await find_room(call, query)
-    answer: dict[str, Any] = {"room": Fragment(data)}
-    if room.get("prid"):
+    shown = select(room, parse_fields(query.fields)) if query.fields else Fragment(data)
+    answer: dict[str, Any] = {"room": shown}
+    if (team_id := room.get("teamId")) and (team := await teams.find_team(call, team_id)) is not None:
+        answer["team"] = {name: team[name] for name in _SHOWN_OF_TEAM}
+    parent_id = room.get("prid") or ("" if room.get("teamMain") else team_id)
+    if parent_id:
         try:
-            parent = orjson.loads((await rooms.get_room(call, room_id=room["prid"])).room)
+            parent = orjson.loads((await rooms.get_room(call, room_id=parent_id)).room)
             answer["parent"] = {name: parent[name] for name in _SHOWN_OF_PARENT if name in parent}
         except RoomNotFound:
             pass  # it is not shown to those who may not see it
@@ -164,20 +142,6 @@ async def is_member(call: Call, query: MemberQuery) -> Answer:
     return {"isMember": await rooms.is_member(call, query.room_id, user.id)}
 
 
-@endpoint("POST", "rooms.saveRoomSettings", body=SettingsBody)
-async def save_settings(call: Call, body: SettingsBody) -> Answer:
-    settings = msgspec.to_builtins(body)
-    await rooms.save_settings(call, settings.pop("rid"), settings)
-    return {"rid": body.rid}
-
-
-@endpoint("POST", "rooms.changeArchivationState", body=ArchivationBody)
-async def change_archivation(call: Call, body: ArchivationBody) -> Answer:
-    """Archives with the action `archive`, else the contrary."""
-    await rooms.update_room(call, body.rid, archived=body.action == "archive")
-    return {}
-
-
 @endpoint("POST", "rooms.saveNotification", body=NotificationsBody)
 async def save_notification(call: Call, body: NotificationsBody) -> Answer:
     if not body.room_id:
@@ -188,35 +152,21 @@ async def save_notification(call: Call, body: NotificationsBody) -> Answer:
     return {}
 
 
-@endpoint("POST", "rooms.muteUser", body=MuteBody)
-async def mute(call: Call, body: MuteBody) -> Answer:
-    return await _mute(call, body, "mute")
-
-
-@endpoint("POST", "rooms.unmuteUser", body=MuteBody)
-async def unmute(call: Call, body: MuteBody) -> Answer:
-    return await _mute(call, body, "unmute")
-
-
-async def _mute(call: Call, body: MuteBody, what: Literal["mute", "unmute"]) -> Answer:
-    check_one_given(userId=body.user_id, username=body.username)
-    user = await users.get_user(call, body.user_id, body.username)
-    await rooms.update_room(call, body.room_id, **{what: user.username})
-    return {}
-
-
-@endpoint("GET", "rooms.adminRooms", query=AdministratedQuery)
+@endpoint("GET", "rooms.adminRooms", query=AdministratedQuery, lists="rooms")
 async def list_administrated(call: Call, query: AdministratedQuery) -> Answer:
     """Every room, for administrators."""
     _check_administrator(call)
     asked = [query.types] if isinstance(query.types, str) else query.types
     types = {_ROOMS_OF_ADMINISTRATORS[one] for one in asked if one in _ROOMS_OF_ADMINISTRATORS}
+    where = rooms.named(query.filter)
+    if "teams" in asked and not types:  # with other types, teams are found among their main rooms
+        where = {"$and": [where, {"teamMain": True}]} if where else {"teamMain": True}
     offset, count = page(call, query)
     reply = await rooms.list_rooms(
         call,
         ListRoomsRequest.EVERYTHING,
         sorted(types),
-        where=rooms.named(query.filter),
+        where=where,
         sort=parse_sort(query.sort, rooms.SORT_FIELDS) or rooms.BY_NAME,
         offset=offset,
         count=count,

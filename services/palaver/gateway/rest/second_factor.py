@@ -3,7 +3,7 @@
 from palaver.errors import InvalidInput
 from palaver.gateway.call import Call
 from palaver.gateway.operations import second_factor, users
-from palaver.gateway.rest.endpoint import Answer, LooseParams, endpoint
+from palaver.gateway.rest.endpoint import Answer, LooseParams, RateLimit, endpoint
 
 
 class UserBody(LooseParams, rename="camel"):
@@ -28,7 +28,7 @@ async def disable_email(call: Call) -> Answer:
     return {}
 
 
-@endpoint("POST", "users.2fa.sendEmailCode", body=CodeBody, login="none")
+@endpoint("POST", "users.2fa.sendEmailCode", body=CodeBody, login="none", rate_limit=RateLimit(5, 60))
 async def send_email_code(call: Call, body: CodeBody) -> Answer:
     if not body.email_or_username:
         raise InvalidInput('The "emailOrUsername" param is required', code="error-parameter-required")

@@ -17,12 +17,19 @@ class SessionQuery(Params, rename="camel"):
     session_id: str
 
 
-@endpoint("GET", "sessions/list", query=SessionsQuery)
+@endpoint("GET", "sessions/list", query=SessionsQuery, lists="sessions")
 async def list_own(call: Call, query: SessionsQuery) -> Answer:
     return await _list(call, query, of_all=False)
 
 
-@endpoint("GET", "sessions/list.all", query=SessionsQuery, permissions=["view-device-management"], second_factor=True)
+@endpoint(
+    "GET",
+    "sessions/list.all",
+    query=SessionsQuery,
+    permissions=["view-device-management"],
+    second_factor=True,
+    lists="sessions",
+)
 async def list_all(call: Call, query: SessionsQuery) -> Answer:
     return await _list(call, query, of_all=True)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from palaver.errors import InvalidInput, NotBuilt
 from palaver.gateway.call import Call
 from palaver.gateway.operations import policy
 from palaver.gateway.rest.endpoint import Answer, LooseParams, Page, endpoint
@@ -19,14 +20,16 @@ class SettingsQuery(Page, rename="camel"):
 
 class SettingBody(LooseParams):
     value: Any = msgspec.UNSET
+    execute: bool = False
+    editor: str = ""
 
 
-@endpoint("GET", "settings.public", query=SettingsQuery, login="none")
+@endpoint("GET", "settings.public", query=SettingsQuery, login="none", lists="settings")
 async def list_public(call: Call, query: SettingsQuery) -> Answer:
     return _list(call, query, public_only=True)
 
 
-@endpoint("GET", "settings", query=SettingsQuery)
+@endpoint("GET", "settings", query=SettingsQuery, lists="settings")
 async def list_all(call: Call, query: SettingsQuery) -> Answer:
     return _list(call, query, public_only=not call.may("view-privileged-setting"))
 
@@ -65,6 +68,10 @@ async def get(call: Call, _id: str) -> Answer:
 async def update(call: Call, body: SettingBody, _id: str) -> Answer:
     if not call.may("edit-privileged-setting"):
         raise Forbidden
+    if body.execute:
+        raise NotBuilt("There is nothing that this setting does")
+    if body.editor not in ("", "color"):
+        raise InvalidInput("Colors are set as #rrggbb alone", code="error-invalid-setting-editor")
     if body.value is msgspec.UNSET or policy.find_setting(call, _id) is None:
         raise Failure
     await policy.update_setting(call, _id, body.value)

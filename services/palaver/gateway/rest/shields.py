@@ -27,9 +27,9 @@ class ShieldQuery(LooseParams):
     icon: str = ""
 
 
-@endpoint("GET", "shield.svg", query=ShieldQuery, login="optional", rate_limit=RateLimit(60, 60))
+@endpoint("GET", "shield.svg", query=ShieldQuery, login="optional", rate_limit=RateLimit(60, 60), answer="picture")
 async def shield(call: Call, query: ShieldQuery) -> Answer:
-    """`type` is online, channel or user; `name` stands to the left."""
+    """`type` is online, channel or user, or left out for an invitation; `name` stands to the left."""
     if not call.setting("API_Enable_Shields"):
         raise NotAllowed("This endpoint is disabled", code="error-endpoint-disabled")
     allowed = [name.strip() for name in str(call.setting("API_Shield_Types") or "").split(",")]
@@ -45,6 +45,8 @@ async def shield(call: Call, query: ShieldQuery) -> Answer:
             if call.setting("API_Shield_user_require_auth") and call.user is None:
                 raise NotAllowed()
             text = f"@{call.user.username}" if call.user is not None else query.name or "user"
+        case "":
+            text = "Join Chat"
         case _:
             raise InvalidInput("Invalid shield type", code="error-invalid-params")
     return Response(_draw(query.name or "Chat", text), headers={"Content-Type": "image/svg+xml;charset=utf-8"})

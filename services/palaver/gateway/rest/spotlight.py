@@ -34,7 +34,7 @@ async def spotlight(call: Call, query: SpotlightQuery) -> Answer:
     return {"users": fragments(found.users), "rooms": fragments(found.rooms)}
 
 
-@endpoint("GET", "directory", query=DirectoryQuery)
+@endpoint("GET", "directory", query=DirectoryQuery, lists="result")
 async def list_directory(call: Call, query: DirectoryQuery) -> Answer:
     """A page of the public rooms, or with the type `users` of the users."""
     wanted = Wanted()

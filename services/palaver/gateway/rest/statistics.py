@@ -23,7 +23,7 @@ async def get_statistics(call: Call, query: RefreshQuery) -> Answer:
     return await statistics.get_statistics(call, refresh=query.refresh)
 
 
-@endpoint("GET", "statistics.list", query=Page)
+@endpoint("GET", "statistics.list", query=Page, lists="statistics")
 async def list_statistics(call: Call, query: Page) -> Answer:
     offset, count = page(call, query)
     found, total = await statistics.list_statistics(call, offset, count)

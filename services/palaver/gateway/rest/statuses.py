@@ -29,7 +29,7 @@ class DeleteBody(LooseParams, rename="camel"):
     custom_user_status_id: str = ""
 
 
-@endpoint("GET", "custom-user-status.list", query=ListQuery)
+@endpoint("GET", "custom-user-status.list", query=ListQuery, lists="statuses")
 async def list_statuses(call: Call, query: ListQuery) -> Answer:
     offset, count = page(call, query)
     named = {name: value for name, value in (("name", query.name), ("_id", query.id)) if value}
@@ -43,12 +43,12 @@ async def list_statuses(call: Call, query: ListQuery) -> Answer:
     return {"statuses": found, "count": len(found), "offset": offset, "total": total}
 
 
-@endpoint("POST", "custom-user-status.create", body=CreateBody)
+@endpoint("POST", "custom-user-status.create", body=CreateBody, shows="customUserStatus")
 async def create(call: Call, body: CreateBody) -> Answer:
     return {"customUserStatus": await statuses.save_status(call, "", body.name, body.status_type)}
 
 
-@endpoint("POST", "custom-user-status.update", body=UpdateBody)
+@endpoint("POST", "custom-user-status.update", body=UpdateBody, shows="customUserStatus")
 async def update(call: Call, body: UpdateBody) -> Answer:
     known, _ = await statuses.list_statuses(call, where={"_id": body.id})
     if not known:

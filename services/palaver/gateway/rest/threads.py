@@ -42,16 +42,15 @@ class InvalidMessage(MessageNotFound):
     reason = "Invalid Message"
 
 
-@endpoint("GET", "chat.getThreadsList", query=ThreadsQuery)
+@endpoint("GET", "chat.getThreadsList", query=ThreadsQuery, lists="threads")
 async def list_threads(call: Call, query: ThreadsQuery) -> Answer:
     """The first messages of a room's threads; of type `following` or `unread` only those."""
     if not query.rid:
         raise InvalidInput('The required "rid" query param is missing.', code="error-room-id-param-not-provided")
     offset, count = page(call, query)
-    found, total = await reading.list_threads(
-        call, query.rid, type=query.type, text=query.text, offset=offset, count=count
-    )
-    return {"threads": found, "count": len(found), "offset": offset, "total": total}
+    reply = await reading.list_threads(call, query.rid, type=query.type, text=query.text, offset=offset, count=count)
+    found = shown_messages(reply.documents, query.fields)
+    return {"threads": found, "count": len(found), "offset": offset, "total": reply.total}
 
 
 @endpoint("GET", "chat.syncThreadsList", query=SyncThreadsQuery)
@@ -63,7 +62,7 @@ async def sync_threads(call: Call, query: SyncThreadsQuery) -> Answer:
     return {"threads": {"update": await reading.list_missed_threads(call, query.rid, since), "remove": []}}
 
 
-@endpoint("GET", "chat.getThreadMessages", query=RepliesQuery)
+@endpoint("GET", "chat.getThreadMessages", query=RepliesQuery, lists="messages")
 async def list_replies(call: Call, query: RepliesQuery) -> Answer:
     """A thread's replies, oldest first."""
     if not query.tmid:

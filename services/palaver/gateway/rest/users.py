@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from palaver.errors import Conflict, InvalidInput, UserNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ejson import iso, loads
-from palaver.gateway.operations import authentication, users
+from palaver.gateway.operations import authentication, usernames, users
 from palaver.gateway.rest.endpoint import Answer, Page, Params, RateLimit, endpoint
 from palaver.gateway.rest.errors import Failure, Forbidden, check_one_given
 from palaver.gateway.rest.query import page, parse_fields, parse_query, parse_sort, select
@@ -91,7 +91,7 @@ class UsernameQuery(Params):
     username: str
 
 
-@endpoint("POST", "users.create", body=CreateBody)
+@endpoint("POST", "users.create", body=CreateBody, shows="user")
 async def create(call: Call, body: CreateBody) -> Answer:
     fields = parse_fields(body.fields)
     return {"user": select(await users.create_user(call, body), fields)}
@@ -103,19 +103,25 @@ async def create(call: Call, body: CreateBody) -> Answer:
     body=RegisterBody,
     login="optional",
     rate_limit=RateLimit(1, 60, setting="Rate_Limiter_Limit_RegisterUser"),
+    shows="user",
 )
 async def register(call: Call, body: RegisterBody) -> Answer:
     if call.user is not None:
         raise Failure("Logged in users can not register again.")
     try:
         return {"user": await users.register_user(call, body)}
-    except Conflict as error:
-        if error.details.get("field") == "username":
-            raise Failure("Username is already in use") from error
+    except (Conflict, InvalidInput) as error:  # clients tell by these words which field of their form is wrong
+        match error.error_code, error.details.get("field"):
+            case "error-field-unavailable", "username":
+                raise Failure("Username is already in use") from error
+            case "error-field-unavailable", "email":
+                raise Conflict("Email already exists.", code="403") from error
+            case "error-input-is-not-a-valid-field", "Username":
+                raise Failure("The username provided is not valid") from error
         raise
 
 
-@endpoint("GET", "users.info", query=InfoQuery)
+@endpoint("GET", "users.info", query=InfoQuery, shows="user")
 async def info(call: Call, query: InfoQuery) -> Answer:
     check_one_given(userId=query.user_id, username=query.username, importId=query.import_id)
     fields = parse_fields(query.fields)
@@ -143,25 +149,25 @@ async def _list_rooms(call: Call, user_id: str) -> list[dict[str, Any]]:
     return sorted(rooms, key=lambda room: (room.get("t", ""), room.get("name", "")))
 
 
-@endpoint("GET", "users.list", query=Page)
+@endpoint("GET", "users.list", query=Page, lists="users")
 async def list_users(call: Call, query: Page) -> Answer:
     offset, count = page(call, query)
     fields = parse_fields(query.fields)
     found, total = await users.list_users(
         call,
-        where=parse_query(query.query, users.QUERY_FIELDS),
-        sort=parse_sort(query.sort, users.SORT_FIELDS),
+        where=parse_query(query.query, users.query_fields(call)),
+        sort=parse_sort(query.sort, users.sort_fields(call)),
         offset=offset,
         count=count,
     )
     return {"users": [select(user, fields) for user in found], "count": len(found), "offset": offset, "total": total}
 
 
-@endpoint("GET", "users.listByStatus", query=StatusQuery, permissions=["view-d-room"])
+@endpoint("GET", "users.listByStatus", query=StatusQuery, permissions=["view-d-room"], lists="users")
 async def list_by_status(call: Call, query: StatusQuery) -> Answer:
     """Users by whether they are active, and by whether they have ever logged in."""
     offset, count = page(call, query)
-    conditions: list[dict[str, Any]] = [dict(parse_query(query.query, users.QUERY_FIELDS))]
+    conditions: list[dict[str, Any]] = [dict(parse_query(query.query, users.query_fields(call)))]
     if query.status is not None:
         conditions.append({"active": query.status == "active"})
     if query.has_logged_in is not None:
@@ -174,7 +180,7 @@ async def list_by_status(call: Call, query: StatusQuery) -> Answer:
     found, total = await users.list_users(
         call,
         where={"$and": [condition for condition in conditions if condition]} if any(conditions) else None,
-        sort=parse_sort(query.sort, users.SORT_FIELDS),
+        sort=parse_sort(query.sort, users.sort_fields(call)),
         offset=offset,
         count=count,
         term=query.search_term,
@@ -182,13 +188,13 @@ async def list_by_status(call: Call, query: StatusQuery) -> Answer:
     return {"users": found, "count": len(found), "offset": offset, "total": total}
 
 
-@endpoint("POST", "users.update", body=UpdateBody, second_factor=True)
+@endpoint("POST", "users.update", body=UpdateBody, second_factor=True, shows="user")
 async def update(call: Call, body: UpdateBody) -> Answer:
     await users.update_user(call, body.user_id, body.data, confirm_relinquish=body.confirm_relinquish)
     return {"user": await users.get_document(call, body.user_id)}
 
 
-@endpoint("POST", "users.updateOwnBasicInfo", body=OwnBody)
+@endpoint("POST", "users.updateOwnBasicInfo", body=OwnBody, shows="user")
 async def update_own(call: Call, body: OwnBody) -> Answer:
     changes = msgspec.to_builtins(body.data)
     for name in ("statusText", "statusType", "currentPassword"):
@@ -217,7 +223,7 @@ async def get_preferences(call: Call) -> Answer:
     return {"preferences": preferences}
 
 
-@endpoint("POST", "users.setPreferences", body=PreferencesBody)
+@endpoint("POST", "users.setPreferences", body=PreferencesBody, shows="user")
 async def set_preferences(call: Call, body: PreferencesBody) -> Answer:
     user = await users.set_preferences(call, body.user_id or call.me.id, body.data)
     preferences = dict((user.get("settings") or {}).get("preferences") or {})
@@ -257,22 +263,23 @@ async def autocomplete(call: Call, query: AutocompleteQuery) -> Answer:
         raise InvalidInput("Invalid selector parameter", code="error-invalid-selector") from error
     if not call.may("view-outside-room"):
         return {"items": []}
-    where = parse_query(msgspec.json.encode(selector.conditions or {}).decode(), users.QUERY_FIELDS)
+    where = parse_query(msgspec.json.encode(selector.conditions or {}).decode(), users.query_fields(call))
     found, _ = await users.list_users(
         call,
         where={"$and": [{"active": True}, where]} if where else {"active": True},
         term=selector.term,
         exceptions=selector.exceptions,
         count=_AUTOCOMPLETE_COUNT,
+        with_total=False,
     )
     return {"items": [select(user, _AUTOCOMPLETED) for user in found]}
 
 
 @endpoint("GET", "users.checkUsernameAvailability", query=UsernameQuery)
 async def check_username_availability(call: Call, query: UsernameQuery) -> Answer:
-    return {"result": await users.is_username_free(call, query.username)}
+    return {"result": await usernames.is_free(call, query.username)}
 
 
 @endpoint("GET", "users.getUsernameSuggestion")
 async def get_username_suggestion(call: Call) -> Answer:
-    return {"result": await users.suggest_username(call)}
+    return {"result": await usernames.suggest(call)}

@@ -1,6 +1,7 @@
 """Incoming webhooks: whoever knows an integration's token posts, in the name of its user and into its channels."""
 
 import secrets
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -48,24 +49,33 @@ class Posting:
         self._direct = direct
 
     async def find_room_id(self, user: User, target: str) -> str:
-        """The id of a room by "#name", "@username" or id; a public one is entered. Raises InvalidInput, NotAllowed."""
+        """The id of a room by "#name", "@username" or id, or by the id of a user; a public one is entered.
+
+        Raises InvalidInput, NotAllowed.
+        """
         actor = user_actor(user.id)
         room: Document | None
         if target[0] == "@":
-            try:
-                reply = await self._direct.open(OpenDirectRoomRequest(actor=actor, usernames=[target[1:]]))
-            except UserNotFound as error:
-                raise _invalid_channel() from error
-            return str(orjson.loads(reply.room)["_id"])
+            by_name = OpenDirectRoomRequest(actor=actor, usernames=[target[1:]])
+            return await self._open_direct(by_name, OpenDirectRoomRequest(actor=actor, user_ids=[target[1:]]))
         name = target.removeprefix("#")
         room = await self._store.find_room(name) if target[0] != "#" else None
         room = room or await self._store.find_room_by_name(name) or await self._store.find_room(name)
+        if room is None and target[0] != "#":
+            return await self._open_direct(OpenDirectRoomRequest(actor=actor, user_ids=[target]))
         if room is None:
             raise _invalid_channel()
         room_id = str(room["_id"])
         if room["t"] == "c" and await self._store.find_subscription(room_id, user.id) is None:
             await self._members.join(JoinRoomRequest(actor=actor, room_id=room_id))
         return room_id
+
+    async def _open_direct(self, *requests: OpenDirectRoomRequest) -> str:
+        """The id of the direct room with the first of these users that there is. Raises InvalidInput, NotAllowed."""
+        for request in requests:
+            with suppress(UserNotFound):
+                return str(orjson.loads((await self._direct.open(request)).room)["_id"])
+        raise _invalid_channel()
 
     async def post(
         self,
@@ -121,8 +131,8 @@ class Incoming:
         if not request.text and not request.extra:
             return  # it was only asked whether this is the right address
         targets = rules.read_targets(request.targets) or integration["channel"]
-        own = {name.lstrip("#@") for name in integration["channel"]}
-        if not integration["overrideDestinationChannelEnabled"] and not {t.lstrip("#@") for t in targets} <= own:
+        named = {target if target[0] in "#@" else f"#{target}" for target in targets}
+        if not integration["overrideDestinationChannelEnabled"] and not named <= set(integration["channel"]):
             raise InvalidInput(
                 "overriding destination channel is disabled for this integration", code="error-invalid-channel"
             )

@@ -27,7 +27,7 @@ class Outgoing:
 
     def make_follower(self) -> DurableFollower:
         """The follower of this node; its owner runs and stops it."""
-        follower = Follower("webhooks", ("room", "user"), triggers.FACTS, self.on_event)
+        follower = Follower("webhooks", ("room", "user"), triggers.FACTS, self.on_event, self._may_concern)
         node = self._node
         return DurableFollower(follower, node.database, node.log, node.live, node_id=node.config.node_id)
 
@@ -53,7 +53,7 @@ class Outgoing:
             data.pop("token")  # it is added as it is posted: the record shows it to nobody
             for url in integration["urls"]:
                 delivery = {
-                    "event": happening.event,
+                    "event": integration["event"],
                     "url": url,
                     "data": data,
                     "trigger_word": word,
@@ -65,8 +65,14 @@ class Outgoing:
                     failpoints.reach("webhook.after_add")
         await tell_due(self._node.live)
 
+    def _may_concern(self, event: Event) -> bool:
+        access = self._node.access
+        return bool(self._known) or access.policy.seq != self._known_seq or not access.is_trusted()
+
     async def _list_integrations(self) -> list[Document]:
-        """Those that are enabled. The policy's number grows with each change of one."""
+        """Those that are enabled. The policy's number grows with each change of one. Raises Unavailable: while nobody
+        says whether it is still the newest, events wait."""
+        await self._node.access.find_users(())
         seq = self._node.access.policy.seq
         if seq != self._known_seq:
             where = {"type": OUTGOING, "deleted_at": None}

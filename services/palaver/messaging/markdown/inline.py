@@ -6,9 +6,8 @@ something or not: no part of a text is walked twice for the same purpose, and th
 
 import re
 from bisect import bisect_left
-from typing import NamedTuple
 
-from palaver.messaging.markdown import addresses, colors, emoji, formulas, links, mentions, timestamps
+from palaver.messaging.markdown import addresses, colors, emoji, formulas, links, mentions, timestamps, walks
 from palaver.messaging.markdown.nodes import (
     Node,
     Piece,
@@ -22,14 +21,9 @@ from palaver.messaging.markdown.nodes import (
 )
 from palaver.messaging.markdown.options import NOTHING, Options
 from palaver.messaging.markdown.signs import Signs
+from palaver.messaging.markdown.walks import EMPHASES, EMPHASIZED, ITALIC, LABEL, RESTRICTED, Line, Walk
 from palaver.messaging.markdown.words import words_pattern
 
-# What surrounds a walk.
-BOLD, ITALIC, STRIKE, SPOILER, LABEL, IN_LABEL, AHEAD = 1, 2, 4, 8, 16, 32, 64
-_EMPHASIZED = BOLD | ITALIC | STRIKE
-_RESTRICTED = _EMPHASIZED | LABEL
-
-_EMPHASIS = {"*": (BOLD, "BOLD"), "_": (ITALIC, "ITALIC"), "~": (STRIKE, "STRIKE")}
 _ESCAPED = "*_~`#."
 
 _SIGNS = frozenset("*_~`|<[]!@#:+\\")
@@ -42,20 +36,6 @@ _SNAKE = re.compile(r"[A-Za-z0-9]_{1,2}")
 _SNAKE_WORD = re.compile(r"[A-Za-z0-9]++_")
 # What makes no italic text of what is before it, by how many low lines there are.
 _AFTER_ITALIC = {1: re.compile(r"[A-Za-z]+"), 2: re.compile(r"[0-9A-Za-z]+")}
-
-
-class Walk(NamedTuple):
-    """What was found, and where it ended."""
-
-    pieces: list[Piece]
-    end: int
-
-
-class Line(NamedTuple):
-    """The nodes of a line, and where it ends: at a line feed or at the text's end."""
-
-    nodes: list[Node]
-    end: int
 
 
 class Scanner:
@@ -136,11 +116,11 @@ class Scanner:
                 fresh = True
             elif character not in _SIGNS:
                 position, fresh = self._word(position, context, fresh, pieces, loose, sign)
-            elif character in _EMPHASIS and (emphasis := self._emphasis(position, character, context)):
+            elif character in EMPHASES and (emphasis := self._emphasis(position, character, context)):
                 pieces.extend(emphasis[0])
                 position = emphasis[1]
                 fresh = True
-            elif character == "+" and not context & _RESTRICTED:
+            elif character == "+" and not context & RESTRICTED:
                 position, fresh = self._plus(position, fresh, pieces)
             elif (found := self._marked(position, character, context, fresh or loose, sign)) or (
                 self._emoticons and (fresh or loose) and (found := self._emoticon(position, context, sign))
@@ -172,9 +152,9 @@ class Scanner:
             end = sign.start()
         if loose and self._emoticons:
             end = min(end, self._emoticon_after(start + 1))
-        if self.formulas.dollars and not context & _RESTRICTED:
+        if self.formulas.dollars and not context & RESTRICTED:
             end = max(start + 1, min(end, self.formulas.dollar_after(start)))
-        finder = None if context & _RESTRICTED else self._addresses
+        finder = None if context & RESTRICTED else self._addresses
         email = finder.email(start, end) if finder else None
         here = email is not None and email.start == start
         if finder and fresh and not here and (web := finder.web(start)):
@@ -223,7 +203,7 @@ class Scanner:
         if broken := self._mentions.broken(start):
             return broken
         if character == "[":
-            return None if context & IN_LABEL else self._link(start, context)
+            return None if context & walks.IN_LABEL else self._link(start, context)
         if character == "`":
             code = _CODE.match(text, start)
             return ({"type": "INLINE_CODE", "value": plain(code[1])}, code.end()) if code else None
@@ -238,9 +218,9 @@ class Scanner:
             moment = timestamps.match(text, start) if around not in ("*", "_") else None
             if moment:
                 return moment
-            angle = None if context & IN_LABEL else self._links.angle(start)
+            angle = None if context & walks.IN_LABEL else self._links.angle(start)
             return (link(angle.source, [plain(angle.label)]), angle.end) if angle else None
-        if context & _EMPHASIZED:
+        if context & EMPHASIZED:
             return None
         if character == "\\":
             if formula := self.formulas.inline(start):
@@ -254,14 +234,14 @@ class Scanner:
         return None
 
     def _formula(self, start: int, context: int) -> tuple[Node, int] | None:
-        if context & _RESTRICTED or self._mentions.broken(start):
+        if context & RESTRICTED or self._mentions.broken(start):
             return None
         return self.formulas.inline(start)
 
     def _color(self, start: int, colon: int, context: int) -> addresses.Found | None:
         """The color whose name ends at the colon."""
         name = colon - len(colors.NAME)
-        if not self._colors or context & _RESTRICTED or name < start or not self.text.startswith(colors.NAME, name):
+        if not self._colors or context & RESTRICTED or name < start or not self.text.startswith(colors.NAME, name):
             return None
         color = colors.match(self.text, colon)
         return addresses.Found(name, color[1], color[0]) if color else None
@@ -316,12 +296,12 @@ class Scanner:
             return True
         if self._formula(start, context):
             return True
-        if character in _EMPHASIS and self._emphasis(start, character, context):
+        if character in EMPHASES and self._emphasis(start, character, context):
             return True
-        if character == "+" and not context & _RESTRICTED:
+        if character == "+" and not context & RESTRICTED:
             return self._plus(start, True, [])[0] > start + 1
-        if character == "|" and context & SPOILER and not context & AHEAD:
-            return self._spoiler(start, AHEAD) is not None
+        if character == "|" and context & walks.SPOILER and not context & walks.AHEAD:
+            return self._spoiler(start, walks.AHEAD) is not None
         if character in _SIGNS:
             return self._marked(start, character, context, True, around) is not None
         return self._word_opens(start, context)
@@ -332,7 +312,7 @@ class Scanner:
             return True
         if not context & ITALIC and _SNAKE_WORD.match(text, start):
             return True
-        if context & _RESTRICTED:
+        if context & RESTRICTED:
             return False
         color = self._color(start, self._ordinary_run(start), context)
         if color and color.start == start:
@@ -363,11 +343,11 @@ class Scanner:
         return end, fresh and end > start + 1
 
     def _emphasis(self, start: int, sign: str, context: int) -> tuple[list[Piece], int] | None:
-        kind, name = _EMPHASIS[sign]
+        kind, name = EMPHASES[sign]
         if context & kind:
             return None
         text = self.text
-        if not context & _RESTRICTED and (end := self._signs.blank_end(start, sign)):
+        if not context & RESTRICTED and (end := self._signs.blank_end(start, sign)):
             return [text[start:end]], end
         for width in (2, 1):
             marker = sign * width
@@ -390,15 +370,15 @@ class Scanner:
         return None
 
     def _spoiler(self, start: int, context: int) -> tuple[Piece, int] | None:
-        if context & SPOILER or not self.text.startswith("||", start):
+        if context & walks.SPOILER or not self.text.startswith("||", start):
             return None
-        inner = self._between(start + 2, SPOILER | context & AHEAD, "||")
+        inner = self._between(start + 2, walks.SPOILER | context & walks.AHEAD, "||")
         if inner is None or not inner.pieces:
             return None
         return {"type": "SPOILER", "value": joined(inner.pieces)}, inner.end + 2
 
     def _link(self, start: int, context: int) -> tuple[Piece, int] | None:
-        label = self._between(start + 1, context | LABEL | IN_LABEL, "](")
+        label = self._between(start + 1, context | LABEL | walks.IN_LABEL, "](")
         target = self._links.target(label.end + 2) if label else None
         if label is None or target is None:
             return None

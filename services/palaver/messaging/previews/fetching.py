@@ -126,11 +126,7 @@ def compose(url: str, fetched: Fetched) -> Document:
 def _charset(fetched: Fetched) -> str:
     """The encoding that the answer says it has, if it is one that pages have."""
     named = fetched.headers.get("content-type", "").lower().partition("charset=")[2].strip("\"' ;")
-    return (
-        named
-        if named in ("utf-8", "iso-8859-1", "windows-1252", "windows-1251", "shift_jis", "euc-jp", "gbk")
-        else "utf-8"
-    )
+    return named if named in _CHARSETS else "utf-8"
 
 
 def _ports(text: str) -> tuple[int, ...]:

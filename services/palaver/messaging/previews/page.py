@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 
 MAX_VALUE = 1000
+_MAX_VALUES = 6000  # characters of all values together: many pages are remembered
 _MAX_ELEMENTS = 100
 _MAX_ELEMENT = 3000
 _MAX_NAME = 60
@@ -48,13 +49,20 @@ def read_page(html: str) -> dict[str, str]:
         element = _Element(html[match.start() : last if closing < 0 else closing])
         if element.tag == "title":
             if title := " ".join(element.text.split()):
-                found.setdefault("pageTitle", title[:MAX_VALUE])
+                _add(found, "pageTitle", title)
             continue
         name = (element.attributes.get("property") or element.attributes.get("name") or "").strip()
         content = element.attributes.get("content", "").strip()
         if content and len(name) <= _MAX_NAME and _is_name(name) and _is_wanted(name.lower()):
-            found.setdefault(_camel(name), content[:MAX_VALUE])
+            _add(found, _camel(name), content)
     return found
+
+
+def _add(found: dict[str, str], name: str, value: str) -> None:
+    """Unless there is one, or enough of others."""
+    value = value[:MAX_VALUE]
+    if name not in found and sum(map(len, found.values())) + len(value) <= _MAX_VALUES:
+        found[name] = value
 
 
 def _camel(name: str) -> str:

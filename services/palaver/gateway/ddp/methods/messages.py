@@ -46,6 +46,17 @@ class ReadMessage(msgspec.Struct, rename="camel"):
     message_id: str = ""
 
 
+class MentionsOptions(msgspec.Struct):
+    limit: Count | None = None
+    skip: Count | None = None
+    sort: dict[str, int] | None = None
+
+
+class MentionsPart(msgspec.Struct, rename="camel"):
+    room_id: str
+    options: MentionsOptions | None = None
+
+
 class ThreadMessage(msgspec.Struct):
     mid: str
 
@@ -149,12 +160,14 @@ async def star_message(call: Call, message: StarredMessage) -> bool:
 
 @method("followMessage", ThreadMessage)
 async def follow_message(call: Call, message: ThreadMessage) -> None:
-    await messages.follow(call, message.mid, follow=True)
+    with _invalid_message():
+        await messages.follow(call, message.mid, follow=True)
 
 
 @method("unfollowMessage", ThreadMessage)
 async def unfollow_message(call: Call, message: ThreadMessage) -> None:
-    await messages.follow(call, message.mid, follow=False)
+    with _invalid_message():
+        await messages.follow(call, message.mid, follow=False)
 
 
 @method("reportMessage", str, str)
@@ -280,6 +293,20 @@ async def delete_file_message(call: Call, upload_id: str) -> None:
     await messages.delete_file_message(call, upload_id)
 
 
+@method("getUserMentionsByChannel", MentionsPart)
+async def get_user_mentions(call: Call, part: MentionsPart) -> list[Fragment]:
+    """Messages of a room that mention the caller, newest first."""
+    options = part.options or MentionsOptions()
+    found, _ = await reading.list_mentioning(
+        call,
+        part.room_id,
+        ascending=(options.sort or {}).get("ts", -1) > 0,
+        offset=options.skip or 0,
+        count=_SHOWN if options.limit is None else options.limit,
+    )
+    return found
+
+
 @method("getReadReceipts", ReadMessage)
 async def get_read_receipts(call: Call, message: ReadMessage) -> list[Fragment]:
     return await reading.list_read_receipts(call, message.message_id)
@@ -297,10 +324,8 @@ async def get_thread_messages(call: Call, part: ThreadPart) -> list[Fragment]:
 
 @method("getThreadsList", ThreadsPart)
 async def get_threads_list(call: Call, part: ThreadsPart) -> list[Fragment]:
-    found, _ = await reading.list_threads(
-        call, part.rid, offset=part.skip or 0, count=_AROUND if part.limit is None else part.limit
-    )
-    return found
+    count = _AROUND if part.limit is None else part.limit
+    return fragments((await reading.list_threads(call, part.rid, offset=part.skip or 0, count=count)).documents)
 
 
 @method("messageSearch", str, str | None, Count | None, Count | None)
@@ -320,8 +345,7 @@ async def _search(call: Call, text: str, room_id: str | None, limit: int, offset
     """Messages of one room. Without a room there is nothing to find."""
     if not room_id:
         return {"message": {"docs": []}}
-    found, _ = await reading.search(call, room_id, text, offset=offset, count=limit)
-    return {"message": {"docs": found}}
+    return {"message": {"docs": await reading.search(call, room_id, text, offset=offset, count=limit)}}
 
 
 @method("rocketchatSearch.getProvider")

@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 import orjson
 
-from palaver.errors import InvalidInput, NotAllowed, RoomNotFound
+from palaver.errors import NotAllowed, RoomNotFound
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Count, Date, method
 from palaver.gateway.ejson import Fragment, fragments
 from palaver.gateway.operations import directory, discussions, rooms, users
-from palaver.v1.messaging_pb2 import ListRoomsRequest, PruneMessagesRequest
+from palaver.v1.messaging_pb2 import ListRoomsRequest
 
 Document = dict[str, Any]
 
@@ -258,18 +258,6 @@ async def remove_user(call: Call, removed: RoomAndUser) -> bool:
     return True
 
 
-@method("muteUserInRoom", RoomAndUser)
-async def mute_user(call: Call, muted: RoomAndUser) -> bool:
-    await rooms.update_room(call, muted.rid, mute=muted.username)
-    return True
-
-
-@method("unmuteUserInRoom", RoomAndUser)
-async def unmute_user(call: Call, muted: RoomAndUser) -> bool:
-    await rooms.update_room(call, muted.rid, unmute=muted.username)
-    return True
-
-
 @method("getRoomRoles", str)
 async def list_roles(call: Call, room_id: str) -> list[Document]:
     return await rooms.list_roles(call, room_id)
@@ -308,66 +296,4 @@ async def remove_leader(call: Call, room_id: str, user_id: str) -> bool:
 async def _set_role(call: Call, room_id: str, user_id: str, role: str, *, granted: bool) -> bool:
     user = await users.get_user(call, user_id, None)
     await rooms.set_role(call, room_id, user.id, role, granted=granted)
-    return True
-
-
-# -- changed -----------------------------------------------------------------------------------------------------------
-
-
-@method("saveRoomSettings", str, Document | str, Any)
-async def save_settings(call: Call, room_id: str, settings: Document | str, value: Any) -> Document:
-    """Several settings at once, or one by its name and value."""
-    changes = {settings: value} if isinstance(settings, str) else settings
-    if not changes:
-        raise InvalidInput("Invalid settings provided", code="error-invalid-settings")
-    await rooms.save_settings(call, room_id, changes)
-    return {"result": True, "rid": room_id}
-
-
-class Pruned(msgspec.Struct, rename="camel"):
-    """What `cleanRoomHistory` takes."""
-
-    room_id: str
-    latest: Date
-    oldest: Date
-    inclusive: bool | None = True
-    limit: Count | None = None
-    exclude_pinned: bool | None = False
-    ignore_discussion: bool | None = True
-    files_only: bool | None = False
-    from_users: list[str] | None = None
-    ignore_threads: bool | None = None
-
-
-@method("cleanRoomHistory", Pruned)
-async def prune(call: Call, wanted: Pruned) -> int:
-    """How many messages are gone."""
-    request = PruneMessagesRequest(
-        room_id=wanted.room_id,
-        oldest=wanted.oldest.milliseconds,
-        latest=wanted.latest.milliseconds,
-        inclusive=bool(wanted.inclusive),
-        limit=wanted.limit or 0,
-        usernames=wanted.from_users or (),
-        exclude_pinned=bool(wanted.exclude_pinned),
-        files_only=bool(wanted.files_only),
-        ignore_threads=bool(wanted.ignore_threads),
-        ignore_discussions=bool(wanted.ignore_discussion),
-    )
-    return await rooms.prune(call, request)
-
-
-@method("archiveRoom", str)
-async def archive_room(call: Call, room_id: str) -> None:
-    await rooms.update_room(call, room_id, archived=True)
-
-
-@method("unarchiveRoom", str)
-async def unarchive_room(call: Call, room_id: str) -> None:
-    await rooms.update_room(call, room_id, archived=False)
-
-
-@method("eraseRoom", str)
-async def erase_room(call: Call, room_id: str) -> bool:
-    await rooms.delete_room(call, room_id)
     return True

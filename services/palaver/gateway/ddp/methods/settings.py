@@ -6,7 +6,8 @@ import msgspec
 
 from palaver.gateway.call import Call
 from palaver.gateway.ddp.method import Date, method
-from palaver.gateway.operations import policy
+from palaver.gateway.operations import policy, users
+from palaver.gateway.operations.info import describe_server
 
 
 class Change(msgspec.Struct):
@@ -43,6 +44,23 @@ async def save_settings(call: Call, changes: list[Change]) -> bool:
     for change in changes:
         await policy.update_setting(call, change.id, change.value)
     return True
+
+
+@method("getServerInfo", anonymous=True)
+async def get_server_info(call: Call) -> dict[str, Any]:
+    return describe_server(call)
+
+
+@method("getSetupWizardParameters")
+async def get_setup_wizard_parameters(call: Call) -> dict[str, Any]:
+    """What the set-up asks of an organization. A server here is never registered with anybody."""
+    return {"settings": policy.list_organization_settings(call), "serverAlreadyRegistered": False}
+
+
+@method("checkRegistrationSecretURL", str, anonymous=True)
+async def check_registration_secret_url(call: Call, secret: str) -> bool:
+    """Whether the end of a secret link lets somebody register."""
+    return await users.is_registration_secret(call, secret)
 
 
 def _milliseconds(since: Date | None) -> int | None:

@@ -8,11 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from palaver.errors import InvalidInput, LoginFailed
+from palaver.errors import InvalidInput, NotAllowed
 from palaver.gateway.call import Call
-from palaver.gateway.ddp.login import neutral
 from palaver.gateway.ddp.method import method
-from palaver.gateway.operations import authentication, users
+from palaver.gateway.operations import authentication, policy, usernames, users
 
 
 class Form(msgspec.Struct, rename="camel"):
@@ -48,10 +47,7 @@ class UserData(users.UserChanges, kw_only=True, rename="camel"):
 
 @method("login", dict[str, Any], anonymous=True)
 async def login(call: Call, credentials: dict[str, Any]) -> dict[str, Any]:
-    try:
-        reply = await authentication.login(call, credentials)
-    except LoginFailed as error:
-        raise neutral(error) from error
+    reply = await authentication.login(call, credentials)
     return {
         "id": reply.user_id,
         "token": reply.token,
@@ -73,13 +69,13 @@ async def logout_clean_up(call: Call) -> None:
 
 @method("registerUser", Form, anonymous=True)
 async def register_user(call: Call, form: Form) -> str:
-    """Answers the new user's id."""
+    """Answers the new user's id. Who gives no username yet has a suggested one until they call `setUsername`."""
     if form.email is None:
         raise InvalidInput("Anonymous users are not offered", code="error-not-allowed")
     user = await users.register_user(
         call,
         users.Registration(
-            username=form.username,
+            username=form.username or await usernames.suggest_for(call, form.name, form.email),
             email=form.email,
             password=form.password,
             name=form.name,
@@ -125,6 +121,35 @@ async def set_real_name(call: Call, name: str) -> str:
     return name
 
 
+@method("setEmail", str)
+async def set_email(call: Call, email: str) -> str:
+    """Another address for oneself; the password comes as the call's second factor."""
+    if not call.setting("Accounts_AllowEmailChange"):
+        raise NotAllowed("Changing email is not allowed", code="error-action-not-allowed")
+    await users.update_own(call, {"email": email})
+    return email
+
+
+@method("afterVerifyEmail")
+async def after_verify_email(call: Call) -> None:
+    """Upstream gives who has proven their address another role then; here they had it from the beginning."""
+
+
+@method("saveCustomFields", dict[str, Any] | None)
+async def save_custom_fields(call: Call, fields: dict[str, Any] | None) -> None:
+    await users.update_own(call, {"customFields": fields or {}})
+
+
+@method("setAdminStatus", str, bool | None)
+async def set_admin_status(call: Call, user_id: str, admin: bool | None) -> None:
+    """Makes somebody an administrator, or takes that away."""
+    if not call.may("assign-admin-role"):
+        raise NotAllowed
+    user = await users.get_user(call, user_id, None)
+    if bool(admin) != ("admin" in user.roles):
+        await policy.set_user_role(call, policy.get_role(call, "admin"), user.username, granted=bool(admin))
+
+
 @method("setUserPassword", str)
 async def set_user_password(call: Call, password: str) -> int:
     """A new password for oneself; the old one comes as the call's second factor."""
@@ -168,12 +193,12 @@ async def insert_or_update_user(call: Call, data: UserData) -> Any:
 
 @method("checkUsernameAvailability", str)
 async def check_username_availability(call: Call, username: str) -> bool:
-    return await users.is_username_free(call, username)
+    return await usernames.is_free(call, username)
 
 
 @method("getUsernameSuggestion")
 async def get_username_suggestion(call: Call) -> str:
-    return await users.suggest_username(call)
+    return await usernames.suggest(call)
 
 
 @method("getPasswordPolicy", anonymous=True)
