@@ -4,6 +4,7 @@ Used by whoever needs a program that no Python package brings (tests/servers.py,
 be had raises ServerUnavailable: the test fails and says why, because a skipped test would look like a passed one.
 """
 
+import faulthandler
 import fcntl
 import os
 import shutil
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-BUILD_SECONDS = 900.0
+BUILD_SECONDS = 1800.0
 
 
 class ServerUnavailable(Exception):
@@ -46,6 +47,8 @@ def built(key: str, build: Callable[[Path], None]) -> Path:
     finished = cache_directory() / key
     if finished.exists():
         return finished
+    # The test that is first to need it may take as long as building does, and is not one that hangs.
+    faulthandler.cancel_dump_traceback_later()
     with locked(key):
         if finished.exists():
             return finished

@@ -5,6 +5,7 @@ Used by tests/servers.py and tests/kubernetes. Whatever becomes of the test run,
 
 import asyncio
 import ctypes
+import os
 import signal
 import subprocess
 import time
@@ -14,8 +15,11 @@ from typing import TypeVar
 
 from tests.cache import ServerUnavailable
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 STOP_SECONDS = 10.0
+
+# gRPC reads this when it is imported. What it would else do in each child that is forked beside its threads ends some.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _libc = ctypes.CDLL(None)
 

@@ -19,7 +19,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from palaver.roles import ROLES
-from tests.e2e.process import PalaverProcess, Reachable, free_port
+from tests.e2e.process import PalaverProcess, Reachable
+from tests.ports import free_port
 from tests.servers import mongodb_server, nats_server
 
 REPLICAS = dict.fromkeys(ROLES, 2)
@@ -28,6 +29,8 @@ REPLICAS = dict.fromkeys(ROLES, 2)
 _WATCH_SECONDS = 0.1
 _PAUSE_SECONDS = 1.0
 """Between two starts of a process, at least."""
+_OF_A_STAND_STILL = ("something may be unknown", "everything is known again")
+"""What a gateway rightly says of itself that got no turn for three seconds."""
 
 
 class Member(PalaverProcess):
@@ -103,8 +106,15 @@ class Cluster(Reachable):
         return "".join(f"{member.name}:\n{member.log}" for member in self.members.values())
 
     def problems(self) -> list[str]:
-        """Lines of the logs above the level of information, but for the warning of the test mode."""
-        return [f"{member.name}: {line}" for member in self.members.values() for line in member.problems()]
+        """Lines of the logs above the level of information, but for the warning of the test mode, and for what is the
+        machine's doing.
+        """
+        return [
+            f"{member.name}: {line}"
+            for member in self.members.values()
+            for line in member.problems()
+            if not any(said in line for said in _OF_A_STAND_STILL)
+        ]
 
     def of(self, role: str) -> list[Member]:
         """The processes that play a role."""
@@ -119,7 +129,7 @@ class Cluster(Reachable):
             for member in self.of(role):
                 member.launch()
             for member in self.of(role):
-                await member.wait_until_ready(60)
+                await member.wait_until_ready()
         self._supervising = asyncio.create_task(self._supervise(), name="supervising")
 
     async def stop(self) -> dict[str, int]:
@@ -138,7 +148,7 @@ class Cluster(Reachable):
             )
         return codes
 
-    async def wait_until_ready(self, seconds: float = 60) -> None:
+    async def wait_until_ready(self, seconds: float = 90) -> None:
         """Returns when every process is (again). Raises TimeoutError that names those who are not."""
         deadline = time.monotonic() + seconds
         while True:

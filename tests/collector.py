@@ -60,6 +60,6 @@ class Collector:
         return found
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not condition():
                 await asyncio.sleep(0.05)

@@ -1,7 +1,7 @@
 """The contract between processes, as data: what two versions of it would misunderstand, and a made-up next version.
 
 `proto/released/<version>.binpb` is the contract of each release as protoc describes it (`make contract` writes this
-version's). Used by tests/test_versions.py.
+version's). Used by tests/test_versions.py, and by those of what may be repeated.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,9 +23,11 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from palaver.v1 import auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2
+from palaver.rpc import method_name
+from palaver.v1 import auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2, team_pb2
 
-_MODULES = (event_pb2, auth_pb2, presence_pb2, integration_pb2, messaging_pb2)  # each after those that it imports
+# Each after those that it imports.
+_MODULES = (event_pb2, auth_pb2, presence_pb2, integration_pb2, team_pb2, messaging_pb2)
 _RELEASED = Path(__file__).parents[1] / "proto" / "released"
 
 
@@ -107,6 +109,12 @@ def _list_service_breaks(name: str, before: ServiceDescriptorProto, now: Service
             yield f"{name}.{method.name} takes or gives something else"
         elif _may_repeat(method) and not _may_repeat(found):
             yield f"{name}.{method.name} may not be repeated any more, and older callers repeat it"
+
+
+def idempotent_methods(service: ServiceDescriptor) -> set[str]:
+    """The names of the methods that change something, and of which the contract says that twice is once."""
+    levels = {method_name(method): method.GetOptions().idempotency_level for method in service.methods}
+    return {name for name, level in levels.items() if level == MethodOptions.IDEMPOTENT}
 
 
 def _may_repeat(method: MethodDescriptorProto) -> bool:

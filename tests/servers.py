@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from tests import children
 from tests.cache import ServerUnavailable, built, run
+from tests.ports import free_port
 
 NATS_VERSION = "2.15.1"  # requirements/servers.in names the same
 S3_VERSION = "1.8.0"
@@ -87,8 +89,44 @@ def get_mongodb() -> tuple[Path, Path]:
 # -- NATS -----------------------------------------------------------------------------------------------------------
 
 
+class _Server(ABC):
+    """A server's process. Its port stays when it is started again."""
+
+    process: subprocess.Popen[bytes]
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Starts it and returns when it answers."""
+
+    async def stop(self) -> None:
+        """Ends it in order, as an operator would."""
+        await children.stop(self.process)
+
+    async def kill(self) -> None:
+        """Ends it at once, as a power failure would. `start` brings it back with what it has stored."""
+        await children.kill(self.process)
+
+    def pause(self) -> None:
+        """Freezes it: connections stay open and nothing answers, as behind a lost network. `resume` ends it."""
+        children.freeze(self.process)
+
+    def resume(self) -> None:
+        children.thaw(self.process)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """It has been started; it is stopped at the end, if nobody has done so."""
+        await self.start()
+        try:
+            yield
+        finally:
+            if self.process.poll() is None:
+                self.resume()  # a frozen process hears no other signal
+            await self.stop()
+
+
 @dataclass
-class NatsServer:
+class NatsServer(_Server):
     """A running nats-server of the test's own. Its port and its store stay the same when it is started again."""
 
     binary: Path
@@ -96,7 +134,7 @@ class NatsServer:
     store_dir: Path
     jetstream: bool
     lines: Sequence[str]
-    port: int = -1
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -110,52 +148,29 @@ class NatsServer:
 
     async def start(self) -> None:
         """Starts it and returns when it answers."""
-        settings = ["host: 127.0.0.1", f"port: {self.port}", f"ports_file_dir: {json.dumps(str(self.folder))}"]
+        settings = ["host: 127.0.0.1", f"port: {self.port}"]
         if self.jetstream:
             settings.append(f"jetstream {{ store_dir: {json.dumps(str(self.store_dir))} }}")
         configuration = self.folder / "nats-server.conf"
         configuration.write_text("\n".join([*settings, *self.lines]) + "\n")
         self.process = children.start([self.binary, "--config", configuration], self.log)
         try:
-            self.port = await children.until("nats-server", self.process, self.log, self._answering_port)
+            await children.until("nats-server", self.process, self.log, self._greets)
         except BaseException:
             await children.stop(self.process)
             raise
 
-    def _answering_port(self) -> int | None:
-        # The server picks a free port itself (-1) and writes it down: no other process can take it in between.
-        port = self.port
-        if port == -1:
-            try:
-                written = (self.folder / f"nats-server_{self.process.pid}.ports").read_text()
-                port = int(json.loads(written)["nats"][0].rpartition(":")[2])
-            except (FileNotFoundError, ValueError, LookupError):
-                return None
+    def _greets(self) -> bool | None:
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-                return port if connection.recv(5) == b"INFO " else None
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+                return connection.recv(5) == b"INFO " or None
         except OSError:
             return None
-
-    async def stop(self) -> None:
-        """Ends it in order, as an operator would."""
-        await children.stop(self.process)
-
-    async def kill(self) -> None:
-        """Ends it at once, as a power failure would. `start` brings it back with what its store holds."""
-        await children.kill(self.process)
 
     async def restart(self) -> None:
         """Stops and starts it: same port, same store."""
         await self.stop()
         await self.start()
-
-    def pause(self) -> None:
-        """Freezes it: connections stay open and nothing answers, as behind a lost network. `resume` ends it."""
-        children.freeze(self.process)
-
-    def resume(self) -> None:
-        children.thaw(self.process)
 
 
 @asynccontextmanager
@@ -170,13 +185,8 @@ async def nats_server(
     with tempfile.TemporaryDirectory(prefix="palaver-nats-", ignore_cleanup_errors=True) as temporary:
         own = Path(temporary)
         server = NatsServer(binary, own, store_dir or own / "store", jetstream, config)
-        await server.start()
-        try:
+        async with server.running():
             yield server
-        finally:
-            if server.process.poll() is None:
-                server.resume()  # a frozen process hears no other signal
-            await server.stop()
 
 
 # -- MongoDB --------------------------------------------------------------------------------------------------------
@@ -188,14 +198,14 @@ async def nats_server(
 
 
 @dataclass
-class MongodbServer:
+class MongodbServer(_Server):
     """A running wire server of the test's own. Its port stays when it is started again, and what is in its journal."""
 
     jars: Path
     classes: Path
     folder: Path
     journal: Path | None
-    port: int = 0
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -216,32 +226,14 @@ class MongodbServer:
         # The end of its standard input ends the server, should this process be killed.
         self.process = children.start(command, log, stdin=subprocess.PIPE)
 
-        def answering_port() -> int | None:
-            for line in log.read_text(errors="replace").splitlines():
-                if line.startswith("listening on port "):
-                    return int(line.rpartition(" ")[2])
-            return None
+        def listens() -> bool | None:
+            return "listening on port " in log.read_text(errors="replace") or None
 
         try:
-            self.port = await children.until("mongo-java-server", self.process, log, answering_port)
+            await children.until("mongo-java-server", self.process, log, listens)
         except BaseException:
             await children.stop(self.process)
             raise
-
-    async def stop(self) -> None:
-        """Ends it in order."""
-        await children.stop(self.process)
-
-    async def kill(self) -> None:
-        """Ends it at once. `start` brings it back, with a journal with everything that it has answered."""
-        await children.kill(self.process)
-
-    def pause(self) -> None:
-        """Freezes it, until `resume`."""
-        children.freeze(self.process)
-
-    def resume(self) -> None:
-        children.thaw(self.process)
 
 
 @asynccontextmanager
@@ -267,25 +259,20 @@ async def own_mongodb_server(*, keep: bool = True) -> AsyncIterator[MongodbServe
     with tempfile.TemporaryDirectory(prefix="palaver-mongodb-", ignore_cleanup_errors=True) as temporary:
         own = Path(temporary)
         server = MongodbServer(jars, classes, own, own / "journal" if keep else None)
-        await server.start()
-        try:
+        async with server.running():
             yield server
-        finally:
-            if server.process.poll() is None:
-                server.resume()  # a frozen process hears no other signal
-            await server.stop()
 
 
 # -- S3 -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class S3Server:
+class S3Server(_Server):
     """A running versitygw of the test's own, over a folder: each bucket is a folder in it."""
 
     binary: Path
     folder: Path
-    port: int = 0
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] = field(init=False)
 
     access_key = "palaver"
@@ -305,45 +292,20 @@ class S3Server:
         """Starts it and returns when it answers. It keeps its port when it is started again."""
         (self.folder / "buckets").mkdir(exist_ok=True)
         keys = ("--access", self.access_key, "--secret", self.secret_key, "--region", self.region)
-        for attempt in range(5):
-            port = self.port or _free_port()
-            options = ("--quiet", "--keep-alive", "--port", f"127.0.0.1:{port}", *keys)
-            self.process = children.start(
-                [self.binary, *options, "posix", self.folder / "buckets"], self.folder / "log"
-            )
-            try:
-                self.port = await children.until(
-                    "versitygw", self.process, self.folder / "log", partial(_answers, port)
-                )
-                return
-            except ServerUnavailable:
-                await children.stop(self.process)
-                if self.port or attempt == 4:  # somebody else may have taken a free port
-                    raise
+        options = ("--quiet", "--keep-alive", "--port", f"127.0.0.1:{self.port}", *keys)
+        self.process = children.start([self.binary, *options, "posix", self.folder / "buckets"], self.folder / "log")
+        try:
+            await children.until("versitygw", self.process, self.folder / "log", self._answers)
+        except BaseException:
+            await children.stop(self.process)
+            raise
 
-    async def stop(self) -> None:
-        await children.stop(self.process)
-
-    def pause(self) -> None:
-        """Freezes it: connections stay open and nothing answers. `resume` ends it."""
-        children.freeze(self.process)
-
-    def resume(self) -> None:
-        children.thaw(self.process)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def _answers(port: int) -> int | None:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2):
-            return port
-    except OSError:
-        return None
+    def _answers(self) -> bool | None:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2):
+                return True
+        except OSError:
+            return None
 
 
 @asynccontextmanager
@@ -352,13 +314,8 @@ async def s3_server() -> AsyncIterator[S3Server]:
     folder = await asyncio.to_thread(built, f"versitygw-{S3_VERSION}", _build_s3)
     with tempfile.TemporaryDirectory(prefix="palaver-s3-", ignore_cleanup_errors=True) as temporary:
         server = S3Server(folder / "versitygw", Path(temporary))
-        await server.start()
-        try:
+        async with server.running():
             yield server
-        finally:
-            if server.process.poll() is None:
-                server.resume()  # a frozen process hears no other signal
-            await server.stop()
 
 
 # -- npm ------------------------------------------------------------------------------------------------------------

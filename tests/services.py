@@ -32,7 +32,10 @@ from palaver.rpc import Certificates, RemoteService
 from tests.servers import mongodb_server, nats_server
 
 Transport = Literal["process", "grpc", "cluster"]
-TRANSPORTS = ("process", "grpc", pytest.param("cluster", marks=pytest.mark.needs_servers))
+_CLUSTER = pytest.param("cluster", marks=pytest.mark.needs_servers)
+TRANSPORTS = ("process", "grpc", _CLUSTER)
+STORES = ("process", _CLUSTER)
+"""For tests that look behind a service: each kind of database, log and live part once."""
 
 ADMIN_ID = "theAdmin"
 ADMIN_PASSWORD = "an admin's password"

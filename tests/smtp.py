@@ -24,6 +24,7 @@ class Mailbox:
         self.port = port
         self.letters: list[EmailMessage] = []
         self.recipients: list[str] = []
+        self.passwords: list[str] = []
         self.refusal = ""
         self._arrived = asyncio.Event()
 
@@ -56,6 +57,7 @@ async def smtp_server(
 
     def authenticate(server: SMTP, session: Any, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         assert login is not None
+        mailbox.passwords.append(data.password.decode())
         return AuthResult(success=(data.login.decode(), data.password.decode()) == login)
 
     def serve() -> SMTP:

@@ -1,7 +1,7 @@
 """How long something took that was promised to be quick, on a machine that does other things at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 _TICK_SECONDS = 0.01
@@ -23,11 +23,6 @@ class Stopwatch:
             due = loop.time() + _TICK_SECONDS
             await asyncio.sleep(_TICK_SECONDS)
             self._stood_still += max(0.0, loop.time() - due - _TICK_SECONDS)
-
-    async def time_of(self, awaited: Awaitable[object]) -> float:
-        """When it was done."""
-        await awaited
-        return self.now()
 
 
 @asynccontextmanager

@@ -61,3 +61,15 @@ def test_what_is_not_installed_or_too_slow_is_said() -> None:
         run("no-such-program")
     with pytest.raises(ServerUnavailable, match="sleep took longer than 0 s"):
         run("sleep", "5", seconds=0.1)
+
+
+def test_a_test_that_waits_for_a_build_is_not_taken_for_one_that_hangs() -> None:
+    built_late = """
+import faulthandler, time
+from tests.cache import built
+faulthandler.dump_traceback_later(0.2, exit=True)
+built("tool-1", lambda folder: time.sleep(1))
+print("built")
+"""
+    done = subprocess.run([sys.executable, "-c", built_late], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("built\n", "")

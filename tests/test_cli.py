@@ -104,7 +104,7 @@ async def test_one_process_starts_answers_and_stops_in_order(tmp_path: Path) -> 
     server = PalaverProcess(tmp_path)
     await server.start()
     try:
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
             page = await http.get("/")
             assert page.headers["content-type"].startswith("text/html")
             assert server.url.rpartition(":")[2] in page.text

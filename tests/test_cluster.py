@@ -14,11 +14,11 @@ import pytest
 
 from palaver.roles import ROLES
 from tests.cluster import REPLICAS
-from tests.e2e.process import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.needs_servers
 _ROOT = Path(__file__).parents[1]
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 
 
 class Running:
@@ -81,27 +81,31 @@ def test_it_starts_heals_and_stops(running: Running) -> None:
     assert list(rows) == [f"{role}-{n}" for role in ROLES for n in range(1, REPLICAS[role] + 1)]
     urls = dict(re.findall(r"^  (\w+-\d)\s+\d+\s+(\S+)", running.said, re.MULTILINE))
     for name, url in urls.items():
-        assert httpx.get(f"{url}/readyz").json()["roles"] == [name.rpartition("-")[0]]
-        assert "palaver_event_loop_lag_seconds" in httpx.get(f"{url}/metrics").text
-    assert httpx.get(f"{running.url}/metrics").status_code == 404
+        assert httpx.get(f"{url}/readyz", timeout=60).json()["roles"] == [name.rpartition("-")[0]]
+        assert "palaver_event_loop_lag_seconds" in httpx.get(f"{url}/metrics", timeout=60).text
+    assert httpx.get(f"{running.url}/metrics", timeout=60).status_code == 404
 
-    login = httpx.post(f"{running.url}/api/v1/login", json={"user": "admin", "password": password}).json()["data"]
+    login = httpx.post(f"{running.url}/api/v1/login", json={"user": "admin", "password": password}, timeout=60).json()[
+        "data"
+    ]
     headers = {"X-Auth-Token": login["authToken"], "X-User-Id": login["userId"]}
     file = {"file": ("notes.txt", b"for everybody", "text/plain")}
-    sent = httpx.post(f"{running.url}/api/v1/rooms.upload/GENERAL", files=file, headers=headers, timeout=20).json()
+    sent = httpx.post(f"{running.url}/api/v1/rooms.upload/GENERAL", files=file, headers=headers, timeout=60).json()
     for number, role in enumerate(ROLES):
         os.kill(int(rows[f"{role}-1"]), signal.SIGKILL)
         running.wait(rf"{role}-1 \(pid {rows[f'{role}-1']}\) ended with status -9; started again as pid \d+")
         _wait_ready(urls[f"{role}-1"])
         message = {"message": {"_id": f"after-{number}", "rid": "GENERAL", "msg": f"without the first {role}"}}
-        answer = httpx.post(f"{running.url}/api/v1/chat.sendMessage", json=message, headers=headers, timeout=20)
+        answer = httpx.post(f"{running.url}/api/v1/chat.sendMessage", json=message, headers=headers, timeout=60)
         assert answer.status_code == 200, answer.text
-    found = httpx.get(f"{running.url}/api/v1/channels.history", params={"roomId": "GENERAL"}, headers=headers).json()
+    found = httpx.get(
+        f"{running.url}/api/v1/channels.history", params={"roomId": "GENERAL"}, headers=headers, timeout=60
+    ).json()
     assert {f"after-{number}" for number in range(len(ROLES))} <= {message["_id"] for message in found["messages"]}
 
     # Each is a connection of its own: both gateways are asked, and neither had the file but in the database.
     path = sent["message"]["attachments"][0]["title_link"]
-    fetched = [httpx.get(running.url + path, headers=headers, timeout=20) for _ in range(12)]
+    fetched = [httpx.get(running.url + path, headers=headers, timeout=60) for _ in range(12)]
     assert [answer.content for answer in fetched] == [b"for everybody"] * 12
     assert list(running.folder.glob("*/data")) == []
 

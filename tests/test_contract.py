@@ -19,7 +19,7 @@ from palaver.node import Services
 from palaver.roles import ROLES
 from palaver.rpc import method_name
 from palaver.rpc.client import find_affinity, is_idempotent
-from palaver.v1 import auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2
+from palaver.v1 import auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2, team_pb2
 
 SERVICES: dict[str, tuple[type, ServiceDescriptor]] = {
     "auth": (api.Auth, auth_pb2.DESCRIPTOR.services_by_name["Auth"]),
@@ -59,7 +59,7 @@ def test_a_method_takes_and_gives_what_the_contract_says(service: str, method: s
 
 
 def test_no_service_is_left_out() -> None:
-    files = (auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2)
+    files = (auth_pb2, event_pb2, integration_pb2, messaging_pb2, presence_pb2, team_pb2)
     declared = {service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()}
     assert declared == {descriptor.full_name for _, descriptor in SERVICES.values()}
     assert {name: role.service for name, role in ROLES.items() if role.service is not None} == {
@@ -102,7 +102,9 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "CheckRelinquish",
         "ClearDeliveries",
         "CloseReports",
+        "CreateTeam",
         "FollowThread",
+        "GetTakeout",
         "GetIntegration",
         "GetMessage",
         "GetMessages",
@@ -125,6 +127,7 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "ListRooms",
         "ListStatistics",
         "ListSubscriptions",
+        "ListTeams",
         "OpenDirectRoom",
         "PinMessage",
         "PostByWebhook",
@@ -133,13 +136,14 @@ def test_calls_about_the_same_thing_say_so() -> None:
         "RemoveInvite",
         "ReplayDelivery",
         "Report",
+        "RequestTakeout",
         "ResetMemberKeys",
         "SaveIntegration",
         "UseInvite",
     }
     named_otherwise = {
         field.full_name
-        for file in (messaging_pb2, presence_pb2)
+        for file in (messaging_pb2, presence_pb2, team_pb2)
         for message in file.DESCRIPTOR.message_types_by_name.values()
         for field in message.fields
         if field.name in ("rid", "room", "uid", "user") and message.name.endswith("Request")
@@ -162,6 +166,7 @@ def test_what_may_be_called_twice() -> None:
             "CreateUser",
             "DeactivateIdle",
             "DeleteCustomStatus",
+            "DeleteMedium",
             "DeleteRole",
             "DeleteUser",
             "DisableAuthenticator",
@@ -176,8 +181,11 @@ def test_what_may_be_called_twice() -> None:
             "ResetAuthenticator",
             "ResetPassword",
             "SaveCustomStatus",
+            "SaveMedium",
             "SaveRole",
             "SendConfirmation",
+            "SendTakeoutLink",
+            "SendInvitations",
             "SendPasswordLink",
             "SendSecondFactorCode",
             "SendTestLetter",
@@ -189,13 +197,19 @@ def test_what_may_be_called_twice() -> None:
         },
         "presence": set(),
         "messaging": {
+            "AddTeamMembers",
+            "AddTeamRooms",
             "AnswerKey",
             "ClearDeliveries",
             "CloseReports",
+            "ConvertToTeam",
             "CreateDiscussion",
             "CreateRoom",
+            "CreateTeam",
             "DeleteMessage",
             "DeleteRoom",
+            "EndTeam",
+            "ExportRoom",
             "LeaveRoom",
             "OpenDirectRoom",
             "PinMessage",
@@ -205,13 +219,19 @@ def test_what_may_be_called_twice() -> None:
             "RemoveIntegration",
             "RemoveInvite",
             "RemoveMember",
+            "RemoveTeamMember",
+            "RemoveTeamRoom",
             "ReplayDelivery",
             "Report",
+            "RequestTakeout",
             "SaveIntegration",
             "SetMemberRole",
             "SetRoomKey",
+            "SetTeamDefault",
+            "SetTeamRoles",
             "TellOffTheRecord",
             "UpdateRoom",
+            "UpdateTeam",
         },
     }
 

@@ -1,9 +1,12 @@
 """The HTTP server of a process that stops: what it still answers, and how."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from palaver.health import HttpServer
+from palaver.health import KEEP_ALIVE_SECONDS, HttpServer
 from tests.services import make_config
 
 
@@ -22,10 +25,13 @@ class Served:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.end = asyncio.Event()
-        self.app = Starlette(routes=[Route("/quick", self.quick), Route("/slow", self.slow)])
+        self.app = Starlette(routes=[Route(f"/{page.__name__}", page) for page in (self.quick, self.slow, self.who)])
 
     async def quick(self, request: Request) -> Response:
         return PlainTextResponse("quick")
+
+    async def who(self, request: Request) -> Response:
+        return PlainTextResponse(request.client.host if request.client else "")
 
     async def slow(self, request: Request) -> Response:
         self.asked.set()
@@ -40,7 +46,7 @@ async def _running(
     server = HttpServer(served.app, make_config(folder, **{"port": 0, "drain_seconds": 0.1, **options}))
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(server.run(started))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{await started}", timeout=20) as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{await started}", timeout=60) as http:
         yield server, http
     server.stop()
     await serving
@@ -51,6 +57,39 @@ async def test_a_leaving_server_ends_connections_with_their_next_answer(tmp_path
         assert "connection" not in (await http.get("/quick")).headers
         server.leave()
         assert (await http.get("/quick")).headers["connection"] == "close"
+
+
+async def test_a_connection_waits_for_its_next_request(tmp_path: Path) -> None:
+    """A proxy that keeps connections must not send a request into one that the server is just closing."""
+    request = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with _running(Served(), tmp_path) as (_, http):
+        reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        for wait in (0, 6):  # more than uvicorn's own 5 s
+            await asyncio.sleep(wait)
+            writer.write(request)
+            assert (await reader.readuntil(b"quick")).startswith(b"HTTP/1.1 200")
+        writer.close()
+    assert KEEP_ALIVE_SECONDS > 60
+
+
+async def test_all_addresses_are_those_of_both_kinds(tmp_path: Path) -> None:
+    async with _running(Served(), tmp_path, host="::") as (server, http):
+        for host in ("127.0.0.1", "[::1]"):
+            answer = await http.get(f"http://{host}:{server.port}/who")
+            assert answer.text == host.strip("[]"), "an address of IPv4 is called as everybody knows it"
+
+
+async def test_a_machine_without_ipv6_has_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = socket.create_server
+
+    def refuse(address: Any, *, family: int, **options: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return create(address, family=family, **options)
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    async with _running(Served(), tmp_path, host="::") as (_, http):
+        assert (await http.get("/who")).text == "127.0.0.1"
 
 
 async def test_what_runs_when_it_refuses_is_answered(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trustme
 
 from palaver import mail
-from palaver.mail import Mail, MailFailed, MailNotConfigured, plain_text
+from palaver.mail import Mail, MailFailed, MailInDoubt, MailNotConfigured, plain_text
 from tests.smtp import SENDER, body, smtp_server
 
 HTML = (
@@ -47,8 +49,8 @@ def certificates(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     return server
 
 
-async def send(port: int, **changed: Any) -> None:
-    sender = Mail(settings(port, **changed).__getitem__)
+async def send(port: int, tls: str = "credentials", **changed: Any) -> None:
+    sender = Mail(settings(port, **changed).__getitem__, tls)
     try:
         await sender.send("alice@example.org", "A subject\r\nBcc: mallory@example.org", HTML)
     finally:
@@ -78,12 +80,29 @@ async def test_one_form_if_the_setting_says_so() -> None:
 
 async def test_with_a_name_and_a_password() -> None:
     async with smtp_server(login=("palaver", "s3cret")) as mailbox:
-        await send(mailbox.port, SMTP_Username="palaver", SMTP_Password="s3cret")
+        await send(mailbox.port, "never", SMTP_Username="palaver", SMTP_Password="s3cret")
         await mailbox.next_letter()
         for name, secret in (("palaver", "wrong"), ("", "")):
             with pytest.raises(MailFailed):
-                await send(mailbox.port, SMTP_Username=name, SMTP_Password=secret)
+                await send(mailbox.port, "never", SMTP_Username=name, SMTP_Password=secret)
         assert mailbox.letters == []
+
+
+async def test_a_password_goes_only_encrypted(certificates: ssl.SSLContext) -> None:
+    login = {"SMTP_Username": "palaver", "SMTP_Password": "s3cret"}
+    async with smtp_server(login=("palaver", "s3cret")) as mailbox:
+        with pytest.raises(MailFailed):  # whoever is between them may have taken the offer of STARTTLS away
+            await send(mailbox.port, **login)
+        assert mailbox.passwords == []
+    async with smtp_server(login=("palaver", "s3cret"), tls=certificates) as mailbox:
+        for ignores in (True, False):
+            await send(mailbox.port, SMTP_IgnoreTLS=ignores, **login)
+            await mailbox.next_letter()
+    async with smtp_server() as mailbox:
+        with pytest.raises(MailFailed):
+            await send(mailbox.port, "always")
+        await send(mailbox.port)
+        await mailbox.next_letter()
 
 
 @pytest.mark.parametrize("is_implicit", [False, True])
@@ -138,6 +157,42 @@ async def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         await send(server.sockets[0].getsockname()[1])
     released.set()
     server.close()
+
+
+@asynccontextmanager
+async def saying(*after_data: bytes) -> AsyncIterator[int]:
+    """The port of a server that takes letters up to their last line, says this then, and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail\r\n")
+        while line := await reader.readline():
+            if line.upper().startswith(b"DATA"):
+                writer.write(b"354 Go on\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+                writer.write(b"".join(after_data))
+                break
+            writer.write(b"250 OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+async def test_a_letter_whose_answer_is_lost_is_in_doubt() -> None:
+    async with saying() as port:
+        with pytest.raises(MailInDoubt):
+            await send(port)
+    async with saying(b"451 Later\r\n") as port:
+        with pytest.raises(MailFailed) as failed:
+            await send(port)
+        assert not isinstance(failed.value, MailInDoubt)
+
+
+@pytest.mark.parametrize("goodbye", [b"", b"421 Too busy\r\n"])
+async def test_a_letter_that_is_taken_is_sent_whatever_becomes_of_the_goodbye(goodbye: bytes) -> None:
+    async with saying(b"250 OK\r\n", goodbye) as port:
+        await send(port)
 
 
 @pytest.mark.parametrize(

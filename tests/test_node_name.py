@@ -43,7 +43,7 @@ class Named:
 
 
 async def until_failed(*processes: Named) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not any(process.failure for process in processes):
             await asyncio.sleep(0.001)
 

@@ -59,9 +59,9 @@ async def test_a_restarted_server_is_found_again_by_its_clients() -> None:
         connection = await nats.connect(server.url, reconnect_time_wait=0.05, reconnected_cb=on_reconnect)
         subscription = await connection.subscribe("news")
         await server.restart()
-        await asyncio.wait_for(back.wait(), 10)
+        await asyncio.wait_for(back.wait(), 30)
         await connection.publish("news", b"still here")
-        assert (await subscription.next_msg(5)).data == b"still here"
+        assert (await subscription.next_msg(30)).data == b"still here"
         await connection.close()
 
 
@@ -98,7 +98,7 @@ async def mongodb_url() -> AsyncIterator[str]:
 @pytest.fixture
 async def database(mongodb_url: str) -> AsyncIterator[Database]:
     client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
-        mongodb_url, tz_aware=True, serverSelectionTimeoutMS=10_000
+        mongodb_url, tz_aware=True, serverSelectionTimeoutMS=30_000
     )
     name = "palaver_test_servers"
     await client.drop_database(name)
@@ -281,7 +281,7 @@ async def test_two_servers_share_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_a_killed_mongodb_comes_back_with_what_it_has_answered() -> None:
     async with own_mongodb_server() as server:
-        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(server.url, serverSelectionTimeoutMS=20_000)
+        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(server.url, serverSelectionTimeoutMS=30_000)
         database = client["kept"]
         covered: dict[str, Any] = {"partialFilterExpression": {"open": {"$exists": True}}, "unique": True}
         await database.things.create_index([("key", 1)], **covered)

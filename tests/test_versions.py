@@ -295,7 +295,7 @@ async def test_a_gateway_works_with_newer_services(mixed: Mixed) -> None:
     event = f"{his.user_id}/rooms-changed"
     await his.wait_change("stream-notify-user", event, lambda args: args[1].get("topic") == "cats")
     await gateway.post("settings/Site_Name", gateway.admin, value="Ours")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while gateway.node.access.setting("Site_Name") != "Ours":
             await asyncio.sleep(0.01)
     history = await gateway.http.get("channels.history", params={"roomId": room}, headers=alice)
@@ -347,6 +347,6 @@ async def test_a_policy_that_a_newer_version_changed_is_followed_on(mixed: Mixed
     gateway = mixed.gateway
     await commit_newer(mixed, newer, WORKSPACE, [])
     await gateway.post("settings/Site_Name", gateway.admin, value="Ours")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while gateway.node.access.setting("Site_Name") != "Ours":
             await asyncio.sleep(0.01)

@@ -1,7 +1,5 @@
 """What the tests of the auth service say often."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -62,13 +60,6 @@ async def update_user(auth: Auth, actor_id: str, user_id: str, changes: Any, **f
 async def set_active(auth: Auth, user_id: str, active: bool, actor_id: str = ADMIN_ID) -> dict[str, Any]:
     request = SetUserActiveRequest(actor=user_actor(actor_id), user_id=user_id, active=active)
     return loaded((await auth.set_user_active(request)).user)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Waits until it holds; at most five seconds."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def loaded(data: bytes) -> dict[str, Any]:

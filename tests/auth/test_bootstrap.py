@@ -91,7 +91,9 @@ async def test_without_a_configured_administrator_the_first_to_register_is_it(
         admins = [user for reply in replies if "admin" in (user := loaded(reply.user))["roles"]]
         assert len(admins) == 1
         assert running.node.access.setting("Show_Setup_Wizard") == "completed"
-        later = await auth.register_user(RegisterUserRequest(username="late", email="l@example.org", password="x"))
+        later = await auth.register_user(
+            RegisterUserRequest(username="late", email="l@example.org", password="x", name="x")
+        )
         assert loaded(later.user)["roles"] == ["user"]
     async with service_nodes(tmp_path, ("auth",), transport) as running:
         with pytest.raises(LoginFailed):  # there is one: the variables make no other
@@ -105,7 +107,9 @@ async def test_a_failed_first_registration_leaves_the_place_free(tmp_path: Path,
             await auth.register_user(
                 RegisterUserRequest(username="rocket.cat", email="c@example.org", password="x", name="x")
             )
-        reply = await auth.register_user(RegisterUserRequest(username="admin", email="a@example.org", password="x"))
+        reply = await auth.register_user(
+            RegisterUserRequest(username="admin", email="a@example.org", password="x", name="x")
+        )
         assert loaded(reply.user)["roles"] == ["user", "admin"]
 
 

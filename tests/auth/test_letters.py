@@ -10,7 +10,7 @@ import pytest
 
 from palaver import failpoints, mail
 from palaver.api import Auth
-from palaver.auth import links
+from palaver.auth import email_codes, links
 from palaver.auth.letters import fill
 from palaver.commit import now
 from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, SecondFactorRequired, Unavailable
@@ -27,8 +27,8 @@ from palaver.v1.auth_pb2 import (
     UpdateUserRequest,
     VerifyEmailRequest,
 )
-from tests.auth.helpers import ADMIN, PASSWORD, authenticate, create_user, login, set_active, set_setting
-from tests.services import ADMIN_PASSWORD, RunningServices
+from tests.auth.helpers import ADMIN, PASSWORD, authenticate, create_user, login, set_active, set_setting, update_user
+from tests.services import ADMIN_ID, ADMIN_PASSWORD, RunningServices
 from tests.smtp import Mailbox, body, smtp_server, use_mail
 
 NEW_PASSWORD = "Another 1 of theirs"
@@ -201,7 +201,9 @@ async def test_without_a_server_nobody_is_told_of_letters(auth: Auth) -> None:
 
 async def test_who_registers_proves_their_address(auth: Auth, mailbox: Mailbox) -> None:
     await set_setting(auth, "Accounts_EmailVerification", True)
-    await auth.register_user(RegisterUserRequest(username="alice", email="alice@example.org", password=PASSWORD))
+    await auth.register_user(
+        RegisterUserRequest(username="alice", email="alice@example.org", password=PASSWORD, name="Alice")
+    )
     with pytest.raises(LoginFailed) as raised:
         await login(auth, "alice")
     assert raised.value.error_code == "error-invalid-email"
@@ -346,3 +348,32 @@ async def test_a_link_is_no_second_factor(auth: Auth, mailbox: Mailbox) -> None:
     await login(auth, "alice", NEW_PASSWORD, second_factor_code=code)
     await refused(auth.begin_authenticator(AuthenticatorRequest(actor=ADMIN)))
     await login(auth, "boss", ADMIN_PASSWORD)
+
+
+async def test_the_old_address_hears_of_a_new_one(auth: Auth, mailbox: Mailbox) -> None:
+    alice = (await create_user(auth, "alice"))["_id"]
+    await update_user(auth, alice, alice, {"email": "mallory@example.org"}, own=True, current_password=PASSWORD)
+    letter = await mailbox.next_letter()
+    assert (letter["To"], "was changed" in letter["Subject"]) == ("alice@example.org", True)
+    assert "alice is no longer this one" in body(letter)
+    await update_user(auth, ADMIN_ID, alice, {"email": ""})
+    assert (await mailbox.next_letter())["To"] == "mallory@example.org"
+    await update_user(auth, ADMIN_ID, alice, {"email": "alice@example.org"})  # there was none
+    await update_user(auth, ADMIN_ID, alice, {"email": "alice@example.org", "name": "A"})
+    assert mailbox.letters == []
+
+
+async def test_nobody_is_buried_in_codes(
+    auth: Auth, running: RunningServices, mailbox: Mailbox, strict: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks, and however often: no more than five that work at once."""
+    monkeypatch.setattr(email_codes, "_PAUSE_SECONDS", 0.001)
+    await create_user(auth, "alice", verified=True)
+    async with asyncio.timeout(30):
+        while len(mailbox.letters) < 5:  # a lease of NATS ends a second later than one in a process
+            await auth.send_second_factor_code(SendLetterRequest(email="alice"))
+            await asyncio.sleep(0.05)
+    for number in range(40):
+        await auth.send_second_factor_code(SendLetterRequest(email=("alice", "alice@example.org")[number % 2]))
+        await asyncio.sleep(0.05)
+    assert len(mailbox.letters) == 5

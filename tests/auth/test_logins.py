@@ -11,15 +11,14 @@ from palaver.api import Auth
 from palaver.auth import passwords, tokens
 from palaver.auth.rules import digest_of
 from palaver.commit import now
-from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, PalaverError
+from palaver.errors import InvalidInput, LoginFailed, LoginRequired, NotAllowed, PalaverError, WrongCredentials
 from palaver.events import user_actor, user_stream
-from palaver.v1.auth_pb2 import AuthenticateRequest, LoginRequest, LogoutRequest
+from palaver.v1.auth_pb2 import LoginRequest, LogoutRequest
 from tests.auth.helpers import (
     ADMIN,
     PASSWORD,
     authenticate,
     create_user,
-    eventually,
     grant,
     loaded,
     login,
@@ -28,6 +27,7 @@ from tests.auth.helpers import (
     update_user,
 )
 from tests.services import ADMIN_PASSWORD, RunningServices
+from tests.waiting import eventually
 
 Password = LoginRequest.Password
 
@@ -68,31 +68,32 @@ async def test_a_login_is_the_hash_of_a_token_that_lives_as_long_as_the_setting_
 
 
 @pytest.mark.parametrize(
-    ("form", "kind"),
+    "form",
     [
-        (Password(username="alice", plain="wrong"), "wrong-password"),
-        (Password(username="alice", plain=""), "wrong-password"),
-        (Password(username="alice"), "wrong-password"),
-        (Password(username="alice", plain=digest_of(PASSWORD)), "wrong-password"),
-        (Password(username="alice", sha256=PASSWORD), "wrong-password"),
-        (Password(username="alice", sha256="0" * 64), "wrong-password"),
-        (Password(username="alice", plain="x" * 100_000), "wrong-password"),
-        (Password(username="nobody", plain=PASSWORD), "unknown-user"),
-        (Password(username="", plain=PASSWORD), "unknown-user"),
-        (Password(username='{"$ne": ""}', plain=PASSWORD), "unknown-user"),
-        (Password(username=".*", plain=PASSWORD), "unknown-user"),
-        (Password(email="alice", plain=PASSWORD), "unknown-user"),
-        (Password(name_or_email="ali@ce", plain=PASSWORD), "unknown-user"),
-        (Password(user_id="alice", plain=PASSWORD), "unknown-user"),
-        (Password(username="rocket.cat", plain=""), "wrong-password"),
-        (Password(username="rocket.cat", plain="nobody"), "wrong-password"),
+        Password(username="alice", plain="wrong"),
+        Password(username="alice", plain=""),
+        Password(username="alice"),
+        Password(username="alice", plain=digest_of(PASSWORD)),
+        Password(username="alice", sha256=PASSWORD),
+        Password(username="alice", sha256="0" * 64),
+        Password(username="alice", plain="x" * 100_000),
+        Password(username="nobody", plain=PASSWORD),
+        Password(username="", plain=PASSWORD),
+        Password(username='{"$ne": ""}', plain=PASSWORD),
+        Password(username=".*", plain=PASSWORD),
+        Password(email="alice", plain=PASSWORD),
+        Password(name_or_email="ali@ce", plain=PASSWORD),
+        Password(user_id="alice", plain=PASSWORD),
+        Password(username="rocket.cat", plain=""),
+        Password(username="rocket.cat", plain="nobody"),
     ],
 )
-async def test_wrong_credentials(auth: Auth, form: LoginRequest.Password, kind: str) -> None:
+async def test_wrong_credentials(auth: Auth, form: LoginRequest.Password) -> None:
     await create_user(auth, "alice")
-    with pytest.raises(LoginFailed) as raised:
+    with pytest.raises(WrongCredentials) as raised:
         await auth.login(LoginRequest(password=form))
-    assert (raised.value.error_code, raised.value.details) == ("403", {"kind": kind})
+    error = raised.value
+    assert (error.error_code, error.error_reason, error.details) == ("403", WrongCredentials.reason, {})
 
 
 async def test_a_login_needs_a_credential(auth: Auth) -> None:
@@ -263,6 +264,31 @@ async def test_too_many_failures_block_the_address(auth: Auth) -> None:
     await login(auth, "alice", address="192.0.2.1")
 
 
+@pytest.mark.parametrize("kind", ["user", "By_Ip"])
+async def test_guesses_at_once_are_blocked_as_those_one_after_another(auth: Auth, kind: str) -> None:
+    await create_user(auth, "alice")
+    await set_setting(auth, f"Block_Multiple_Failed_Logins_Attempts_Until_Block_{kind.replace('user', 'by_User')}", 3)
+    guesses = [login(auth, "alice" if kind == "user" else f"a{n}", "wrong", address="192.0.2.1") for n in range(20)]
+    errors = await asyncio.gather(*guesses, return_exceptions=True)
+    codes = [error.error_code for error in errors if isinstance(error, LoginFailed)]
+    assert codes.count("403") == 3
+    assert codes.count(f"error-login-blocked-for-{'user' if kind == 'user' else 'ip'}") == 17
+
+
+async def test_neighbours_of_one_ipv6_network_are_one_address(auth: Auth) -> None:
+    await create_user(auth, "alice")
+    await set_setting(auth, "Block_Multiple_Failed_Logins_Attempts_Until_Block_By_Ip", 3)
+    for number in range(3):
+        with pytest.raises(LoginFailed, match="403"):
+            await login(auth, f"a{number}", "wrong", address=f"2001:db8:0:1::{number}")
+    with pytest.raises(LoginFailed) as raised:
+        await login(auth, "alice", address="2001:db8:0:1:ffff::7")
+    assert raised.value.error_code == "error-login-blocked-for-ip"
+    await login(auth, "alice", address="2001:db8:0:2::7")
+    await set_setting(auth, "Block_Multiple_Failed_Logins_Ip_Whitelist", "2001:db8:0:1::/64")
+    await login(auth, "alice", address="2001:db8:0:1:ffff::7")
+
+
 async def test_unverified_addresses_wait_outside_if_the_setting_says_so(auth: Auth) -> None:
     await create_user(auth, "alice")
     await create_user(auth, "bob", verified=True)
@@ -298,60 +324,6 @@ async def test_an_unknown_user_costs_as_much_as_a_wrong_password(
             await login(auth, name, secret)
     assert len(verified) == 4
     assert all(stored.startswith("$argon2id$") for stored in verified)
-
-
-async def test_recognizing_a_known_token_reads_nothing(
-    auth: Auth, running: RunningServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await create_user(auth, "alice")
-    reply = await login(auth, "alice")
-    await authenticate(auth, reply.token)
-
-    async def refuse(*_: object) -> None:
-        raise AssertionError("the database was asked")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(type(running.node.database), "get", refuse, raising=False)
-        service = running.node.roles["auth"]
-        started = time.perf_counter()
-        for _ in range(2000):
-            await service.authenticate(AuthenticateRequest(token=reply.token))  # type: ignore[attr-defined]
-        print(f"{(time.perf_counter() - started) / 2000 * 1e6:.1f} microseconds a token")
-
-
-async def test_a_token_is_trusted_for_a_moment_only(auth: Auth, running: RunningServices) -> None:
-    """Even when no word of a revocation came through: it was revoked behind this process's back."""
-    user = await create_user(auth, "alice")
-    reply = await login(auth, "alice")
-    await authenticate(auth, reply.token)
-    clock = [time.monotonic()]
-    service = running.node.roles["auth"]
-    service._tokens._clock = lambda: clock[0]  # type: ignore[attr-defined]
-    real = tokens.Tokens.forget_user
-    tokens.Tokens.forget_user = lambda self, user_id: None  # type: ignore[method-assign]
-    try:
-        await auth.logout(LogoutRequest(actor=user_actor(user["_id"]), all=True))
-        clock[0] += 3.1
-        with pytest.raises(LoginRequired):
-            await authenticate(auth, reply.token)
-    finally:
-        tokens.Tokens.forget_user = real  # type: ignore[method-assign]
-
-
-async def test_what_was_read_before_a_revocation_is_not_remembered_after_it(
-    auth: Auth, running: RunningServices
-) -> None:
-    user = await create_user(auth, "alice")
-    for _ in range(10):
-        reply = await login(auth, "alice")
-        await asyncio.gather(
-            *(authenticate(auth, reply.token) for _ in range(3)),
-            auth.logout(LogoutRequest(actor=user_actor(user["_id"]), hashed_token=reply.hashed_token)),
-            *(authenticate(auth, reply.token) for _ in range(3)),
-            return_exceptions=True,
-        )
-        with pytest.raises(LoginRequired):
-            await authenticate(auth, reply.token)
 
 
 async def test_a_crowd_that_logs_in_waits_in_line(auth: Auth) -> None:

@@ -17,8 +17,9 @@ from palaver.v1.auth_pb2 import (
     UpdateSettingRequest,
 )
 from palaver.v1.event_pb2 import Actor, Event
-from tests.auth.helpers import ADMIN, create_user, eventually, grant, loaded, set_setting
+from tests.auth.helpers import ADMIN, create_user, grant, loaded, set_setting
 from tests.services import ADMIN_ID, RunningServices
+from tests.waiting import eventually
 
 
 async def get_policy(auth: Auth) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]:

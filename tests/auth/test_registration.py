@@ -65,10 +65,16 @@ async def test_names_that_nobody_may_choose(auth: Auth, username: str) -> None:
     assert raised.value.error_code == "error-field-unavailable"
 
 
-async def test_registration_needs_everything(auth: Auth) -> None:
-    for missing in ("username", "email", "password"):
-        request = RegisterUserRequest(username="a", email="a@b", password="x")
-        request.ClearField(missing)
+@pytest.mark.parametrize("missing", ["username", "email", "password", "name"])
+async def test_registration_needs_everything(auth: Auth, missing: str) -> None:
+    fields = {"username": "alice", "email": "a@example.org", "name": "Alice"}
+    for nothing in ("", " ") if missing == "name" else ("",):
         with pytest.raises(InvalidInput) as raised:
-            await auth.register_user(request)
+            await register(auth, **{**fields, missing: nothing})
         assert raised.value.error_code == "error-the-field-is-required"
+        assert raised.value.details == {"field": missing.capitalize()}
+
+
+async def test_a_name_is_needed_where_the_settings_say_so(auth: Auth) -> None:
+    await set_setting(auth, "Accounts_RequireNameForSignUp", False)
+    assert "name" not in loaded((await register(auth, "alice", name=" ")).user)

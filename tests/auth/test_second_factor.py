@@ -16,13 +16,25 @@ from palaver.log.secrets import without_secrets
 from palaver.v1.auth_pb2 import (
     AuthenticatorRequest,
     CheckSecondFactorRequest,
+    CreateTokenRequest,
     GetUserRequest,
     IssuePersonalTokenRequest,
     LoginReply,
     LoginRequest,
     UpdateSettingRequest,
 )
-from tests.auth.helpers import PASSWORD, authenticate, create_user, grant, loaded, login, set_active, set_setting
+from tests.auth.helpers import (
+    ADMIN,
+    PASSWORD,
+    authenticate,
+    create_user,
+    grant,
+    loaded,
+    login,
+    set_active,
+    set_setting,
+    update_user,
+)
 from tests.services import RunningServices
 
 AT = 1_800_000_000
@@ -261,3 +273,22 @@ async def test_who_may_not_come_in_is_told_so_first(auth: Auth, clock: list[floa
     with pytest.raises(LoginFailed) as raised:
         await login(auth, "alice")
     assert raised.value.error_code == "error-user-is-not-activated"
+
+
+async def test_another_address_takes_more_than_the_password(auth: Auth, clock: list[float]) -> None:
+    """Who reads somebody's letters is sent a new password."""
+    alice = (await create_user(auth, "alice"))["_id"]
+    changes = {"email": "mallory@example.org"}
+    given = {"own": True, "current_password": PASSWORD}
+    mine = await login(auth, "alice")
+    changed = await update_user(auth, alice, alice, changes, hashed_token=mine.hashed_token, **given)
+    assert changed["emails"][0]["address"] == "mallory@example.org"
+    app = await set_up(auth, "alice", clock)
+    stolen = await auth.create_token(CreateTokenRequest(actor=ADMIN, user_id=alice))
+    given["hashed_token"] = (await authenticate(auth, stolen.token)).hashed_token
+    changes = {"email": "alice@example.org"}
+    assert (await refused(update_user(auth, alice, alice, changes, **given))).details["method"] == "totp"
+    await update_user(auth, alice, alice, {"email": "mallory@example.org", "name": "Alice"}, **given)  # the same
+    await ask(auth, alice, LoginReply(hashed_token=str(given["hashed_token"])), app.new_code())
+    changed = await update_user(auth, alice, alice, changes, **given)
+    assert changed["emails"] == [{"address": "alice@example.org", "verified": False}]

@@ -20,8 +20,9 @@ from palaver.errors import InvalidInput
 from palaver.events import SYSTEM, WORKSPACE
 from palaver.v1.auth_pb2 import GetPolicyRequest
 from palaver.v1.event_pb2 import Event
-from tests.auth.helpers import eventually, loaded, set_setting
+from tests.auth.helpers import loaded, set_setting
 from tests.services import RunningServices, Transport, make_config, service_nodes
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("cheap_hashes")
 
@@ -208,6 +209,7 @@ async def test_replicas_with_different_files_do_not_undo_each_other(
             settings = second.access.policy.settings
             assert settings["Livechat_title"]["value"] == "Help"
             assert settings["Accounts_LoginExpiration"]["value"] == 7
+            await eventually(lambda: len(followed) >= 4)
             await asyncio.sleep(0.3)
             assert len(followed) == 4
 

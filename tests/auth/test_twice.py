@@ -5,21 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor_pb2 import MethodOptions
 
 from palaver.events import WORKSPACE, user_actor, user_stream
-from palaver.rpc import method_name
 from palaver.v1 import auth_pb2
 from palaver.v1.auth_pb2 import (
     LoginReply,
     LogoutRequest,
     ResetKeysRequest,
+    SetAssetRequest,
     SetUserActiveRequest,
     SetUserStatusRequest,
     UpdatePermissionsRequest,
     UpdateSettingRequest,
 )
 from tests.auth.helpers import ADMIN, create_user, login
+from tests.contract import idempotent_methods
 from tests.services import service_nodes
 
 # By method: the request, given Ann's id and her login.
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[[str, LoginReply], Any]] = {
         actor=ADMIN,
         permissions=[UpdatePermissionsRequest.Permission(permission_id="view-d-room", roles=["admin"])],
     ),
+    "set_asset": lambda id, logged_in: SetAssetRequest(actor=ADMIN, name="logo", file_id="file", extension="png"),
     "update_setting": lambda id, logged_in: UpdateSettingRequest(
         actor=ADMIN, setting_id="API_Default_Count", value=b"7"
     ),
@@ -41,13 +42,7 @@ COMMANDS: dict[str, Callable[[str, LoginReply], Any]] = {
 
 
 def test_every_such_command_is_tried() -> None:
-    service = auth_pb2.DESCRIPTOR.services_by_name["Auth"]
-    promised = {
-        method_name(method)
-        for method in service.methods
-        if method.GetOptions().idempotency_level == MethodOptions.IDEMPOTENT
-    }
-    assert promised == COMMANDS.keys()
+    assert idempotent_methods(auth_pb2.DESCRIPTOR.services_by_name["Auth"]) == COMMANDS.keys()
 
 
 @pytest.mark.parametrize("method", COMMANDS)

@@ -17,7 +17,7 @@ from palaver.v1.auth_pb2 import (
     UserReply,
 )
 from palaver.v1.event_pb2 import Actor
-from tests.auth.helpers import ADMIN, PASSWORD, create_user, grant, loaded, login, set_setting
+from tests.auth.helpers import ADMIN, PASSWORD, create_user, grant, loaded, login, set_setting, update_user
 from tests.services import RunningServices
 
 
@@ -95,6 +95,15 @@ async def test_what_can_be_no_user(auth: Auth, username: str, fields: dict[str, 
         await create_user(auth, username, **{"email": "a@example.org", **fields})
     assert raised.value.error_code == code
     await create_user(auth, "alice")  # nothing of the refused one is left behind
+
+
+@pytest.mark.parametrize("name", ["all", "Here"])
+async def test_nobody_is_called_what_means_everybody(auth: Auth, name: str) -> None:
+    alice = await create_user(auth, "alice")
+    with pytest.raises(Conflict):
+        await create_user(auth, name)
+    with pytest.raises(Conflict):
+        await update_user(auth, ADMIN.id, alice["_id"], {"username": name})
 
 
 @pytest.mark.parametrize(
@@ -239,6 +248,17 @@ async def test_who_sees_what_of_whom(auth: Auth) -> None:
     assert "emails" in await get_user(auth, bob["_id"], username="alice")
 
 
+async def test_what_somebody_prefers_is_told_nobody_else(auth: Auth) -> None:
+    alice = await create_user(auth, "alice")
+    preferred = {"preferences": {"highlights": ["salary"]}}
+    await update_user(auth, alice["_id"], alice["_id"], preferred, own=True)
+    assert (await get_user(auth, alice["_id"], user_id=alice["_id"]))["settings"] == preferred
+    assert "settings" not in await get_user(auth, ADMIN.id, user_id=alice["_id"])
+    for actor, shown in ((ADMIN, False), (user_actor(alice["_id"]), True)):
+        reply = await auth.list_users(ListUsersRequest(actor=actor, filter=orjson.dumps({"username": "alice"})))
+        assert ["settings" in loaded(document) for document in reply.documents] == [shown]
+
+
 async def test_who_is_not_there(auth: Auth) -> None:
     for which in ({"user_id": "nobody"}, {"username": "nobody"}, {"username": ""}, {"import_id": "x"}):
         with pytest.raises(UserNotFound):
@@ -268,6 +288,21 @@ async def names(auth: Auth, **fields: Any) -> list[str]:
     return [loaded(user)["username"] for user in reply.documents]
 
 
+async def test_what_users_are_found_by(auth: Auth) -> None:
+    await create_user(auth, "alice", name="Liddell", nickname="Queen", bio="Paints roses, ÄRGERT Katzen")
+    terms = {"username": "lic", "name": "iddel", "nickname": "quee", "bio": "ärgert k"}
+    assert [await names(auth, term=term) for term in terms.values()] == [["alice"]] * 4
+    for fields, searched in (
+        ("username, bio", {"username", "bio"}),
+        ("nickname,name", {"nickname", "name"}),
+        ("bio", {"bio"}),
+        ("phone", {"username"}),
+    ):
+        await set_setting(auth, "Accounts_SearchFields", fields)
+        found = {field for field, term in terms.items() if await names(auth, term=term) == ["alice"]}
+        assert found == searched
+
+
 async def test_lists(auth: Auth) -> None:
     for name in ("alice", "bob", "carol", "dave"):
         await create_user(auth, name, roles=["guest"] if name == "dave" else [], inactive=name == "bob")
@@ -288,9 +323,22 @@ async def test_lists(auth: Auth) -> None:
         "dave",
     ]
     assert await names(auth, filter=b'{"emails.address": "ALICE@example.org"}') == ["alice"]
+    several = b'{"emails.address": {"$in": ["ALICE@example.org", "bob@example.org", "nobody@example.org"]}}'
+    assert await names(auth, filter=several) == ["alice", "bob"]
     assert await names(auth, filter=b'{"roles": "admin"}') == ["boss"]
+    await login(auth, "dave")
+    await login(auth, "alice")
+    assert await names(auth, sort=b'[["lastLogin", -1]]', count=2) == ["alice", "dave"]
     reply = await auth.list_users(ListUsersRequest(actor=ADMIN, count=2, offset=4, sort=b'[["createdAt", 1]]'))
     assert (reply.total, len(reply.documents)) == (6, 2)
+
+
+async def test_who_may_see_addresses_finds_users_by_them(auth: Auth) -> None:
+    alice, _ = await create_user(auth, "alice"), await create_user(auth, "bob")
+    for term, found in (("ALICE@example.org", ["alice"]), (" bob@example.org ", ["bob"]), ("@example.org", [])):
+        assert await names(auth, term=term) == found
+    assert await names(auth, term="bob@example.org", exceptions=["bob"]) == []
+    assert await names(auth, term="bob@example.org", actor=user_actor(alice["_id"])) == []
 
 
 @pytest.mark.parametrize(
@@ -316,6 +364,9 @@ async def test_lists(auth: Auth) -> None:
         b'{"$and": [1]}',
         b'{"username": {"$exists": 1}}',
         b'{"emails.address": {"$gte": ""}}',
+        b'{"emails.address": {"$in": "a"}}',
+        b'{"emails.address": {"$in": [1]}}',
+        b'{"emails.address": {"$in": ["a"], "$gte": ""}}',
         b'{"username": {"$in": "a"}}',
         b'{"deleted_at": {"$exists": true}}',
         b'{"$or": [' * 50 + b'{"username": "a"}' + b"]}" * 50,

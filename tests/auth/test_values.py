@@ -98,17 +98,29 @@ def test_values_have_a_size() -> None:
 def test_preferences() -> None:
     right = {"desktopNotifications": "mentions", "enableAutoAway": False, "highlights": ["a"], "language": "de"}
     assert check_preferences(right, SETTINGS) == right
-    for wrong in (
+    features = [{"name": "quickReactions", "value": True}, {"name": "secondarySidebar", "value": False}]
+    shown = [{**feature, "i18n": "Title", "enabled": True} for feature in features]
+    for sent in (features, shown):
+        assert check_preferences({"featuresPreview": sent}, SETTINGS) == {"featuresPreview": features}
+    assert check_preferences({"featuresPreview": "[]"}, SETTINGS) == {"featuresPreview": "[]"}
+    as_set = dict.fromkeys(("desktopNotifications", "pushNotifications", "emailNotificationMode"), "default")
+    assert check_preferences(as_set, SETTINGS) == as_set
+    refused: tuple[dict[str, Any], ...] = (
+        {"sidebarViewMode": "default"},
         {"desktopNotifications": "loud"},
         {"enableAutoAway": "no"},
         {"idleTimeLimit": True},
         {"highlights": "a"},
         {"highlights": [{"$ne": 1}]},
+        {"featuresPreview": ["quickReactions"]},
+        {"featuresPreview": [{"name": "quickReactions", "value": "yes"}]},
+        {"featuresPreview": {}},
         {"clockMode": True},
         {"clockMode": 2**70},
         {"unknown": 1},
         {"__proto__": 1},
-    ):
+    )
+    for wrong in refused:
         with pytest.raises(InvalidInput):
             check_preferences(wrong, SETTINGS)
 

@@ -15,14 +15,6 @@ from tests.backup.workspace import Storage
 from tests.messaging.helpers import Chat
 from tests.services import Transport, cluster_servers, service_nodes
 
-ADAPTERS = ["sqlite", pytest.param("mongo", marks=pytest.mark.needs_servers)]
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest) -> str:
-    """The database of the workspace that is backed up."""
-    return str(request.param)
-
 
 @pytest.fixture
 async def chat(tmp_path: Path, adapter: str, cheap_hashes: None) -> AsyncIterator[Chat]:

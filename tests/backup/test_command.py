@@ -97,7 +97,7 @@ class Talk:
         self._task = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
-        async with httpx.AsyncClient(base_url=self._server.url, headers=self._headers, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=self._server.url, headers=self._headers, timeout=60) as http:
             for number in range(100_000):
                 message = {"_id": new_id(), "rid": "GENERAL", "msg": f"message {number}"}
                 answer = await http.post("/api/v1/chat.sendMessage", json={"message": message})
@@ -167,7 +167,7 @@ async def test_a_running_server_is_backed_up_and_made_again(server: PalaverProce
     ids = [message["_id"] for message in messages]
     assert len(ids) == len(set(ids))
     assert acknowledged <= set(ids)
-    async with httpx.AsyncClient(base_url=again.url, headers=headers) as http:
+    async with httpx.AsyncClient(base_url=again.url, headers=headers, timeout=60) as http:
         for message in messages:
             if "file" in message:
                 content = await http.get(message["attachments"][0]["title_link"])

@@ -128,6 +128,23 @@ async def test_of_several_workspaces_the_newest_is_nobodys(
         assert (await own.find_archive()).manifest.name == name
 
 
+async def test_of_several_workspaces_one_is_chosen_by_its_name(place: Place, config: Config, storage: Storage) -> None:
+    await keep(place, storage, "20260101")
+    await keep(place, storage, "20260102")
+    await keep(place, storage, "20260103", Owner("another", "22bb"))
+    assert (await place.find_archive("chat")).manifest.name == "20260102"
+    assert (await place.find_archive("another")).manifest.name == "20260103"
+    with pytest.raises(ArchiveNotFound, match="of nobody"):
+        await place.find_archive("nobody")
+    own = parse_place(place.show("20260101"), config)
+    assert (await own.find_archive("chat")).manifest.name == "20260101"
+    with pytest.raises(ArchiveNotFound, match="not of another"):
+        await own.find_archive("another")
+    await keep(place, storage, "20260104", ELSEWHERE)
+    with pytest.raises(SeveralWorkspaces):
+        await place.find_archive("chat")
+
+
 def test_names_sort_by_time() -> None:
     first, second = make_name(1_000_000_000), make_name(1_500_000_000)
     assert first < second < make_name()

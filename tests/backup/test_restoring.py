@@ -30,7 +30,7 @@ from palaver.database.sqlite import SqliteDatabase
 from palaver.errors import Unavailable
 from palaver.node import RESTORING
 from palaver.v1.event_pb2 import Event
-from tests.backup.conftest import ADAPTERS, MakeStorage
+from tests.backup.conftest import MakeStorage
 from tests.backup.workspace import (
     back_up,
     claims,
@@ -42,6 +42,7 @@ from tests.backup.workspace import (
     restore,
     storage_of,
 )
+from tests.database.harness import ADAPTERS
 from tests.messaging.helpers import Chat
 from tests.services import service_nodes
 

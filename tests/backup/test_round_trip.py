@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import msgspec
+import orjson
 import pytest
 
 from palaver.backup.archive import ArchiveReader
 from palaver.backup.restoring import Restore
-from palaver.blobs import AVATARS
+from palaver.blobs import AVATARS, MEDIA
 from palaver.blobs.files import FileBlobs
 from palaver.commit import now
 from palaver.database import Stream
@@ -15,8 +16,8 @@ from palaver.database.sqlite import SqliteDatabase
 from palaver.events import user_actor
 from palaver.log.dead_letters import DeadLetters
 from palaver.log.positions import KIND as FOLLOWERS
-from palaver.v1.auth_pb2 import AuthenticateRequest
-from tests.backup.conftest import ADAPTERS, MakeStorage
+from palaver.v1.auth_pb2 import EMOJI, SOUND, AuthenticateRequest, SaveMediumRequest, SetAssetRequest
+from tests.backup.conftest import MakeStorage
 from tests.backup.workspace import (
     Storage,
     back_up,
@@ -34,7 +35,8 @@ from tests.backup.workspace import (
     update_user,
     upload,
 )
-from tests.messaging.helpers import Chat, refused
+from tests.database.harness import ADAPTERS
+from tests.messaging.helpers import ADMIN, Chat, refused
 from tests.services import service_nodes
 
 
@@ -174,6 +176,37 @@ async def test_lost_bytes_are_told_and_do_not_stop_a_backup(
     assert (uploads.copied, uploads.missing, uploads.gone, uploads.damaged) == (2, 1, 1, (damaged,))
     await restore(tmp_path / "archive", target)
     assert await contents(target) == {f"files/{kept}": b"file 0", f"files/{damaged}": b"other"}
+
+
+async def test_emoji_sounds_and_assets_are_there_again(local: Chat, tmp_path: Path, make_storage: MakeStorage) -> None:
+    source, target = storage_of(local), await make_storage("sqlite")
+    for kind, name in ((EMOJI, "party"), (SOUND, "gong")):
+        await source.uploads.put(f"{MEDIA}/{name}file", one_piece(name.encode()), max_size=100)
+        changes = {"name": name, "file": {"_id": f"{name}file", "type": "image/png"}}
+        request = SaveMediumRequest(actor=ADMIN, kind=kind, set=orjson.dumps(changes))
+        await local.running.services.auth.save_medium(request)
+    await source.uploads.put(f"{MEDIA}/logofile", one_piece(b"logo"), max_size=100)
+    asset = SetAssetRequest(actor=ADMIN, name="logo", file_id="logofile", extension="png")
+    await local.running.services.auth.set_asset(asset)
+    await source.uploads.put(f"{MEDIA}/nobodys", one_piece(b"x"), max_size=100)
+    await back_up(source, tmp_path / "archive")
+    await restore(tmp_path / "archive", target)
+    for name in ("party", "gong", "logo"):
+        pieces = await target.uploads.read(f"{MEDIA}/{name}file")
+        assert b"".join([piece async for piece in pieces]) == name.encode()
+    assert await target.uploads.find(f"{MEDIA}/nobodys") is None
+    assert [emoji["name"] for emoji in await target.database.find("emoji", {})] == ["party"]
+
+
+async def test_thumbnails_are_there_again(local: Chat, tmp_path: Path, make_storage: MakeStorage) -> None:
+    ann = await local.user("ann")
+    id = await upload(local, ann, (await local.room(ann, "dev"))["_id"], b"picture", thumbnail=b"small")
+    target = await make_storage("sqlite")
+    manifest = await back_up(storage_of(local), tmp_path / "archive")
+    assert manifest.uploads.copied == 2
+    await restore(tmp_path / "archive", target)
+    assert await contents(target) == {f"files/{id}": b"picture", f"files/{id}small": b"small"}
+    assert (await target.database.get("uploads", id) or {})["thumbnail_id"] == f"{id}small"
 
 
 async def test_pictures_are_there_again(local: Chat, tmp_path: Path, make_storage: MakeStorage) -> None:

@@ -20,7 +20,7 @@ from palaver.ids import new_id
 from palaver.messaging import names as room_names
 from palaver.v1.auth_pb2 import LoginRequest, UpdateUserRequest
 from palaver.v1.event_pb2 import Actor
-from palaver.v1.messaging_pb2 import RoomRequest, UploadRequest
+from palaver.v1.messaging_pb2 import Picture, RoomRequest, Thumbnail, UploadRequest
 from tests.messaging.helpers import ADMIN, Chat, loaded
 
 Document = dict[str, Any]
@@ -110,8 +110,8 @@ async def one_piece(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-async def upload(chat: Chat, actor: Actor, room_id: str, content: bytes) -> str:
-    """A file as the gateway stores it; its id."""
+async def upload(chat: Chat, actor: Actor, room_id: str, content: bytes, *, thumbnail: bytes = b"") -> str:
+    """A file as the gateway stores it, with its thumbnail if it has one; its id."""
     upload_id = new_id()
     digest = await storage_of(chat).uploads.put(f"files/{upload_id}", one_piece(content), max_size=len(content))
     assert digest.sha256 == hashlib.sha256(content).hexdigest()
@@ -119,6 +119,15 @@ async def upload(chat: Chat, actor: Actor, room_id: str, content: bytes) -> str:
         actor=actor, room_id=room_id, upload_id=upload_id, name="a.bin", type="image/png", size=digest.size
     )
     request.sha256 = digest.sha256
+    if thumbnail:
+        small = await storage_of(chat).uploads.put(
+            f"files/{upload_id}small", one_piece(thumbnail), max_size=len(thumbnail)
+        )
+        request.picture.CopyFrom(Picture(format="png", width=2, height=2))
+        request.picture.thumbnail.CopyFrom(
+            Thumbnail(upload_id=f"{upload_id}small", type="image/png", size=small.size, width=1, height=1)
+        )
+        request.picture.thumbnail.sha256 = small.sha256
     await chat.messaging.add_upload(request)
     return upload_id
 
@@ -171,7 +180,7 @@ async def fill(chat: Chat) -> None:
 
 async def settle_names(chat: Chat, actor: Actor, room_id: str, username: str) -> None:
     """Waits until a room's member is called so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             reply = await chat.messaging.get_subscription(RoomRequest(actor=actor, room_id=room_id))
             if loaded(reply.subscription)["u"]["username"] == username:

@@ -15,7 +15,7 @@ from palaver.blobs.files import FileBlobs
 from palaver.blobs.mongodb import BLOBS, CHUNKS, MongoBlobs
 from palaver.blobs.s3 import S3Blobs
 from palaver.ids import new_id
-from tests.servers import S3Server, mongodb_server, s3_server
+from tests.servers import S3Server, s3_server
 
 _numbers = itertools.count()
 
@@ -25,15 +25,6 @@ def server() -> Iterator[S3Server]:
     """One server for the whole run: it outlives the event loops of the tests."""
     with asyncio.Runner() as runner:
         running = s3_server()
-        yield runner.run(running.__aenter__())
-        runner.run(running.__aexit__(None, None, None))
-
-
-@pytest.fixture(scope="session")
-def mongodb_url() -> Iterator[str]:
-    """The same of MongoDB."""
-    with asyncio.Runner() as runner:
-        running = mongodb_server()
         yield runner.run(running.__aenter__())
         runner.run(running.__aexit__(None, None, None))
 

@@ -162,7 +162,7 @@ class World:
 
 async def wait_for(condition: Callable[[], bool]) -> None:
     """Returns when the condition holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -54,7 +54,7 @@ async def test_nothing_is_lost_or_doubled_wherever_a_process_dies(world: World, 
 
     with crash_at(process, name, nth):
         clients = [asyncio.create_task(execute(number)) for number in range(20)]
-        for _ in range(200):
+        for _ in range(3000):
             if process.dead:
                 break
             await asyncio.sleep(0.01)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from palaver import failpoints
@@ -17,6 +18,9 @@ from palaver.database.sqlite import SqliteDatabase
 from palaver.ids import new_id
 from palaver.v1.event_pb2 import Event
 from tests.database.model import project
+
+ADAPTERS = ["sqlite", pytest.param("mongo", marks=pytest.mark.needs_servers)]
+"""SQLite always, MongoDB where a server can be had. Parameters of tests."""
 
 
 class Crash(Exception):
@@ -126,3 +130,15 @@ async def make_harness(adapter: str, mongodb_url: str = "") -> AsyncIterator[Har
         finally:
             failpoints.disarm()
             await harness.close()
+
+
+@asynccontextmanager
+async def fresh(url: str) -> AsyncIterator[tuple[str, Any]]:
+    """The name of an empty MongoDB database, and the driver's own view of it."""
+    name = f"palaver_test_{new_id()}"
+    client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(url, tz_aware=True)
+    try:
+        yield name, client[name]
+        await client.drop_database(name)
+    finally:
+        client.close()

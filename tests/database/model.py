@@ -33,6 +33,11 @@ def project(event: Event) -> list[Put]:
     return [Put(collection, id, insert, set, tuple(unset)) for collection, id, insert, set, unset in plain]
 
 
+def new_room(**fields: object) -> Put:
+    """Makes the room ROOM."""
+    return Put("rooms", ROOM.id, insert={"_id": ROOM.id, "t": "c", **fields})
+
+
 async def commit(
     database: Database, stream: Stream, seq: int, *puts: Put, command_id: str = "", at: int = 1000
 ) -> Event:

@@ -155,75 +155,6 @@ async def test_what_an_older_version_wrote_is_migrated_again(tmp_path: Path) -> 
     assert filled == [0, 2]
 
 
-async def test_the_first_migration_finds_its_work_done(tmp_path: Path) -> None:
-    path = tmp_path / "palaver.db"
-    database = SqliteDatabase(path)
-    await database.open()
-    await commit(database, ROOM, 1, Put("messages", "m", insert={"_id": "m", "msg": "kept"}))
-    await database.close()
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 0")
-    connection.close()
-    await database.open()
-    assert await database.find("messages", {"$text": "kept"}) == [{"_id": "m", "msg": "kept"}]
-    await database.close()
-
-
-async def test_a_database_of_the_first_version_learns_of_followers(tmp_path: Path) -> None:
-    path = tmp_path / "palaver.db"
-    database = SqliteDatabase(path)
-    await database.open()
-    await database.close()
-    connection = sqlite3.connect(path)
-    connection.execute("ALTER TABLE events DROP COLUMN retold")
-    connection.execute("DROP TABLE records")
-    connection.execute("PRAGMA user_version = 2")
-    connection.close()
-    await database.open()
-    event = await commit(database, ROOM, 1, Put("messages", "m", insert={"_id": "m"}))
-    assert await database.list_unpublished(10**15) == [event]
-    await database.put_record("kind", "id", {"kept": True})
-    assert await database.find_record("kind", "id") == {"kept": True}
-    await database.close()
-
-
-async def test_columns_that_came_later_are_filled(tmp_path: Path) -> None:
-    path = tmp_path / "palaver.db"
-    database = SqliteDatabase(path)
-    await database.open()
-    pinned = {"_id": "m1", "rid": "r", "pinned": True, "ts": {"$date": 5}}
-    await commit(database, ROOM, 1, Put("messages", "m1", insert=pinned))
-    await commit(database, ROOM, 2, Put("messages", "m2", insert={"_id": "m2", "rid": "r", "ts": {"$date": 6}}))
-    await database.close()
-    connection = sqlite3.connect(path)
-    connection.execute('DROP INDEX "messages: rid, pinned, ts, _id"')
-    connection.execute("ALTER TABLE messages DROP COLUMN pinned")
-    connection.execute("PRAGMA user_version = 3")
-    connection.close()
-    await database.open()
-    assert await database.find("messages", {"rid": "r", "pinned": True}) == [pinned]
-    await database.close()
-
-
-async def test_logins_of_an_older_version_are_found_by_what_was_added(tmp_path: Path) -> None:
-    path = tmp_path / "palaver.db"
-    database = SqliteDatabase(path)
-    await database.open()
-    token = {"_id": "hash", "user_id": "u", "name": "robot", "issued_at": {"$date": 5}}
-    await commit(database, ROOM, 1, Put("tokens", "hash", insert=token))
-    await database.close()
-    connection = sqlite3.connect(path)
-    connection.execute('DROP INDEX "tokens: session_id"')
-    connection.execute('DROP INDEX "tokens: revoked_at, issued_at"')
-    for column in ("issued_at", "session_id", "name"):
-        connection.execute(f"ALTER TABLE tokens DROP COLUMN {column}")
-    connection.execute("PRAGMA user_version = 3")  # of the migrations that are left, earlier ones meet it, too
-    connection.close()
-    await database.open()
-    assert await database.find("tokens", {"name": "robot"}, sort=[("issued_at", 1)]) == [token]
-    await database.close()
-
-
 async def test_half_of_a_migration_is_rolled_back(tmp_path: Path) -> None:
     path = tmp_path / "palaver.db"
     interrupted = True
@@ -244,23 +175,4 @@ async def test_half_of_a_migration_is_rolled_back(tmp_path: Path) -> None:
     interrupted = False
     await database.open()
     assert await database.find_claim("name") == "owner"
-    await database.close()
-
-
-async def test_what_was_stored_before_a_column_was_is_found_by_it(tmp_path: Path) -> None:
-    path = tmp_path / "palaver.db"
-    database = SqliteDatabase(path)
-    await database.open()
-    told = {"_id": "m", "rid": "r", "drid": "d"}
-    await commit(database, ROOM, 1, Put("messages", "m", insert=told), Put("messages", "n", insert={"_id": "n"}))
-    await database.close()
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute('DROP INDEX "messages: rid, drid"')
-        connection.execute("ALTER TABLE messages DROP COLUMN drid")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    database = SqliteDatabase(path)
-    await database.open()
-    assert await database.find("messages", {"rid": "r", "drid": {"$exists": True}}) == [told]
     await database.close()

@@ -1,52 +1,29 @@
 """What only the MongoDB adapter has: how things lie there, what a lost server means, and who migrates."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from motor.motor_asyncio import AsyncIOMotorClient
 
 from palaver import failpoints
-from palaver.commit import Commits, Draft
-from palaver.database import Put, Stream, StreamConflict, mongo_connection, mongo_migrate, mongo_schema
+from palaver.config import ConfigError
+from palaver.database import Put, Stream, mongo_connection, mongo_migrate, mongo_schema
 from palaver.database.migrations import MIGRATIONS, Migration
 from palaver.database.mongo import MongoDatabase
 from palaver.database.mongo_schema import event_id
-from palaver.database.mongo_values import decode, encode, words_of
+from palaver.database.mongo_values import decode, encode
+from palaver.database.text import keys_of
 from palaver.database.unpublished import UNREADABLE
 from palaver.errors import Unavailable
-from palaver.events import SYSTEM
-from palaver.ids import new_id
-from palaver.live.embedded import EmbeddedLive
-from palaver.log.embedded import EmbeddedLog
-from palaver.v1.event_pb2 import Event
-from tests.database.harness import Crash
-from tests.database.lossy_proxy import LossyProxy, lossy_proxy
+from tests.database.harness import Crash, fresh
 from tests.database.model import ROOM, USER, commit, get_applied, make_event, project
-from tests.log.harness import NothingCommitted
 from tests.servers import mongodb_server
-
-Raw = Any
-
-
-@asynccontextmanager
-async def fresh(url: str) -> AsyncIterator[tuple[str, Raw]]:
-    """The name of an empty database, and the driver's own view of it."""
-    name = f"palaver_test_{new_id()}"
-    client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(url, tz_aware=True)
-    yield name, client[name]
-    await client.drop_database(name)
-    client.close()
-
 
 # -- values, without a server ----------------------------------------------------------------------------------------
 
@@ -59,6 +36,15 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.parametrize("password", ["geh/eim", "geh/ei?m", "geh@eim", "geh:eim", "geh%eim"])
+async def test_an_address_that_is_none_tells_nothing_of_the_password_in_it(password: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        await mongo_connection.connect(f"mongodb://chat:{password}@mongodb.example.org:27017/", "palaver_chat")
+    assert "geh" not in str(told.value)
+    assert "eim" not in str(told.value)
+    assert "percent-encoded" in str(told.value) or "escaped" in str(told.value)
+
+
 @given(json_values)
 def test_values_survive(value: Any) -> None:
     assert decode(encode(value)) == value
@@ -68,14 +54,6 @@ def test_values_survive(value: Any) -> None:
 def test_what_can_not_be_stored_is_refused(value: Any) -> None:
     with pytest.raises(ValueError):
         encode(value)
-
-
-@given(st.text(), st.text())
-def test_words_are_found_by_their_own_rules(one: str, two: str) -> None:
-    words = words_of(f"{one} {two}")
-    assert len(set(words)) == len(words)
-    assert set(words_of(one)) <= set(words)
-    assert all(word.isalnum() and words_of(word) == [word] for word in words)
 
 
 ids = st.text(max_size=5)
@@ -120,7 +98,7 @@ async def test_dates_are_real_and_helpers_are_hidden(mongodb_url: str) -> None:
                 "＄＄": {"at": datetime(1970, 1, 1, 0, 0, 0, 5000, tzinfo=UTC), "＄$date": 1},
             },
             "edited": [datetime(1970, 1, 1, tzinfo=UTC)],
-            "\\words": ["gruße", "an", "alle"],
+            "\\words": keys_of("Grüße an ALLE, alle!"),
             "room_seq": 1,
             "user_seq": 1,
         }
@@ -159,7 +137,8 @@ async def test_declared_indexes_are_there(mongodb_url: str) -> None:
         database = MongoDatabase(mongodb_url, name)
         await database.open()
         messages = await raw["messages"].index_information()
-        assert messages["rid, ts, _id"]["key"] == [("rid", 1), ("ts", 1), ("_id", 1)]
+        assert messages["_hidden, rid, ts, _id"]["key"] == [("_hidden", 1), ("rid", 1), ("ts", 1), ("_id", 1)]
+        assert "rid, ts, _id" not in messages
         assert messages["text"]["key"] == [("rid", 1), ("\\words", 1)]
         assert (await raw["events"].index_information())["command"]["unique"]
         await database.close()
@@ -255,153 +234,38 @@ async def test_a_late_writer_finds_its_events_applied(mongodb_url: str, step: st
         await fast.close()
 
 
-# -- an answer that is lost -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def lossy(mongodb_url: str) -> AsyncIterator[tuple[MongoDatabase, MongoDatabase, LossyProxy]]:
-    """A database behind a proxy that loses answers, and another way to the same one."""
-    async with fresh(mongodb_url) as (name, _), lossy_proxy(mongodb_url) as proxy:
-        behind, direct = MongoDatabase(proxy.url, name), MongoDatabase(mongodb_url, name)
-        await direct.open()
-        await behind.open()
-        await commit(behind, ROOM, 1, Put("rooms", ROOM.id, insert={"_id": ROOM.id, "n": 1}))
-        yield behind, direct, proxy
-        await behind.close()
-        await direct.close()
-
-
-def count_events(seq: int, count: int) -> list[Event]:
-    return [make_event(ROOM, n, [Put("rooms", ROOM.id, set={"n": n})]) for n in range(seq, seq + count)]
-
-
-async def check_counted(database: MongoDatabase, last: int) -> None:
-    """Each event is there once, and all of them are applied."""
-    assert [event.seq for event in await database.list_events(ROOM, 0)] == list(range(1, last + 1))
-    assert await database.get("rooms", ROOM.id) == {"_id": ROOM.id, "n": last, "applied_seq": last}
-
-
-Lossy = tuple[MongoDatabase, MongoDatabase, LossyProxy]
-
-
-@pytest.mark.needs_servers
-@pytest.mark.parametrize("written", [b"events", b"rooms"])
-@pytest.mark.parametrize("count", [1, 3])
-async def test_a_commit_whose_answer_is_lost_is_done_once(lossy: Lossy, written: bytes, count: int) -> None:
-    behind, direct, proxy = lossy
-    events = count_events(2, count)
-    proxy.lose_answer_to_write_of(written)
-    await behind.commit(ROOM, events, [project(event) for event in events])
-    assert proxy.lost == 1
-    await check_counted(direct, 1 + count)
-    await commit(behind, ROOM, 2 + count)
-
-
-@pytest.mark.needs_servers
-async def test_what_another_writes_while_an_answer_is_lost_is_a_conflict(lossy: Lossy) -> None:
-    """Ours were appended, and their answer lost; by the time we are back, another has gone on."""
-    behind, direct, proxy = lossy
-    ours = count_events(2, 2)
-    theirs = make_event(ROOM, 3, [Put("rooms", ROOM.id, set={"n": 33})], command_id="theirs")
-
-    async def overtake() -> None:
-        for event in (ours[0], theirs):
-            await direct.commit(ROOM, [event], [project(event)])
-
-    proxy.lose_request_to_write_of(b"events", meanwhile=overtake)
-    with pytest.raises(StreamConflict) as conflict:
-        await behind.commit(ROOM, ours, [project(event) for event in ours])
-    assert conflict.value.committed == 1
-    assert [event.command_id for event in await direct.list_events(ROOM, 1)] == ["command 2", "theirs"]
-
-
-@pytest.mark.needs_servers
-async def test_a_command_that_another_has_committed_elsewhere_is_a_conflict(lossy: Lossy) -> None:
-    behind, direct, _ = lossy
-    await commit(direct, ROOM, 2, command_id="repeated")
-    with pytest.raises(StreamConflict):
-        await commit(behind, ROOM, 3, command_id="repeated")
-    assert await direct.get_head(ROOM) == 2
-
-
-@pytest.mark.needs_servers
-async def test_an_answer_that_is_lost_twice_is_unknown_and_found_by_its_command(lossy: Lossy) -> None:
-    behind, direct, proxy = lossy
-    event = count_events(2, 1)[0]
-    proxy.lose_answer_to_write_of(b"events", times=10)
-    with pytest.raises(Unavailable):
-        await behind.commit(ROOM, [event], [project(event)])
-    proxy.lose_answer_to_write_of(b"events", times=0)
-    assert await behind.find_event(ROOM, event.command_id) == event
-    assert await behind.apply(ROOM, [event], [project(event)])
-    await check_counted(direct, 2)
-
-
-@pytest.mark.needs_servers
-async def test_a_command_without_an_id_of_its_own_is_answered_once(lossy: Lossy) -> None:
-    """Its id is made anew for each decision, so that only the event's bytes tell that it has been committed."""
-    behind, direct, proxy = lossy
-    live = EmbeddedLive()
-    log = EmbeddedLog(NothingCommitted())
-    commits = Commits(behind, log, live, node_id="a process")
-
-    async def decide(draft: Draft) -> int:
-        room = await draft.get_own() or {}
-        event = Event()
-        event.room_changed.set = orjson.dumps({"n": room.get("n", 0) + 1})
-        return draft.append(event, actor=SYSTEM).seq
-
-    proxy.lose_answer_to_write_of(b"events")
-    assert await asyncio.gather(*(commits.execute(ROOM, decide) for _ in range(5))) == [2, 3, 4, 5, 6]
-    assert proxy.lost == 1
-    assert len(await direct.list_events(ROOM, 0)) == 6
-    assert (await direct.get("rooms", ROOM.id) or {})["n"] == 6
-
-
-@pytest.mark.needs_servers
-async def test_a_name_whose_answer_is_lost_is_claimed(lossy: Lossy) -> None:
-    behind, direct, proxy = lossy
-    proxy.lose_answer_to_write_of(b"claims")
-    with contextlib.suppress(Unavailable):
-        await behind.claim("username:alice", "alice")
-    assert proxy.lost == 1
-    assert await behind.claim("username:alice", "alice")
-    assert not await direct.claim("username:alice", "bob")
-
-
 # -- a server that is away -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.needs_servers
 async def test_a_lost_server_is_unavailable_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongo_connection, "SELECT_SECONDS", 1.0)
+    monkeypatch.setattr(mongo_connection, "SELECT_SECONDS", 3.0)
     monkeypatch.delenv("PALAVER_TEST_MONGODB_URL", raising=False)
     async with mongodb_server() as url:
         database = MongoDatabase(url, "palaver_test_lost")
         await database.open()
         await commit(database, ROOM, 1)
-    started = time.monotonic()
     event = make_event(ROOM, 2)
-    outcomes = await asyncio.gather(
-        database.get("rooms", ROOM.id),
-        database.get_many("rooms", [ROOM.id]),
-        database.find("rooms", {}),
-        database.find_one("rooms", {}),
-        database.count("rooms", {}),
-        database.commit(ROOM, [event], [[]]),
-        database.apply(ROOM, [event], [[]]),
-        database.claim("a", "b"),
-        database.find_claim("a"),
-        database.release("a", "b"),
-        database.mark_published([event]),
-        database.get_head(ROOM),
-        database.get_heads([ROOM]),
-        database.find_event(ROOM, "x"),
-        database.list_events(ROOM, 0),
-        return_exceptions=True,
-    )
+    async with asyncio.timeout(25):  # the driver's own patience would be thirty seconds
+        outcomes = await asyncio.gather(
+            database.get("rooms", ROOM.id),
+            database.get_many("rooms", [ROOM.id]),
+            database.find("rooms", {}),
+            database.find_one("rooms", {}),
+            database.count("rooms", {}),
+            database.commit(ROOM, [event], [[]]),
+            database.apply(ROOM, [event], [[]]),
+            database.claim("a", "b"),
+            database.find_claim("a"),
+            database.release("a", "b"),
+            database.mark_published([event]),
+            database.get_head(ROOM),
+            database.get_heads([ROOM]),
+            database.find_event(ROOM, "x"),
+            database.list_events(ROOM, 0),
+            return_exceptions=True,
+        )
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * 15
-    assert time.monotonic() - started < 10
     sweeping = await asyncio.gather(database.list_unpublished(0), database.list_unapplied(0), return_exceptions=True)
     assert [type(outcome) for outcome in sweeping] == [Unavailable] * 2
     await database.close()
@@ -442,13 +306,13 @@ async def test_the_lock_of_a_dead_process_is_taken_over(mongodb_url: str, monkey
 
 @pytest.mark.needs_servers
 async def test_a_holder_that_beats_keeps_the_lock(mongodb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongo_migrate, "LOCK_SECONDS", 1.0)
+    monkeypatch.setattr(mongo_migrate, "LOCK_SECONDS", 3.0)
     async with fresh(mongodb_url) as (name, raw):
         locks: list[Any] = []
 
         async def work(database: Any) -> None:
             while len(locks) < 15:
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.4)
                 locks.append(await raw["schema"].find_one({"_id": "lock"}))
 
         databases = [MongoDatabase(mongodb_url, name, migrations=with_migration(work)) for _ in range(2)]
@@ -476,7 +340,7 @@ async def test_a_holder_that_lost_the_lock_stops(mongodb_url: str, monkeypatch: 
         database = MongoDatabase(mongodb_url, name, migrations=with_migration(work))
         with pytest.raises(Unavailable, match="taken over"):
             await database.open()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 30)
         assert (await raw["schema"].find_one({"_id": "lock"}))["owner"] == "somebody"
         assert (await raw["schema"].find_one({"_id": "version"}))["number"] == len(MIGRATIONS)
 

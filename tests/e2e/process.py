@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from typing import Any
 import httpx
 
 from tests.children import die_with_parent
+from tests.ports import free_port
 
 ADMIN = {"user": "boss", "password": "an admin's password"}
 _ROOT = Path(__file__).parents[2]
@@ -33,7 +32,7 @@ class Reachable:
 
     async def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """A successful REST request's answer."""
-        async with httpx.AsyncClient(base_url=f"{self.url}/api/v1/", timeout=20) as http:
+        async with httpx.AsyncClient(base_url=f"{self.url}/api/v1/", timeout=60) as http:
             answer = await http.request(method, path, **options)
         assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
         found: dict[str, Any] = answer.json()
@@ -101,7 +100,7 @@ class PalaverProcess(Reachable):
                 return (await http.get(f"{self.health_url}/readyz", timeout=2)).status_code == 200
         return False
 
-    async def wait_until_ready(self, seconds: float = 30) -> None:
+    async def wait_until_ready(self, seconds: float = 90) -> None:
         """Returns when it is. Raises RuntimeError with its log if it ends, or is not in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -134,13 +133,13 @@ class PalaverProcess(Reachable):
             process.send_signal(number)
             process.send_signal(signal.SIGCONT)  # a frozen one would not hear it
         try:
-            return process.wait(20)
+            return process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(5)
             raise
 
-    async def wait_until_dead(self, seconds: float = 20) -> int | None:
+    async def wait_until_dead(self, seconds: float = 60) -> int | None:
         """The exit code of a process that is to end by itself; None if it does not."""
         for _ in range(int(seconds / 0.02)):
             if self.process is not None and (code := self.process.poll()) is not None:
@@ -152,13 +151,3 @@ class PalaverProcess(Reachable):
         """Lines of the log above the level of information, but for the warning of the test mode."""
         found = [line for line in self.log.splitlines() if re.search(r'"level":"(warning|error|critical)"', line)]
         return [line for line in found if "PALAVER_TEST_MODE is on" not in line]
-
-
-def free_port() -> int:
-    """A port on which nothing listens, and that no outgoing connection gets while the server on it is away."""
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(max(1024, first - 20_000), first)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

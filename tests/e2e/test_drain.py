@@ -11,12 +11,13 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.e2e.process import PalaverProcess, free_port
+from tests.e2e.process import PalaverProcess
 from tests.gateway.ddp import DdpClient
+from tests.ports import free_port
 
 SOCKETS = 40
 REST_CLIENTS = 4
-NOTICE_SECONDS = 4
+NOTICE_SECONDS = 10
 DRAIN_SECONDS = 5
 
 
@@ -45,7 +46,7 @@ async def server(tmp_path: Path) -> AsyncIterator[PalaverProcess]:
 
 
 async def _open(server: PalaverProcess, load: Load) -> DdpClient:
-    client = DdpClient(await connect(f"ws://127.0.0.1:{server.port}/websocket", compression=None))
+    client = DdpClient(await connect(f"ws://127.0.0.1:{server.port}/websocket", compression=None, open_timeout=60))
     await client.connect()
     await client.login(load.headers["X-Auth-Token"])
     return client
@@ -76,7 +77,7 @@ async def _send_by_ddp(client: DdpClient, load: Load, name: str) -> None:
 
 async def _send_by_rest(server: PalaverProcess, load: Load, name: str) -> None:
     """One request after another until the server takes no connections any more."""
-    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1/", headers=load.headers, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1/", headers=load.headers, timeout=60) as http:
         for number in itertools.count():
             id = f"{name}-{number}"
             try:
@@ -94,7 +95,7 @@ async def _send_by_rest(server: PalaverProcess, load: Load, name: str) -> None:
 
 
 async def _status(url: str) -> int:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         return (await http.get(url)).status_code
 
 

@@ -14,8 +14,9 @@ from websockets.asyncio.client import connect
 
 from tests.cluster import Cluster
 from tests.collector import Collector
-from tests.e2e.process import PalaverProcess, free_port
+from tests.e2e.process import PalaverProcess
 from tests.gateway.ddp import DdpClient
+from tests.ports import free_port
 from tests.servers import mongodb_server, nats_server
 
 pytestmark = pytest.mark.needs_servers
@@ -37,7 +38,7 @@ class Running:
 
     async def open_socket(self, port: int) -> DdpClient:
         """A logged-in client of the gateway at this port."""
-        client = DdpClient(await connect(f"ws://127.0.0.1:{port}/websocket", compression=None))
+        client = DdpClient(await connect(f"ws://127.0.0.1:{port}/websocket", compression=None, open_timeout=60))
         await client.connect()
         await client.login(self.headers["X-Auth-Token"])
         return client
@@ -82,7 +83,7 @@ async def test_a_request_can_be_followed(running: Running, collector: Collector)
     second = await running.open_socket(running.cluster.members["gateway-2"].port)
     for client in (first, second):
         assert (await client.sub("stream-room-messages", "GENERAL"))["msg"] == "ready"
-    async with httpx.AsyncClient(base_url=f"{running.cluster.url}/api/v1/", timeout=20) as http:
+    async with httpx.AsyncClient(base_url=f"{running.cluster.url}/api/v1/", timeout=60) as http:
         headers = {**running.headers, "X-Request-Id": "follow-me"}
         answer = await http.post("chat.postMessage", json={"roomId": "GENERAL", "text": "hello"}, headers=headers)
         assert answer.status_code == 200
@@ -118,7 +119,7 @@ async def _check_tree(collector: Collector, traceparent: str) -> None:
         roots = [span for span in collector.spans if span.span_id.hex() == traceparent.split("-")[2]]
         return collector.tree(roots[0]) if roots else []
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while sum(span.name == "flush" for span in tree()) < 2:
             await asyncio.sleep(0.1)
     found = tree()

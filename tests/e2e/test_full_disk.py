@@ -43,7 +43,7 @@ async def read(http: httpx.AsyncClient) -> set[str]:
 
 async def test_nothing_acknowledged_is_lost_and_all_goes_on(server: PalaverProcess) -> None:
     headers = await server.login()
-    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1/", headers=headers, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1/", headers=headers, timeout=60) as http:
         files = (server.folder / "data").glob("palaver.db*")
         limit_files(server, max(file.stat().st_size for file in files) + 300_000)
         acknowledged: set[str] = set()
@@ -65,6 +65,6 @@ async def test_nothing_acknowledged_is_lost_and_all_goes_on(server: PalaverProce
         assert acknowledged | refused <= await read(http)
     server.kill()
     await server.start()
-    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1/", headers=headers, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1/", headers=headers, timeout=60) as http:
         assert acknowledged | refused <= await read(http)
         assert await send(http, "and on")

@@ -16,7 +16,7 @@ class User:
     """Somebody who is logged in; `password` is what `login` takes."""
 
     def __init__(self, server: PalaverProcess, name: str, password: str) -> None:
-        self.http = httpx.Client(base_url=f"{server.url}/api/v1/", timeout=20)
+        self.http = httpx.Client(base_url=f"{server.url}/api/v1/", timeout=60)
         data = self.http.post("login", json={"user": name, "password": password}).json()["data"]
         self.http.headers.update({"X-Auth-Token": data["authToken"], "X-User-Id": data["userId"]})
 

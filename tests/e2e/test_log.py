@@ -44,7 +44,7 @@ async def test_the_log_tells_the_way_and_no_secrets(tmp_path: Path) -> None:
 async def _use(server: PalaverProcess) -> list[str]:
     """Does what people do with secrets, rightly and wrongly; returns what must not be read by others."""
     digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
-    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1/", timeout=20) as http:
+    async with httpx.AsyncClient(base_url=f"{server.url}/api/v1/", timeout=60) as http:
 
         async def post(path: str, status: int, headers: dict[str, str], **body: Any) -> dict[str, Any]:
             answer = await http.post(path, json=body, headers=headers)

@@ -24,12 +24,12 @@ async def _create_user(server: Reachable, name: str) -> str:
     return body["password"]
 
 
-async def test_the_sdk_chats(palaver: PalaverProcess | Cluster) -> None:
-    password = await _create_user(palaver, "watcher")
-    project = await npm_project(_CLIENTS / "rocketchat-sdk")
+async def _drive(server: PalaverProcess | Cluster, client: str, *arguments: str) -> str:
+    """What a client's own script prints that is run against the server, and succeeds."""
+    project = await npm_project(_CLIENTS / client)
     run = await asyncio.to_thread(
         subprocess.run,
-        ["node", "drive.js", palaver.url, ADMIN["user"], ADMIN["password"], "watcher", password],
+        ["node", "drive.js", server.url, *arguments],
         cwd=project.directory,
         env=project.environment,
         capture_output=True,
@@ -37,10 +37,26 @@ async def test_the_sdk_chats(palaver: PalaverProcess | Cluster) -> None:
         timeout=90,
         check=False,
     )
-    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}\n{palaver.log[-3000:]}"
-    steps = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}\n{server.log[-3000:]}"
+    return run.stdout
+
+
+async def test_the_sdk_chats(palaver: PalaverProcess | Cluster) -> None:
+    password = await _create_user(palaver, "watcher")
+    printed = await _drive(palaver, "rocketchat-sdk", ADMIN["user"], ADMIN["password"], "watcher", password)
+    steps = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     done = {step.get("step") for step in steps}
-    assert {"login", "create", "subscribe", "send", "receive", "edit", "react", "type"} <= done, run.stdout
+    assert {"login", "create", "subscribe", "send", "receive", "edit", "react", "type"} <= done, printed
+
+
+async def test_the_newest_apps_sdk_chats_and_is_back_after_its_connection_broke(
+    palaver: PalaverProcess | Cluster,
+) -> None:
+    password = await _create_user(palaver, "listener")
+    printed = await _drive(palaver, "ddp-client", ADMIN["user"], ADMIN["password"], "listener", password)
+    done = [json.loads(line)["step"] for line in printed.splitlines()]
+    before = ["login", "refuse", "create", "load", "send", "change", "type", "upload"]
+    assert done == [*before, "reconnect", "logout"], printed
 
 
 async def test_hubot_answers_in_a_room(palaver: PalaverProcess | Cluster) -> None:
@@ -86,4 +102,13 @@ async def test_hubot_answers_in_a_room(palaver: PalaverProcess | Cluster) -> Non
         assert any("pong" in answer.lower() for answer in answers)
     finally:
         hubot.terminate()
-        await asyncio.wait_for(hubot.wait(), 10)
+        await asyncio.wait_for(hubot.wait(), 30)
+
+
+async def test_a_sockjs_client_chats(palaver: PalaverProcess | Cluster) -> None:
+    headers = await palaver.login()
+    printed = await _drive(palaver, "sockjs", headers["X-Auth-Token"], "GENERAL", 'said by "SockJS"')
+    *frames, end = [json.loads(line) for line in printed.splitlines()]
+    assert end == {"closed": "heard", "code": 1000}
+    (heard,) = [frame["fields"]["args"][0] for frame in frames if frame.get("msg") == "changed"]
+    assert (heard["rid"], heard["msg"]) == ("GENERAL", 'said by "SockJS"')

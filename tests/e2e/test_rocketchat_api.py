@@ -197,6 +197,9 @@ def test_groups(boss: RocketChat, alice: RocketChat, bob: RocketChat) -> None:
     assert alice.groups_set_description(room_id, "deep")["description"] == "deep"
     assert alice.groups_set_announcement(room_id, "shut")["announcement"] == "shut"
     assert alice.groups_set_read_only(room_id, True)["group"]["ro"] is True
+    with pytest.raises(RocketApiException):
+        alice.groups_set_encrypted(room_id, True)
+    boss.settings_update("E2E_Enable", True)
     assert alice.groups_set_encrypted(room_id, True)["group"]["encrypted"] is True
     assert alice.groups_set_custom_fields({"k": 1}, room_id=room_id)["group"]["customFields"] == {"k": 1}
     assert alice.groups_online(room_id)["online"] == []

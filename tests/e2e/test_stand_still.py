@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
-from palaver.gateway.following import TRUST_SECONDS
+from palaver.gateway.following import COMPARE_SECONDS
 from palaver.roles import ROLES
 from tests import children
 from tests.cluster import Cluster
-from tests.e2e.process import PalaverProcess, Reachable, free_port
+from tests.e2e.process import PalaverProcess, Reachable
 from tests.gateway.ddp import PATIENCE, DdpClient
+from tests.ports import free_port
 from tests.servers import mongodb_server, nats_server
 from tests.stopwatch import running_stopwatch
 
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.needs_servers
 
 STANDS_STILL = 4.0
 """Seconds: longer than anything is believed."""
+OBEYED = 0.8 * COMPARE_SECONDS
+"""Seconds, fewer than from one routine look at the record to the next. A quiet machine needs three."""
 
 Headers = dict[str, str]
 
@@ -53,7 +56,7 @@ async def _make_user(server: Reachable, admin: Headers, name: str) -> Headers:
 
 
 async def _client(server: PalaverProcess | Cluster, headers: Headers, room: str) -> DdpClient:
-    client = DdpClient(await connect(f"ws://127.0.0.1:{server.port}/websocket", compression=None))
+    client = DdpClient(await connect(f"ws://127.0.0.1:{server.port}/websocket", compression=None, open_timeout=60))
     await client.connect()
     await client.login(headers["X-Auth-Token"])
     assert (await client.sub("stream-room-messages", room, False))["msg"] == "ready"
@@ -96,7 +99,7 @@ async def test_after_a_stand_still_revocations_are_obeyed_and_nothing_is_missing
         for client in (revoked, deactivated):
             await client.wait_closed()
         await removed.wait_for(lambda frame: frame.get("msg") == "nosub")
-        assert stopwatch.now() - went_on <= TRUST_SECONDS
+        assert stopwatch.now() - went_on <= OBEYED
     await member.wait_change("stream-room-messages", room, lambda args: args[0]["msg"] == said[-1])
     assert _texts(member, room) == said
     assert _texts(removed, room) == []
@@ -119,13 +122,13 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 async def _revoke(cluster: Cluster, client: DdpClient, admin: Headers, then: Callable[[], None]) -> None:
-    """Ends a user's logins, does something, and returns when they have ended: within three seconds from the answer."""
+    """Ends a user's logins, does something, and returns when they have ended: not by a routine look."""
     async with running_stopwatch() as stopwatch, asyncio.timeout(PATIENCE):
         await cluster.request("POST", "users.logout", json={"userId": client.user_id}, headers=admin)
         answered = stopwatch.now()
         then()
         await client.wait_closed()
-        assert stopwatch.now() - answered <= TRUST_SECONDS
+        assert stopwatch.now() - answered <= OBEYED
 
 
 async def test_what_auth_answered_before_it_died_is_obeyed(cluster: Cluster) -> None:

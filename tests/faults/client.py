@@ -42,6 +42,7 @@ class Counts:
     retries: int = 0
     closed: dict[int, int] = field(default_factory=dict)  # by the code of the close
     slowest_return: float = 0.0  # seconds from losing a socket to having everything again
+    slowest_way: list[str] = field(default_factory=list)  # what that one tried, and when
     slowest_answer: float = 0.0  # seconds from the first attempt to send to the acknowledgement
 
     def reset(self) -> None:
@@ -89,6 +90,7 @@ class LoadClient:
         self._subscribing: dict[str, str] = {}  # subscription id → room
         self._lost_at: float | None = None
         self._last_frame = 0.0
+        self._tried: list[str] = []  # on its way back, and when
         self.unanswered = ""  # the message that it is trying to send
 
     @property
@@ -112,8 +114,10 @@ class LoadClient:
     async def _stay_connected(self) -> None:
         pause = 0.1
         while True:
-            with contextlib.suppress(OSError, TimeoutError, WebSocketException, Lost, httpx.HTTPError):
+            try:
                 await self._connected()
+            except (OSError, TimeoutError, WebSocketException, Lost, httpx.HTTPError) as error:
+                self._try(f"{type(error).__name__} {str(error)[:100]}")
             was_ready = self._ready.is_set()
             self._end()
             pause = 0.1 if was_ready else min(LONGEST_PAUSE, pause * 2)
@@ -121,6 +125,7 @@ class LoadClient:
 
     async def _connected(self) -> None:
         """One socket, from its beginning to its end, which always is an exception."""
+        self._try("socket")
         async with asyncio.timeout(CONNECT_SECONDS):
             socket = await connect(
                 self._url.replace("http", "ws", 1) + "/websocket", compression=None, ping_interval=None
@@ -149,15 +154,26 @@ class LoadClient:
     async def _enter(self) -> None:
         """Logs in, subscribes to every room and asks for what was missed."""
         await self._send(msg="connect", version="1", support=["1"])
+        self._try("login")
         await self._call("login", {"resume": self._login.token})
+        self._try("subscriptions")
         await asyncio.gather(*(self._subscribe(room) for room in self._rooms))
+        self._try("what was missed")
         for room in self._rooms:
             await self._catch_up(room)
         if self._lost_at is not None:
             self._counts.reconnects += 1
-            self._counts.slowest_return = max(self._counts.slowest_return, time.monotonic() - self._lost_at)
+            away = time.monotonic() - self._lost_at
+            if away > self._counts.slowest_return:
+                self._counts.slowest_return, self._counts.slowest_way = away, self._tried
         self._lost_at = None
+        self._tried = []
         self._ready.set()
+
+    def _try(self, step: str) -> None:
+        """Remembers what it does, or what has failed, on its way back."""
+        if self._lost_at is not None:
+            self._tried.append(f"{time.monotonic() - self._lost_at:.1f} s {step}")
 
     def _end(self) -> None:
         self._socket = None
@@ -191,7 +207,7 @@ class LoadClient:
         if self._random.random() < 0.5:
             missed = await self._call("loadMissedMessages", room, {"$date": since})
             if missed is False:
-                raise Lost
+                raise Lost("loadMissedMessages said no")
         else:
             headers = {"X-Auth-Token": self._login.token, "X-User-Id": self._login.user_id}
             last = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since / 1000)) + f".{since % 1000:03d}Z"
@@ -202,7 +218,7 @@ class LoadClient:
                     self._ledger.surprises.append(
                         f"chat.syncMessages answered {answer.status_code}: {answer.text[:300]}"
                     )
-                raise Lost
+                raise Lost(f"chat.syncMessages answered {answer.status_code}")
             missed = answer.json()["result"]["updated"]
         for message in missed:
             self._see(room, message)
@@ -222,13 +238,13 @@ class LoadClient:
                     text = await socket.recv(decode=False)
             except TimeoutError:
                 if time.monotonic() - self._last_frame > 1.8 * SILENT_SECONDS:
-                    raise Lost from None
+                    raise Lost("nothing was heard") from None
                 await self._send(msg="ping")
                 continue
             self._last_frame = time.monotonic()
-            self._on_frame(orjson.loads(text))
+            await self._on_frame(orjson.loads(text))
 
-    def _on_frame(self, frame: dict[str, Any]) -> None:
+    async def _on_frame(self, frame: dict[str, Any]) -> None:
         match frame.get("msg"):
             case "changed" if frame["collection"] == "stream-room-messages":
                 self._on_message(frame["fields"]["eventName"], frame["fields"]["args"][0])
@@ -240,12 +256,14 @@ class LoadClient:
                     if room is not None:
                         self._heard[room] = self._ledger.subscribe(self.name, room)
                     self._answer(id, frame)
+            case "ping":
+                await self._send(msg="pong")
             case "nosub":
                 # Refused, or ended: nobody could say whether we may hear the room. Start again.
                 room = self._subscribing.pop(frame["id"], None)
                 if room is not None and room in self._heard:
                     self._heard.pop(room).open = False
-                raise Lost
+                raise Lost("a subscription ended")
 
     def _on_message(self, room: str, message: dict[str, Any]) -> None:
         self._see(room, message)
@@ -284,7 +302,7 @@ class LoadClient:
         if "error" in frame:
             if frame["error"]["error"] != _UNAVAILABLE:
                 self._ledger.surprises.append(f"{method} answered {frame['error']}")
-            raise Lost
+            raise Lost(f"{method} answered {frame['error']['error']}")
         return frame.get("result")
 
     # -- writing -------------------------------------------------------------------------------------------------------

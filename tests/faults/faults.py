@@ -20,7 +20,7 @@ from tests.servers import MongodbServer, NatsServer
 FREEZE_SECONDS = 10.0
 RANDOM_SECONDS = 15.0
 PARTITION_SECONDS = 8.0
-DEATH_SECONDS = 30.0
+DEATH_SECONDS = 90.0
 _LEASE_SECONDS = 5.0  # longer than that of the sweeper
 PARTITIONED = "gateway-1"
 """The process that reaches NATS through a proxy."""

@@ -1,11 +1,18 @@
-"""The API for tests of the gateway: by nobody yet, and by the administrator."""
+"""What tests of the gateway begin with: a running one, and the API, by nobody yet and by the administrator."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.gateway.ddp import RunningGateway, running_gateway
 from tests.gateway.rest import Client, as_admin, running_api
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, cheap_hashes: None) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from palaver.node import Node
 from tests.services import ADMIN_PASSWORD, Transport, service_nodes
 
 ROLES = ("auth", "presence", "messaging", "gateway")
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a test waits for what must come."""
 SILENCE = 0.4
 """Seconds without a frame that count as none coming."""
@@ -121,7 +121,7 @@ class RunningGateway:
         self.node = node
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.http = httpx.AsyncClient(base_url=f"{self.url}/api/v1/", timeout=20)
+        self.http = httpx.AsyncClient(base_url=f"{self.url}/api/v1/", timeout=60)
         self.admin: dict[str, str] = {}
         self._clients: list[DdpClient] = []
 
@@ -154,7 +154,9 @@ class RunningGateway:
         return found
 
     async def open_socket(self) -> DdpClient:
-        socket = await connect(f"ws://127.0.0.1:{self.port}/websocket", compression=None, max_size=None)
+        socket = await connect(
+            f"ws://127.0.0.1:{self.port}/websocket", compression=None, open_timeout=60, max_size=None
+        )
         client = DdpClient(socket)
         self._clients.append(client)
         return client

@@ -8,11 +8,20 @@ from typing import Any
 
 import httpx
 
+from palaver.gateway import rest
+from palaver.gateway.rest.endpoint import Endpoint, endpoints_of
 from palaver.node import Node
 from tests.services import ADMIN_PASSWORD, Transport, service_nodes
 
 ROLES = ("auth", "presence", "messaging", "gateway")
 PASSWORD = "correct horse battery"
+DECLARED = {
+    (declared.method, declared.path): declared
+    for module in rest.ENDPOINT_MODULES
+    for declared in endpoints_of(module)
+    if declared.lists or declared.shows
+}
+"""The endpoints that say something of their answers."""
 
 
 class Client:
@@ -26,7 +35,12 @@ class Client:
 
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {**self.headers, **options.pop("headers", {})}
-        return await self.http.request(method, path, headers=headers, **options)
+        answer = await self.http.request(method, path, headers=headers, **options)
+        declared = DECLARED.get((method, path))
+        is_json = answer.headers.get("content-type") == "application/json"
+        if answer.status_code == 200 and is_json and declared is not None:
+            check_described(declared, answer.json())
+        return answer
 
     async def get(self, path: str, status: int = 200, /, **parameters: Any) -> dict[str, Any]:
         """The answer's body; fails unless it has this status."""
@@ -68,6 +82,16 @@ def new_user(username: str, /, **fields: Any) -> dict[str, Any]:
         "verified": True,
         **fields,
     }
+
+
+def check_described(declared: Endpoint, answer: Any) -> None:
+    """An answer has what its endpoint says of it, which the OpenAPI document says, too."""
+    if declared.shows:
+        assert isinstance(answer[declared.shows], dict), (declared.path, answer)
+    if declared.lists:
+        assert all(isinstance(one, dict) for one in answer[declared.lists]), (declared.path, answer)
+        assert answer["count"] == len(answer[declared.lists]), (declared.path, answer)
+        assert min(answer["offset"], answer["total"]) >= 0, (declared.path, answer)
 
 
 def read(answer: httpx.Response, status: int = 200) -> dict[str, Any]:

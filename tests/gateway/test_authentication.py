@@ -60,7 +60,7 @@ async def test_resume(admin: Client, anybody: Client) -> None:
     [
         (
             {"user": "boss", "password": "wrong"},
-            {"status": "error", "error": 403, "message": "Incorrect password"},
+            {"status": "error", "error": "Unauthorized", "message": "Unauthorized"},
         ),
         (
             {"user": "nobody", "password": "wrong"},
@@ -68,7 +68,7 @@ async def test_resume(admin: Client, anybody: Client) -> None:
         ),
         (
             {"user": "boss", "password": {"digest": "00", "algorithm": "sha-256"}},
-            {"status": "error", "error": 403, "message": "Incorrect password"},
+            {"status": "error", "error": "Unauthorized", "message": "Unauthorized"},
         ),
         (
             {"resume": "wrong"},

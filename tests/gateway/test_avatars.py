@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,29 @@ async def test_whose_picture_may_be_changed(admin: Client, alice: Client, bob: C
     assert (await upload(alice, picture(), 400))["errorType"] == "error-not-allowed"
     assert (await alice.post("users.resetAvatar", 400))["errorType"] == "error-not-allowed"
     await upload(admin, picture())
+
+
+async def test_who_may_not_is_asked_for_no_bytes(alice: Client, bob: Client) -> None:
+    """A picture whose bytes never end is refused with its first ones."""
+    sent = 0
+
+    async def body(*fields: bytes) -> AsyncIterator[bytes]:
+        nonlocal sent
+        for field in fields:
+            yield field
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+        while True:
+            sent += 1
+            assert sent < 10
+            yield bytes(64 * 1024)
+
+    whose = b'--x\r\nContent-Disposition: form-data; name="username"\r\n\r\nalice\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = await bob.request("POST", "users.setAvatar", content=body(whose), headers=headers)
+    assert read(answer, 400)["errorType"] == "error-not-allowed"
+    bob.node.access.policy.settings["Accounts_AllowUserAvatarChange"]["value"] = False
+    answer = await bob.request("POST", "users.setAvatar", content=body(), headers=headers)
+    assert read(answer, 400)["errorType"] == "error-not-allowed"
 
 
 async def test_addresses_of_the_inside_are_not_fetched(alice: Client) -> None:

@@ -1,11 +1,10 @@
 """Slash commands, as clients give them: what they do, who may, and what only their giver is told."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.gateway.ddp import RunningGateway, running_gateway
+from tests.gateway.ddp import RunningGateway
 from tests.gateway.rest import Client
 
 NAMES = (
@@ -44,6 +43,9 @@ async def test_the_list(alice: Client) -> None:
     assert answer["total"] == answer["count"] == len(NAMES.split())
     answer = await alice.get("commands.list", count=2, offset=1, sort='{"command": -1}')
     assert [entry["command"] for entry in answer["commands"]] == ["unflip", "unarchive"]
+    answer = await alice.get("commands.list", query='{"command": {"$regex": "^inv"}}', fields='{"params": 1}')
+    assert answer["commands"] == [{"params": "@username"}, {"params": "#room"}, {"params": "#room"}]
+    assert (answer["count"], answer["total"]) == (3, 3)
     shown = (await alice.get("commands.get", command="TOPIC"))["command"]
     assert shown == {
         "command": "topic",
@@ -190,12 +192,6 @@ async def test_nothing_has_previews(alice: Client, bob: Client) -> None:
     assert error["error"] == "error-invalid-command-preview"
     error = (await alice.call("getSlashCommandPreviews", {**given, "cmd": "nonsense"}))["error"]
     assert error["error"] == "error-invalid-command"
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path, cheap_hashes: None) -> Any:
-    async with running_gateway(tmp_path) as running:
-        yield running
 
 
 async def test_answers_are_for_who_asked_alone(gateway: RunningGateway) -> None:

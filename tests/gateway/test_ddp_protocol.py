@@ -3,24 +3,17 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.gateway.ddp import DdpClient, RunningGateway, running_gateway
+from palaver.v1.auth_pb2 import Empty, LogoutRequest
+from tests.gateway.ddp import DdpClient, RunningGateway
 from tests.services import ADMIN_ID, ADMIN_PASSWORD
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path, cheap_hashes: None) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path) as running:
-        yield running
-
-
 async def _closed(client: DdpClient) -> int | None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await client.socket.wait_closed()
     return client.socket.close_code
 
@@ -196,6 +189,24 @@ async def test_logout_revokes_the_token_and_drops_every_socket_that_used_it(gate
     assert answer.json() == {"status": "error", "message": "You must be logged in to do this."}
 
 
+async def test_who_logs_out_has_the_answer_even_if_the_revocation_is_told_first(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = await gateway.make_user("alice")
+    client, second = await gateway.client(headers), await gateway.client(headers)
+    auth = gateway.node.services.auth
+    logout = auth.logout
+
+    async def logout_late(request: LogoutRequest) -> Empty:
+        reply = await logout(request)
+        await _closed(second)
+        return reply
+
+    monkeypatch.setattr(auth, "logout", logout_late)
+    assert "error" not in await client.call("logout")
+    await _closed(client)
+
+
 async def test_a_deactivated_user_is_thrown_out(gateway: RunningGateway) -> None:
     headers = await gateway.make_user("mallory")
     client = await gateway.client(headers)
@@ -230,7 +241,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_hurts_nobody(gateway: Ru
             deaf_writer.write(b"\x81" + size + b"\0\0\0\0" + payload)
         await deaf_writer.drain()
         gateway_role: Any = gateway.node.roles["gateway"]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(gateway_role.ddp) < 2 or len(gateway_role.rooms.find(room).messages) < 2:
                 await asyncio.sleep(0.02)
         text = "x" * 4900

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from palaver.errors import InvalidInput
 from palaver.gateway.ejson import MAX_DEPTH, dumps, iso, loads, parse_iso, rest_dumps
 
+_NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_NAMES, inner, max_size=4),
     max_leaves=20,
 )
 
@@ -49,6 +50,21 @@ def test_what_is_no_date_is_refused(text: str) -> None:
 def test_what_is_no_json_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput):
         loads(data)
+
+
+@pytest.mark.parametrize("name", ["\0", "a\0b", "\0" * 3])
+def test_no_field_has_a_nul_in_its_name(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        loads(json.dumps({"a": [{"b": {name: 1}}]}))
+    assert loads(json.dumps({"a": ["\0", {"b": name}]})) == {"a": ["\0", {"b": name}]}
+
+
+@given(st.integers(-(2**70), 2**70) | st.integers(2**63 - 5, 2**64 + 5) | st.integers(-(2**63) - 5, -(2**63) + 5))
+def test_numbers_beyond_64_bits_are_floats(number: int) -> None:
+    for data in (f'[{{"a":{number}}}]', f'[{{"a":{number}}}]'.encode()):
+        ((found,),) = (one.values() for one in loads(data))
+        assert found == (number if -(2**63) <= number < 2**63 else float(number))
+        assert isinstance(found, int) == (-(2**63) <= number < 2**63)
 
 
 @given(_JSON, st.integers(0, 70))

@@ -1,9 +1,11 @@
-"""What must hold for each endpoint and each method that is declared, whoever wrote it."""
+"""What must hold for each endpoint and each method that is declared, whoever wrote it.
+
+Wrong parameters of endpoints are in `test_wrong_input.py`, permissions in `test_permissions.py`.
+"""
 
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import pytest
 
 from palaver.gateway import rest
@@ -72,36 +74,6 @@ async def test_every_rate_limit_has_its_setting(anybody: Client) -> None:
     for declared in ENDPOINTS:
         if declared.rate_limit is not None and declared.rate_limit.setting:
             assert isinstance(anybody.node.access.setting(declared.rate_limit.setting), int), name(declared)
-
-
-@pytest.mark.parametrize("module", rest.ENDPOINT_MODULES, ids=short_name)
-async def test_hostile_bodies_are_no_crash(anybody: Client, module: ModuleType) -> None:
-    """Wrong types in every field, alone and together, are an error of the client's."""
-    for declared in endpoints_of(module):
-        if declared.body is None:
-            continue
-        admin = await as_admin(anybody)  # anew: the endpoint may be one that ends a login
-        fields = [field.encode_name for field in msgspec.structs.fields(declared.body)]
-        bodies: list[Any] = [[], "text", 7, {}, {"__proto__": {}}]
-        for hostile in HOSTILE:
-            bodies += [{field: hostile} for field in fields]
-            bodies.append(dict.fromkeys(fields, hostile))
-        for body in bodies:
-            answer = await admin.request(declared.method, path_of(declared), json=body)
-            assert answer.status_code < 500, (name(declared), body, answer.text)
-
-
-@pytest.mark.parametrize("module", rest.ENDPOINT_MODULES, ids=short_name)
-async def test_hostile_queries_are_no_crash(anybody: Client, module: ModuleType) -> None:
-    for declared in endpoints_of(module):
-        if declared.query is None:
-            continue
-        admin = await as_admin(anybody)
-        for field in msgspec.structs.fields(declared.query):
-            for value in ("", "{", '{"$where":"1"}', "-1", "9" * 30, "\u0000", "%", "x" * 5000, '{"a":{"$regex":"("}}'):
-                for key in (field.encode_name, f"{field.encode_name}[]", f"{field.encode_name}[$ne]"):
-                    answer = await admin.request(declared.method, path_of(declared), params={key: value})
-                    assert answer.status_code < 500, (name(declared), key, value, answer.text)
 
 
 async def test_hostile_paths_are_no_crash(anybody: Client) -> None:

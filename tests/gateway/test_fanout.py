@@ -194,6 +194,26 @@ async def test_state_is_told_again_only_when_it_changes(gateway: RunningGateway,
     assert len(his.changes("stream-notify-user", event)) == 1
 
 
+async def test_notifications_are_of_real_mentions_and_have_what_is_encrypted(
+    gateway: RunningGateway, alice: Headers, bob: Headers
+) -> None:
+    room = await _channel(gateway, alice, "notified", "bob")
+    await gateway.post("users.setPreferences", bob, data={"desktopNotifications": "mentions"})
+    his = await gateway.client(bob)
+    event = f"{his.user_id}/notification"
+    await his.sub("stream-notify-user", event, False)
+    await gateway.post("chat.postMessage", alice, roomId=room, text="@all")
+    forged = {"rid": room, "msg": "nobody", "attachments": [{"text": "x", "_id": "all"}]}
+    await gateway.post("chat.sendMessage", alice, message=forged)
+    direct = (await gateway.post("im.create", alice, username="bob"))["room"]["_id"]
+    secret = {"rid": direct, "msg": "x1", "t": "e2e", "content": {"algorithm": "a", "ciphertext": "x1"}}
+    await gateway.post("chat.sendMessage", alice, message=secret)
+    (told,) = await his.wait_change("stream-notify-user", event, lambda args: args[0]["payload"]["rid"] == direct)
+    assert told["payload"]["message"] == {name: secret[name] for name in ("msg", "t", "content")}
+    texts = [args[0]["payload"]["message"]["msg"] for args in his.changes("stream-notify-user", event)]
+    assert texts == ["@all", "x1"]
+
+
 async def test_typing_is_told_to_the_others_in_both_forms(
     gateway: RunningGateway, alice: Headers, bob: Headers
 ) -> None:
@@ -256,3 +276,37 @@ async def test_replies_change_the_thread_for_everybody(gateway: RunningGateway, 
     subscriptions = (await hers_list.call("subscriptions/get"))["result"]
     mine = next(s for s in subscriptions if s["rid"] == room)
     assert mine["tunread"] == [root["_id"]]
+
+
+async def test_nothing_is_kept_of_who_leaves_while_they_are_told(
+    gateway: RunningGateway, alice: Headers, bob: Headers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room_id = await _channel(gateway, alice, "talk", "bob")
+    hers, his = await gateway.client(alice), await gateway.client(bob)
+    await hers.sub("stream-room-messages", room_id, False)
+    await his.sub("stream-notify-user", f"{his.user_id}/subscriptions-changed", False)
+    role: Any = gateway.node.roles["gateway"]
+    room, session = role.rooms.find(room_id), role.people.find(his.user_id)
+    messaging = gateway.node.services.messaging
+    list_subscriptions = messaging.list_subscriptions
+    is_read, has_left = asyncio.Event(), asyncio.Event()
+
+    async def takes_its_time(request: Any) -> Any:
+        reply = await list_subscriptions(request)
+        is_read.set()
+        await has_left.wait()
+        return reply
+
+    await gateway.post("chat.postMessage", alice, roomId=room_id, text="for @bob")
+    own = f"{his.user_id}/subscriptions-changed"
+    await his.wait_change("stream-notify-user", own, lambda args: args[1].get("alert"))
+    monkeypatch.setattr(messaging, "list_subscriptions", takes_its_time)
+    telling = asyncio.create_task(role.states.tell_subscriptions(room, [session]))
+    await asyncio.wait_for(is_read.wait(), 30)
+    await his.close()
+    async with asyncio.timeout(30):
+        while session in room.members:
+            await asyncio.sleep(0.01)
+    has_left.set()
+    await telling
+    assert (session in room.alerted, session in room.choices) == (False, False)

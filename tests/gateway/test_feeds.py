@@ -73,7 +73,7 @@ class Record:
         return events
 
     async def all_heard(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.feed.repair is not None:
                 await asyncio.sleep(0.001)
 

@@ -1,7 +1,7 @@
 """When a gateway believes what it heard, on a clock of the test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from palaver.log.embedded import EmbeddedLog
 from palaver.node import Node
 from tests.log.harness import NothingCommitted
 from tests.services import make_config
+from tests.waiting import eventually
 
 
 class LossyLog(EmbeddedLog):
@@ -77,13 +78,7 @@ class World:
     async def proofs(self, count: int = 2) -> None:
         """Returns after so many more round trips, answered or not."""
         wanted = self.log.proofs + count
-        await until(lambda: self.log.proofs >= wanted)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.002)
+        await eventually(lambda: self.log.proofs >= wanted)
 
 
 @pytest.fixture
@@ -111,7 +106,7 @@ async def test_a_process_that_stood_still_believes_nothing(world: World) -> None
     await world.proofs()
     world.now += 3.1
     assert not world.following.is_current
-    await until(lambda: world.following.is_current)
+    await eventually(lambda: world.following.is_current)
     assert world.people.compared == 1
 
 
@@ -119,7 +114,7 @@ async def test_without_the_log_comparisons_keep_the_trust(world: World) -> None:
     world.log.answers = False
     for _ in range(3):
         world.rooms.compared = 0
-        await until(lambda: world.rooms.compared > 1)
+        await eventually(lambda: world.rooms.compared > 1)
         world.now += 2
         assert world.following.is_current
 
@@ -135,8 +130,8 @@ async def test_without_both_nothing_is_believed(world: World) -> None:
     await world.proofs()
     assert not world.following.is_current, "what was lost meanwhile has not been looked for"
     world.people.answers = True
-    await until(lambda: world.following.is_current)
-    await until(lambda: world.rooms.compared)
+    await eventually(lambda: world.following.is_current)
+    await eventually(lambda: world.rooms.compared)
 
 
 async def test_after_a_loss_a_round_trip_proves_nothing_until_all_is_compared(world: World) -> None:
@@ -147,16 +142,16 @@ async def test_after_a_loss_a_round_trip_proves_nothing_until_all_is_compared(wo
     world.now += 0.2
     assert not world.following.is_current
     world.people.answers = True
-    await until(lambda: world.following.is_current)
+    await eventually(lambda: world.following.is_current)
 
 
 async def test_rooms_that_can_not_be_compared_are_tried_again(world: World) -> None:
     world.rooms.answers = False
     world.log.lose()
-    await until(lambda: world.people.compared > 1)
+    await eventually(lambda: world.people.compared > 1)
     assert world.following.is_current
     world.rooms.answers = True
-    await until(lambda: world.rooms.compared)
+    await eventually(lambda: world.rooms.compared)
 
 
 async def test_a_log_that_loses_nothing_needs_no_proof(tmp_path: Path) -> None:
@@ -174,7 +169,7 @@ async def test_a_comparison_that_takes_long_is_not_begun_anew(world: World) -> N
     world.people.seconds = 2.5
     world.log.lose()
     world.now += 3.1
-    await until(lambda: world.following.is_current)
+    await eventually(lambda: world.following.is_current)
     assert world.people.compared == 1
 
 
@@ -197,7 +192,7 @@ async def test_comparisons_leave_their_services_as_much_time_as_they_take(
         await compare(grace)
 
     monkeypatch.setattr(world.rooms, "compare", take_long)
-    await until(lambda: world.rooms.compared > 3)
+    await eventually(lambda: world.rooms.compared > 3)
     assert sum(30 < seconds < 50 for seconds in slept) >= 3
 
 
@@ -216,13 +211,13 @@ async def test_who_is_said_to_have_changed_is_compared(world: World, monkeypatch
     monkeypatch.setattr(following, "_GRACE_SECONDS", 0.05)
     for user_id in (b"alice", b"bob", b"zoe", b"\xff"):
         await world.node.live.publish(USERS_CHANGED, user_id)
-    await until(lambda: world.people.changed)
+    await eventually(lambda: world.people.changed)
     await world.node.live.publish(USERS_CHANGED, b"alice")
-    await until(lambda: len(world.people.changed) == 2)
+    await eventually(lambda: len(world.people.changed) == 2)
     assert world.people.changed == [{"alice", "bob", "\ufffd"}, {"alice"}]
     assert world.people.compared == 0
     world.people.answers = False
     await world.node.live.publish(USERS_CHANGED, b"alice")
     await asyncio.sleep(0.1)
     world.people.answers = True
-    await until(lambda: world.people.compared)
+    await eventually(lambda: world.people.compared)

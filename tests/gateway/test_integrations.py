@@ -57,6 +57,23 @@ async def test_kept(admin: Client, alice: Client) -> None:
     assert (await admin.get("integrations.list"))["total"] == 0
 
 
+async def test_an_outgoing_one_is_known_by_its_address(admin: Client) -> None:
+    own = {"type": "webhook-outgoing", "event": "sendMessage", "urls": ["http://hooks.example.org/one"]}
+    made = await make(admin, **own)
+    body = {**BODY, **own, "name": "CD", "target_url": "http://hooks.example.org/one"}
+    answer = await admin.request("PUT", "integrations.update", json=body)
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()["integration"]
+    assert (shown["_id"], shown["name"]) == (made["_id"], "CD")
+    unknown = {**body, "target_url": "http://hooks.example.org/two"}
+    for wrong in (unknown, {**body, "integrationId": "unknown"}, {**body, **BODY}):
+        answer = await admin.request("PUT", "integrations.update", json=wrong)
+        assert (answer.status_code, answer.json()["error"]) == (400, "No integration found.")
+    refused = await admin.post("integrations.remove", 400, type="webhook-outgoing", integrationId="unknown")
+    assert refused == {"success": False, "error": "No integration found."}
+    await admin.post("integrations.remove", type="webhook-outgoing", target_url="http://hooks.example.org/one")
+
+
 async def test_who_may_not(admin: Client, alice: Client) -> None:
     made = await make(admin)
     assert (await alice.post("integrations.create", 403, **BODY))["success"] is False
@@ -123,7 +140,10 @@ async def test_a_post(admin: Client) -> None:
     assert (await last(admin))["msg"] == "longer address"
     assert (await hook(admin, path, "GET")).json() == {"success": True}
     assert (await hook(admin, path)).json() == {"success": True}
+    assert (await hook(admin, path, json={})).json() == {"success": True}
     assert (await last(admin))["msg"] == "longer address"
+    answer = await hook(admin, f"{made['_id']}/wrong", json={})
+    assert answer.status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -141,6 +161,20 @@ async def test_posts_that_are_refused(admin: Client, body: Any, said: str) -> No
     answer = await hook(admin, f"{made['_id']}/{made['token']}", json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"].startswith(said)
+
+
+async def test_a_post_to_a_user(admin: Client, alice: Client) -> None:
+    made = await make(admin, overrideDestinationChannelEnabled=True)
+    for target in ("@alice", f"@{alice.user_id}", alice.user_id):
+        body = {"text": target, "channel": target, "attachments": [{"msg": "more"}]}
+        answer = await hook(admin, f"{made['_id']}/{made['token']}", json=body)
+        assert answer.status_code == 200, answer.text
+    direct = "".join(sorted([admin.user_id, alice.user_id]))
+    messages = (await alice.get("im.history", roomId=direct))["messages"]
+    assert {message["msg"] for message in messages} == {"@alice", f"@{alice.user_id}", alice.user_id}
+    assert messages[0]["attachments"] == [{"text": "more"}]
+    answer = await hook(admin, f"{made['_id']}/{made['token']}", json={"text": "x", "channel": "nobody"})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid-channel")
 
 
 async def test_posts_to_what_is_not_there(admin: Client) -> None:

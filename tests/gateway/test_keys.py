@@ -3,11 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from palaver.documents import public_user
 from palaver.events import user_stream
 from palaver.v1.auth_pb2 import ListUserEventsRequest
 from tests.gateway.ddp import running_gateway
 from tests.gateway.rest import Client
+
+
+@pytest.fixture(autouse=True)
+async def _encryption(admin: Client) -> None:
+    await admin.post("settings/E2E_Enable", value=True)
 
 
 async def set_keys(client: Client, name: str) -> None:
@@ -126,3 +133,21 @@ async def test_a_missing_key_is_asked_for(tmp_path: Path, cheap_hashes: None) ->
         await hers.wait_change("stream-notify-room", f"{room_id}/e2e.keyRequest", lambda args: args == ["key1"])
         asked = [room_id, "key1"]
         await hers.wait_change("stream-notify-user", f"{own}/e2ekeyRequest", lambda args: args == asked)
+
+
+async def test_nobody_begins_to_encrypt_where_the_settings_say_so(admin: Client, alice: Client, bob: Client) -> None:
+    room_id = await make_room(alice, "bob")
+    await set_keys(alice, "alice")
+    await alice.post("groups.setEncrypted", roomId=room_id, encrypted=True)
+    await admin.post("settings/E2E_Enable", value=False)
+    for path, body in (
+        ("e2e.setUserPublicAndPrivateKeys", {"public_key": "a", "private_key": "b", "force": True}),
+        ("e2e.setRoomKeyID", {"rid": room_id, "keyID": "key"}),
+        ("e2e.updateGroupKey", {"rid": room_id, "uid": bob.user_id, "key": "key"}),
+        ("e2e.acceptSuggestedGroupKey", {"rid": room_id}),
+    ):
+        assert (await alice.post(path, 400, **body))["errorType"] == "error-action-not-allowed"
+    assert (await alice.get("e2e.fetchMyKeys"))["public_key"] == "alice public", "what there is can be read"
+    await alice.post("groups.setEncrypted", roomId=room_id, encrypted=False)
+    refused = await alice.post("groups.setEncrypted", 400, roomId=room_id, encrypted=True)
+    assert refused["errorType"] == "error-action-not-allowed"

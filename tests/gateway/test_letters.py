@@ -34,6 +34,7 @@ async def test_without_a_server(admin: Client, anybody: Client) -> None:
         ("users.forgotPassword", {"email": "boss@example.org"}),
         ("users.sendConfirmationEmail", {"email": "boss@example.org"}),
         ("users.sendWelcomeEmail", {"email": "boss@example.org"}),
+        ("sendInvitationEmail", {"emails": ["friend@example.org"]}),
         ("users.2fa.sendEmailCode", {"emailOrUsername": "boss"}),
         ("users.2fa.enableEmail", {}),
         ("users.create", new_user("alice", sendWelcomeEmail=True)),
@@ -115,3 +116,15 @@ async def test_where_links_lead(anybody: Client) -> None:
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         assert f"script-src 'sha256-{digest}'" in answer.headers["Content-Security-Policy"]
         assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_people_are_invited_by_mail(admin: Client, alice: Client, mailbox: Mailbox) -> None:
+    await alice.post("sendInvitationEmail", 403, emails=["friend@example.org"])
+    await admin.post("sendInvitationEmail", 400, emails="friend@example.org")
+    wrong = await admin.post("sendInvitationEmail", 400, emails=["friend@example.org", "nobody at all"])
+    assert wrong["errorType"] == "error-invalid-email"
+    await admin.post("sendInvitationEmail", emails=["friend@example.org", "other@example.org", "friend@example.org"])
+    letters = [await mailbox.next_letter() for _ in range(2)]
+    assert sorted(letter["To"] for letter in letters) == ["friend@example.org", "other@example.org"]
+    assert letters[0]["Subject"].startswith("You have been invited to ")
+    assert "http://chat.example.org" in body(letters[0])

@@ -130,9 +130,21 @@ async def test_methods_by_the_settings(tmp_path: Path, cheap_hashes: None) -> No
         settings["DDP_Rate_Limit_IP_Requests_Allowed"]["value"] = 1
         with pytest.raises(TooManyRequests):
             found.check(connection("and another"), "loadHistory")
+        found.check(connection("elsewhere", address="2001:db8::1"), "loadHistory")
+        with pytest.raises(TooManyRequests):  # its neighbour
+            found.check(connection("next door", address="2001:db8::2"), "loadHistory")
 
 
 async def test_the_test_mode_has_none(admin: Client) -> None:
     found = limits(admin, Clock())
     for _ in range(100):
         found.check(connection("one"), "loadHistory")
+
+
+async def test_codes_by_mail_are_for_few_who_ask(tmp_path: Path, cheap_hashes: None) -> None:
+    """Nobody need be logged in to ask for them, whomever they are for."""
+    async with running_api(tmp_path, test_mode=False) as nobody:
+        for number in range(5):
+            answer = await nobody.post("users.2fa.sendEmailCode", 400, emailOrUsername=f"user-{number}")
+            assert answer["errorType"] == "error-smtp-not-configured"
+        await nobody.post("users.2fa.sendEmailCode", 429, emailOrUsername="another")

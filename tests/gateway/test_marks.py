@@ -39,6 +39,28 @@ async def test_stars_and_mentions(alice: Client, bob: Client) -> None:
     assert (await bob.get("chat.getStarredMessages", roomId=room_id))["total"] == 0
 
 
+async def test_mentions_as_older_clients_ask_for_them(alice: Client, bob: Client) -> None:
+    room_id = await make_channel(alice, "calls", members=["bob"])
+    sent = [await say(alice, room_id, f"@bob {number}") for number in range(3)]
+    path = "channels.getAllUserMentionsByChannel"
+    listed = await bob.get(path, roomId=room_id, count=2)
+    assert [found["msg"] for found in listed["mentions"]] == ["@bob 2", "@bob 1"]
+    assert (listed["count"], listed["offset"], listed["total"]) == (2, 0, 3)
+    oldest = await bob.get(path, roomId=room_id, sort='{"ts":1}', count=1)
+    assert [found["_id"] for found in oldest["mentions"]] == [sent[0]["_id"]]
+    options = {"limit": 1, "skip": 1, "sort": {"ts": 1}}
+    found = await result(bob, "getUserMentionsByChannel", {"roomId": room_id, "options": options})
+    assert [message["msg"] for message in found] == ["@bob 1"]
+    assert len(await result(bob, "getUserMentionsByChannel", {"roomId": room_id})) == 3
+    assert (await alice.get(path, roomId=room_id))["mentions"] == []
+    hidden = await make_group(alice, "hidden")
+    for elsewhere in (hidden, "nowhere"):
+        assert (await bob.get(path, 400, roomId=elsewhere))["errorType"] == "error-invalid-room"
+        refusal = (await bob.call("getUserMentionsByChannel", {"roomId": elsewhere}))["error"]
+        assert refusal["error"] == "error-invalid-room"
+    assert "roomId" in (await bob.get(path, 400))["error"]
+
+
 async def test_by_methods(alice: Client) -> None:
     room_id = await make_channel(alice, "methods")
     message = await say(alice, room_id, "x")

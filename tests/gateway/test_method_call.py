@@ -167,6 +167,19 @@ async def test_registration(anybody: Client) -> None:
     assert "error" in await anybody.call("registerUser", {"email": None}, anonymous=True)
 
 
+async def test_who_registers_may_choose_the_username_afterwards(anybody: Client, admin: Client) -> None:
+    await admin.make_user("al.smith")
+    form = {"id": "", "token": "", "name": "Al Smith", "pass": PASSWORD}
+    for number in (1, 2):
+        address = f"al{number}@example.org"
+        user_id = (await anybody.call("registerUser", {**form, "email": address}, anonymous=True))["result"]
+        found = (await admin.get("users.info", userId=user_id))["user"]
+        assert found["username"] == f"al.smith-{number}"
+    al = await anybody.login("al2@example.org")
+    assert (await al.call("setUsername", "alfred"))["result"] == "alfred"
+    assert (await al.get("me"))["username"] == "alfred"
+
+
 async def test_own_data(admin: Client) -> None:
     alice = await admin.make_user("alice")
     profile = {"realname": "Al", "username": "al", "bio": "me", "statusText": "here", "typedPassword": ""}

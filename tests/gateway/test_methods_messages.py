@@ -187,3 +187,5 @@ async def test_forbidden_messages_answer_as_unknown_ones(alice: Client, bob: Cli
     ):
         forbidden = await bob.call(method, *parameters(secret))
         assert forbidden == await bob.call(method, *parameters("q" * 17)), method
+        if method == "followMessage":
+            assert forbidden["error"]["error"] == "error-invalid-message"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from palaver.gateway.operations import rooms
 from tests.gateway.rest import Client
 from tests.gateway.rooms import make_channel, make_group, say
 
@@ -28,11 +29,11 @@ async def error(client: Client, method: str, *parameters: Any, anonymous: bool =
 
 @pytest.mark.parametrize(("method", "room_type"), [("createChannel", "c"), ("createPrivateGroup", "p")])
 async def test_rooms_are_made(alice: Client, bob: Client, method: str, room_type: str) -> None:
-    room = await result(alice, method, "workshop", ["bob"], False, {"k": 1}, {"topic": "tools", "teamId": "x"})
+    room = await result(alice, method, "workshop", ["bob"], False, {"k": 1}, {"topic": "tools", "unknown": "x"})
     assert (room["rid"], room["t"], room["name"]) == (room["_id"], room_type, "workshop")
     assert isinstance(room["ts"]["$date"], int)
     assert (room["usersCount"], room["topic"], room["customFields"]) == (2, "tools", {"k": 1})
-    assert "teamId" not in room
+    assert await error(alice, method, "adrift", [], False, {}, {"teamId": "x"}) == "invalid-team"
     assert (await result(bob, "getRoomById", room["_id"]))["name"] == "workshop"
     assert await error(alice, method, "workshop", []) == "error-duplicate-channel-name"
     assert (await result(alice, method, "bare"))["name"] == "bare"
@@ -103,6 +104,7 @@ async def test_rooms_are_told_since_a_date(alice: Client) -> None:
     at = max(room["_updatedAt"]["$date"] for room in everything)
     await result(alice, "leaveRoom", "GENERAL")
     gone = (await result(alice, "rooms/get", {"$date": at}))["remove"]
+    assert (await result(alice, "rooms/get", {"$date": float(at)}))["remove"] == gone
     assert [one["_id"] for one in gone] == ["GENERAL"]
     assert gone[0]["_deletedAt"]["$date"] > at
     for hostile in ({"$date": "x"}, {"$date": 10**30}, "now", 5):
@@ -151,11 +153,13 @@ async def test_members_come_and_go(admin: Client, alice: Client, bob: Client) ->
     assert await error(alice, "getUsersOfRoom", room_id, True, {"limit": 2**40}) == 400
 
 
-async def test_roles(alice: Client, bob: Client) -> None:
+async def test_roles(alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     room_id = await make_channel(alice, "crew", members=["bob"])
     assert await result(alice, "addRoomModerator", room_id, bob.user_id) is True
     roles = await result(bob, "getRoomRoles", room_id)
     assert {one["u"]["username"]: one["roles"] for one in roles} == {"alice": ["owner"], "bob": ["moderator"]}
+    monkeypatch.setattr(rooms, "MAX_LISTED", 1)
+    assert await result(bob, "getRoomRoles", room_id) == roles, "a part at a time"
     assert await result(alice, "removeRoomModerator", room_id, bob.user_id) is True
     assert await error(alice, "removeRoomModerator", room_id, bob.user_id) == "error-user-not-moderator"
     assert await error(bob, "addRoomOwner", room_id, bob.user_id) == "error-not-allowed"
@@ -183,7 +187,7 @@ async def test_settings_are_saved_alone_and_together(alice: Client, bob: Client)
     assert (room["topic"], room["name"], room["ro"]) == ("paint", "villa", True)
     assert await error(alice, "saveRoomSettings", room_id, {"owner": "bob"}) == "error-invalid-settings"
     assert await error(alice, "saveRoomSettings", room_id, {}) == "error-invalid-settings"
-    assert await error(bob, "saveRoomSettings", room_id, "roomTopic", "x") == "error-not-allowed"
+    assert await error(bob, "saveRoomSettings", room_id, "roomTopic", "x") == "error-action-not-allowed"
 
 
 async def test_rooms_are_archived_and_erased(admin: Client, alice: Client) -> None:

@@ -79,3 +79,6 @@ async def test_a_login_for_somebody_else(admin: Client, alice: Client) -> None:
     await alice.post("users.createToken", 400, username="boss")
     assert (await admin.call("createToken", alice.user_id))["result"]["userId"] == alice.user_id
     assert (await alice.call("createToken", admin.user_id))["error"]["error"] == "error-not-authorized"
+    await admin.post("users.setActiveStatus", userId=alice.user_id, activeStatus=False)
+    refused = await admin.post("users.createToken", 400, userId=alice.user_id)
+    assert refused["errorType"] == "error-user-is-not-activated"

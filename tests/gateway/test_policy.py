@@ -123,6 +123,10 @@ async def test_roles_of_rooms(admin: Client) -> None:
     answer = await admin.get("roles.getUsersInRole", role="moderator", roomId="GENERAL")
     assert [user["_id"] for user in answer["users"]] == [alice.user_id]
     assert (await admin.get("roles.getUsersInRole", role="moderator"))["users"] == []
+    await admin.post("roles.addUserToRole", roleId="moderator", username="boss", roomId="GENERAL")
+    page = await admin.get("roles.getUsersInRole", role="moderator", roomId="GENERAL", offset=1, count=1)
+    assert ([user["username"] for user in page["users"]], page["count"], page["total"]) == (["boss"], 1, 2)
+    await admin.post("roles.removeUserFromRole", roleId="moderator", username="boss", scope="GENERAL")
     await admin.post("roles.removeUserFromRole", roleId="moderator", username="alice", scope="GENERAL")
     answer = await admin.get("roles.getUsersInRole", role="moderator", roomId="GENERAL")
     assert (answer["users"], answer["total"]) == ([], 0)
@@ -139,7 +143,7 @@ async def test_roles_of_rooms(admin: Client) -> None:
         ("roles.create", {"name": "x", "scope": "Planets"}, "error-invalid-scope"),
         ("roles.update", {"roleId": "unknown", "name": "x"}, "error-role-not-found"),
         ("roles.update", {"roleId": "admin", "name": "x"}, "error-role-protected"),
-        ("roles.delete", {"roleId": "admin"}, "error-delete-protected-role"),
+        ("roles.delete", {"roleId": "admin"}, "error-role-protected"),
         ("roles.delete", {}, "error-invalid-role-properties"),
         ("roles.addUserToRole", {"username": "boss"}, "error-role-not-found"),
         ("roles.addUserToRole", {"roleId": "bot"}, "error-invalid-role-properties"),
@@ -254,10 +258,16 @@ async def test_one_setting(anybody: Client, admin: Client) -> None:
         ("settings/API_Default_Count", {"value": "fifty"}),
         ("settings/Accounts_RegistrationForm", {"value": "Perhaps"}),
         ("settings/Threads_enabled", {"value": "true"}),
+        ("settings/CAS_button_color", {"value": "#ffffff", "editor": "expression"}),
     ],
 )
 async def test_setting_refuses(admin: Client, path: str, body: dict[str, Any]) -> None:
     assert (await admin.post(path, 400, **body))["success"] is False
+
+
+async def test_a_setting_that_does_something_is_not_offered(admin: Client) -> None:
+    answer = await admin.post("settings/API_Embed_clear_cache_now", 501, execute=True)
+    assert answer["errorType"] == "error-not-implemented"
 
 
 async def test_a_setting_that_the_server_decides(tmp_path: Path, cheap_hashes: None) -> None:

@@ -1,18 +1,8 @@
 """The methods of presence on a connection, and what others then see of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
-
-from tests.gateway.ddp import PATIENCE, RunningGateway, running_gateway
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path, cheap_hashes: None) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path) as running:
-        yield running
+from tests.gateway.ddp import PATIENCE, RunningGateway
 
 
 async def wait_status(gateway: RunningGateway, user_id: str, status: str) -> None:

@@ -1,19 +1,8 @@
 """Pruning by REST and by DDP, and what listeners hear of it."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from tests.gateway.ddp import RunningGateway, running_gateway
+from tests.gateway.ddp import RunningGateway
 from tests.gateway.rest import Client
 from tests.gateway.rooms import make_channel, say
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path, cheap_hashes: None) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path) as running:
-        yield running
 
 
 async def test_history_is_cleaned(admin: Client, alice: Client, bob: Client) -> None:

@@ -1,17 +1,6 @@
 """Clients hear of a rename: everybody who is called what, and each user what it changes in their room list."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from tests.gateway.ddp import RunningGateway, running_gateway
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path, cheap_hashes: None) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(tmp_path) as running:
-        yield running
+from tests.gateway.ddp import RunningGateway
 
 
 async def test_a_rename_is_heard(gateway: RunningGateway) -> None:

@@ -52,7 +52,7 @@ async def gateway(request: pytest.FixtureRequest, tmp_path: Path, cheap_hashes: 
 
 
 async def wait_for_lines(lines: Lines, request_id: str, logger: str) -> list[dict[str, Any]]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (found := [line for line in lines.of(request_id) if line["logger"] == logger]):
             await asyncio.sleep(0.01)
     return found

@@ -1,14 +1,10 @@
 """Messages by REST: posted, changed, reacted to, found, synchronised."""
 
-import json
 from typing import Any
 
 import httpx
 import pytest
 
-from palaver.gateway.ejson import parse_iso
-from palaver.gateway.operations import reading
-from palaver.messaging import paging
 from tests.gateway.rest import Client
 from tests.gateway.rooms import make_channel, make_group, say
 
@@ -72,7 +68,7 @@ async def test_what_clients_show_meanwhile_is_not_believed(alice: Client) -> Non
 
 @pytest.mark.parametrize(
     "extra",
-    [{"alias": "The President"}, {"avatar": "https://example.org/a.png"}, {"emoji": ":crown:"}],
+    [{"alias": "The President"}, {"avatar": "https://example.org/a.png"}],
 )
 async def test_posing_as_others_needs_a_permission(admin: Client, alice: Client, extra: dict[str, Any]) -> None:
     room_id = await make_channel(alice, "masks")
@@ -81,6 +77,22 @@ async def test_posing_as_others_needs_a_permission(admin: Client, alice: Client,
     await admin.post("permissions.update", permissions=[{"_id": "message-impersonate", "roles": ["user"]}])
     (name, value), *_ = extra.items()
     assert (await alice.post("chat.postMessage", roomId=room_id, text="x", **extra))["message"][name] == value
+
+
+async def test_an_emoji_for_a_picture_poses_as_nobody(alice: Client) -> None:
+    room_id = await make_channel(alice, "masks")
+    shown = {"emoji": ":crown:", "alias": "", "avatar": ""}
+    posted = await alice.post("chat.postMessage", roomId=room_id, text="x", **shown)
+    assert posted["message"]["emoji"] == ":crown:"
+    sent = await alice.post("chat.sendMessage", message={"rid": room_id, "msg": "x", **shown})
+    assert sent["message"]["emoji"] == ":crown:"
+
+
+async def test_the_text_of_an_attachment_has_two_names(alice: Client) -> None:
+    room_id = await make_channel(alice, "parcels")
+    attachments = [{"color": "red", "msg": " within "}, {"text": "kept", "msg": ""}]
+    posted = await alice.post("chat.postMessage", roomId=room_id, text="x", attachments=attachments)
+    assert posted["message"]["attachments"] == [{"color": "red", "text": "within"}, {"text": "kept"}]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +147,8 @@ async def test_posting_finds_the_room(alice: Client, bob: Client) -> None:
         ("#cabal", group),
         ("cabal", group),
         ("@bob", "".join(sorted([alice.user_id, bob.user_id]))),
+        (f"@{bob.user_id}", "".join(sorted([alice.user_id, bob.user_id]))),
+        (bob.user_id, "".join(sorted([alice.user_id, bob.user_id]))),
     ):
         answer = await alice.post("chat.postMessage", channel=target, text=f"to {target}")
         assert isinstance(answer["ts"], int)
@@ -146,7 +160,9 @@ async def test_posting_finds_the_room(alice: Client, bob: Client) -> None:
     assert (await bob.get("im.history", roomId="".join(sorted([alice.user_id, bob.user_id]))))["messages"][0][
         "msg"
     ] == "all"
-    assert (await alice.post("chat.postMessage", roomId=[room_id], msg=" trimmed "))["message"]["msg"] == "trimmed"
+    assert (await alice.post("chat.postMessage", roomId=[room_id], text="", msg=" trimmed "))["message"][
+        "msg"
+    ] == "trimmed"
 
 
 async def test_posting_enters_public_rooms(alice: Client, bob: Client) -> None:
@@ -270,82 +286,6 @@ async def test_a_forbidden_message_answers_as_an_unknown_one(
     forbidden, nowhere = await ask(secret), await ask(unknown)
     assert forbidden.status_code == nowhere.status_code == 400
     assert forbidden.text.replace(secret, "…") == nowhere.text.replace(unknown, "…")
-
-
-# -- finding and synchronising -----------------------------------------------------------------------------------------
-
-
-async def test_search_finds_words(alice: Client, bob: Client) -> None:
-    room_id = await make_channel(alice, "library")
-    for text in ("red apple", "green apple pie", "red wine"):
-        await say(alice, room_id, text)
-    found = await alice.get("chat.search", roomId=room_id, searchText="apple")
-    assert [message["msg"] for message in found["messages"]] == ["green apple pie", "red apple"]
-    page = await alice.get("chat.search", roomId=room_id, searchText="red", count=1, offset=1)
-    assert [message["msg"] for message in page["messages"]] == ["red apple"]
-    assert (await alice.get("chat.search", roomId=room_id, searchText="red wi"))["messages"][0]["msg"] == "red wine"
-    assert (await alice.get("chat.search", roomId=room_id, searchText=".*"))["messages"] == []
-    missing = await alice.get("chat.search", 400, searchText="x")
-    assert missing["errorType"] == "error-roomId-param-not-provided"
-    missing = await alice.get("chat.search", 400, roomId=room_id)
-    assert missing["errorType"] == "error-searchText-param-not-provided"
-
-
-async def test_what_changed_since_a_date(alice: Client) -> None:
-    room_id = await make_channel(alice, "ledger")
-    kept, edited, deleted = [await say(alice, room_id, text) for text in ("kept", "edited", "deleted")]
-    since = deleted["_updatedAt"]
-    await alice.post("chat.update", roomId=room_id, msgId=edited["_id"], text="changed")
-    await alice.post("chat.delete", roomId=room_id, msgId=deleted["_id"])
-    result = (await alice.get("chat.syncMessages", roomId=room_id, lastUpdate=since))["result"]
-    assert [message["msg"] for message in result["updated"]] == ["changed"]
-    assert [gone["_id"] for gone in result["deleted"]] == [deleted["_id"]]
-    assert result["deleted"][0]["_deletedAt"].endswith("Z")
-    gone = await alice.get("chat.getDeletedMessages", roomId=room_id, since=since)
-    assert gone["messages"] == [{"_id": deleted["_id"]}]
-    assert (gone["count"], gone["offset"], gone["total"]) == (1, 0, 1)
-    assert kept["_id"] not in {message["_id"] for message in result["updated"]}
-    for parameters, code in (
-        ({"lastUpdate": since}, "error-roomId-param-not-provided"),
-        ({"roomId": room_id}, "error-lastUpdate-param-not-provided"),
-        ({"roomId": room_id, "lastUpdate": "x"}, "error-roomId-param-invalid"),
-    ):
-        assert (await alice.get("chat.syncMessages", 400, **parameters))["errorType"] == code
-    assert (await alice.get("chat.getDeletedMessages", 400, roomId=room_id, since="x"))["error"] == (
-        'The "since" query parameter must be a valid date.'
-    )
-
-
-async def test_whoever_was_away_gets_everything(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much it is: messaging answers in parts. What is too much for a client is no half of it."""
-    room_id = await make_channel(alice, "busy")
-    root = first = await say(alice, room_id, "before")
-    texts = [f"m{number}" for number in range(9)]
-    for text in texts:
-        root = await say(alice, room_id, text)
-        await say(alice, room_id, f"to {text}", tmid=root["_id"])
-    since = first["ts"]
-    monkeypatch.setattr(paging, "MAX_BYTES", 3 * len(json.dumps(root)))
-    newest_first = [text for number in reversed(texts) for text in (f"to {number}", number)]
-
-    def said(messages: list[dict[str, Any]]) -> list[str]:
-        return [message["msg"] for message in messages]
-
-    synced = (await alice.get("chat.syncMessages", roomId=room_id, lastUpdate=since))["result"]["updated"]
-    assert said(synced) == newest_first
-    missed = await alice.call("loadMissedMessages", room_id, {"$date": parse_iso(since)})
-    assert said(missed["result"]) == newest_first
-    threads = (await alice.get("chat.syncThreadsList", rid=room_id, updatedSince=since))["threads"]["update"]
-    assert said(threads) == texts[::-1]
-    replies = await alice.get("chat.syncThreadMessages", tmid=root["_id"], updatedSince=since)
-    assert said(replies["messages"]["update"]) == ["to m8"]
-    page = await alice.get("channels.messages", roomId=room_id, count=50)
-    assert (page["count"] < len(newest_first), page["total"] > page["count"]) == (True, True)
-    monkeypatch.setattr(reading, "_MAX_MISSED_BYTES", 1000)
-    refused = await alice.get("chat.syncMessages", 400, roomId=room_id, lastUpdate=since)
-    assert refused["errorType"] == "error-too-much-changed"
-    refused = await alice.get("chat.syncThreadsList", 400, rid=room_id, updatedSince=since)
-    assert refused["errorType"] == "error-too-much-changed"
 
 
 async def test_too_much_beside_a_text_is_refused(alice: Client) -> None:

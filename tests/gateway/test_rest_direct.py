@@ -28,7 +28,7 @@ async def test_direct_rooms(admin: Client, alice: Client, bob: Client, prefix: s
     assert (await bob.get(f"{prefix}.counters", roomId=room["_id"]))["unreads"] == 1
     assert (await bob.post(f"{prefix}.setTopic", 400, roomId=room["_id"], topic="x"))[
         "errorType"
-    ] == "error-not-allowed"
+    ] == "error-action-not-allowed"
     await bob.post(f"{prefix}.close", roomId=room["_id"])
     assert (await bob.get("subscriptions.getOne", roomId=room["_id"]))["subscription"]["open"] is False
     await bob.post(f"{prefix}.close", 400, roomId=room["_id"])

@@ -2,6 +2,10 @@
 
 import json
 
+from palaver.database import Put
+from palaver.events import room_stream
+from palaver.messaging.rules import new_subscription
+from palaver.v1.event_pb2 import Event
 from tests.gateway.rest import Client
 from tests.gateway.rooms import make_channel, make_group
 
@@ -69,6 +73,26 @@ async def test_roles_in_a_room(alice: Client, bob: Client) -> None:
     assert last["errorType"] == "error-you-are-last-owner"
     nobody = await alice.post("groups.addOwner", 400, roomId=room_id)
     assert nobody["errorType"] == "error-user-param-not-provided"
+
+
+async def test_roles_are_listed_among_very_many_members(admin: Client, alice: Client, bob: Client) -> None:
+    room_id = await make_channel(alice, "crowd", members=["bob"])
+    database = alice.node.database
+    room = await database.get("rooms", room_id)
+    assert room is not None
+    event = Event(stream_kind="room", stream_id=room_id, seq=room["applied_seq"] + 1, command_id="fill")
+    event.room_changed.set = b"{}"
+    people = [{"_id": f"aa{number}", "username": f"aa{number}"} for number in range(1100)]
+    members = [new_subscription(f"s{number}", room, one, 1) for number, one in enumerate(people)]
+    await database.commit(
+        room_stream(room_id), [event], [[Put("subscriptions", one["_id"], insert=one) for one in members]]
+    )
+    await alice.post("channels.addModerator", roomId=room_id, userId=bob.user_id)
+    roles = (await bob.get("channels.roles", roomId=room_id))["roles"]
+    assert {role["u"]["username"]: role["roles"] for role in roles} == {"alice": ["owner"], "bob": ["moderator"]}
+    assert (await alice.post("channels.leave", 400, roomId=room_id))["errorType"] == "error-you-are-last-owner"
+    await alice.post("channels.addOwner", roomId=room_id, userId=bob.user_id)
+    await alice.post("channels.leave", roomId=room_id)
 
 
 async def test_everybody_can_be_added(admin: Client, alice: Client, bob: Client) -> None:

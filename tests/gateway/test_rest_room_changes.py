@@ -106,9 +106,21 @@ async def test_settings_of_a_room_are_saved_at_once(alice: Client, bob: Client) 
     room = (await alice.get("rooms.info", roomId=room_id))["room"]
     assert (room["name"], room["topic"], room["description"], room["ro"]) == ("renamed", "t", "d", True)
     assert room["sysMes"] == ["uj"]
-    assert (await bob.post("rooms.saveRoomSettings", 400, rid=room_id, roomTopic="x"))[
+    for path, refused in (
+        ("rooms.saveRoomSettings", {"rid": room_id, "roomTopic": "x"}),
+        ("channels.setTopic", {"roomId": room_id, "topic": "x"}),
+        ("channels.rename", {"roomId": room_id, "name": "mine"}),
+        ("channels.setType", {"roomId": room_id, "type": "p"}),
+    ):
+        assert await bob.post(path, 400, **refused) == {
+            "success": False,
+            "error": "Editing room is not allowed [error-action-not-allowed]",
+            "errorType": "error-action-not-allowed",
+            "details": {"action": "Editing_room"},
+        }
+    assert (await alice.post("channels.setType", 400, roomId=room_id, type="x"))[
         "errorType"
-    ] == "error-not-allowed"
+    ] == "error-invalid-room-type"
 
 
 async def test_members_can_be_muted(alice: Client, bob: Client) -> None:

@@ -20,7 +20,7 @@ async def test_a_new_channel_has_the_document_that_clients_expect(admin: Client,
     body = {
         "name": "news",
         "members": ["boss", "nobody"],
-        "extraData": {"topic": "what is new", "teamId": "stolen"},
+        "extraData": {"topic": "what is new", "teamMain": True},
         "customFields": {"k": 1},
     }
     room = (await alice.post("channels.create", **body))["channel"]
@@ -33,7 +33,7 @@ async def test_a_new_channel_has_the_document_that_clients_expect(admin: Client,
     assert room["topic"] == "what is new"
     assert room["customFields"] == {"k": 1}
     assert room["ts"].endswith("Z")
-    assert not {"default", "sysMes", "muted", "teamId", "applied_seq", "counted"} & set(room)
+    assert not {"default", "sysMes", "muted", "teamMain", "applied_seq", "counted"} & set(room)
     assert (await admin.get("channels.info", roomName="news"))["channel"]["_id"] == room["_id"]
 
 
@@ -198,6 +198,15 @@ async def test_administrators_see_every_room(admin: Client, alice: Client, bob: 
     listed = await admin.get("rooms.adminRooms", filter="vau")
     assert [room["_id"] for room in listed["rooms"]] == [group]
     assert (await admin.get("rooms.adminRooms", **{"types[]": ["d"]}))["total"] == 1
+    await alice.post("teams.create", name="crew", type=1)
+    await alice.post("rooms.createDiscussion", prid=group, t_name="locks")
+    for types, names in (
+        (["teams"], ["crew"]),
+        (["p", "c", "teams", "discussions"], ["crew", "general", "locks", "vault"]),
+        (["v"], []),
+    ):
+        listed = await admin.get("rooms.adminRooms", **{"types[]": types})
+        assert sorted(room["fname"] for room in listed["rooms"]) == names
     assert (await admin.get("rooms.adminRooms.getRoom", rid=group))["name"] == "vault"
     assert (await admin.get("im.list.everyone"))["total"] == 1
     assert (await bob.get("rooms.adminRooms", 400))["error"] == "error-not-authorized"

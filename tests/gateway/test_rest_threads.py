@@ -15,6 +15,8 @@ async def test_threads(alice: Client, bob: Client) -> None:
     assert listed["threads"][0]["tcount"] == 3
     assert set(listed["threads"][0]["replies"]) == {alice.user_id, bob.user_id}
     assert (listed["count"], listed["offset"], listed["total"]) == (1, 0, 1)
+    few = await alice.get("chat.getThreadsList", rid=room_id, fields='{"msg": 1, "tcount": 1}')
+    assert few["threads"] == [{"_id": root["_id"], "msg": "root", "tcount": 3}]
     page = await alice.get("chat.getThreadMessages", tmid=root["_id"], count=2)
     assert [message["msg"] for message in page["messages"]] == ["reply 0", "reply 1"]
     assert (page["count"], page["total"]) == (2, 3)

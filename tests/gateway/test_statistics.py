@@ -54,6 +54,7 @@ async def test_shields(admin: Client, alice: Client, anybody: Client) -> None:
     assert "<script" not in hostile
     assert "&lt;script&gt;" in hostile
     assert ">@alice<" in await shown(alice, type="user")
+    assert ">Join Chat<" in await shown(anybody, channel="general", name="Palaver")
     await anybody.get("shield.svg", 400, type="nonsense")
     await admin.post("settings/API_Shield_user_require_auth", value=True)
     await anybody.get("shield.svg", 400, type="user")
@@ -71,6 +72,7 @@ async def test_shields(admin: Client, alice: Client, anybody: Client) -> None:
         ("Ada Lovelace", ("ada.lovelace", "ada.lovelace-1"), "ada.lovelace-2"),
         ("Zoë Žižek", (), "zoe.zizek"),
         ("中村", (), "newcomer"),  # of the e-mail address
+        ("System", (), "system-1"),  # nobody may choose "system"
     ],
 )
 async def test_a_username_is_suggested(admin: Client, name: str, taken: tuple[str, ...], suggested: str) -> None:

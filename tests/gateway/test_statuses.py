@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from palaver.errors import Unavailable
 from tests.gateway.ddp import running_gateway
 from tests.gateway.rest import Client, new_user
 
@@ -83,6 +84,8 @@ async def test_users_by_their_status(admin: Client, alice: Client) -> None:
     page = await admin.get("users.listByStatus", status="active", type="user", offset=1, count=1)
     assert (page["count"], page["offset"], page["total"], page["users"][0]["username"]) == (1, 1, 3, "boss")
     assert "emails" not in (await alice.get("users.listByStatus", searchTerm="boss"))["users"][0]
+    assert await names(admin, searchTerm="alice@example.org") == ["alice"]
+    assert await names(alice, searchTerm="boss@example.org") == []
     await admin.get("users.listByStatus", 400, status="sleeping")
 
 
@@ -103,3 +106,18 @@ async def test_presence_can_be_told_again(admin: Client) -> None:
     await admin.post("presence.enableBroadcast")
     setting = await admin.get("settings/Troubleshoot_Disable_Presence_Broadcast")
     assert setting["value"] is False
+
+
+async def test_what_is_stored_is_answered_though_nobody_can_be_told(
+    tmp_path: Path, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        bob = await gateway.make_user("bob")
+
+        async def publish(subject: str, payload: bytes) -> None:
+            raise Unavailable("NATS is away")
+
+        monkeypatch.setattr(gateway.node.live, "publish", publish)
+        await gateway.post("custom-user-status.create", gateway.admin, name="lunch", statusType="away")
+        await gateway.post("channels.addModerator", gateway.admin, roomId="GENERAL", userId=bob["X-User-Id"])
+        await gateway.post("users.resetAvatar", bob)

@@ -1,12 +1,13 @@
 """Users over REST: creating, registering, finding and changing them."""
 
+import json
 from typing import Any
 
 import pytest
 
 from palaver.v1.messaging_pb2 import ListMembershipsRequest
 from tests.gateway.rest import PASSWORD, Client, new_user
-from tests.services import ADMIN_ID, ADMIN_PASSWORD
+from tests.services import ADMIN_PASSWORD
 
 
 async def memberships(client: Client, user_id: str) -> list[str]:
@@ -94,6 +95,12 @@ async def test_register(anybody: Client) -> None:
         "users.register", 400, username="Alice", email="two@example.org", **{"pass": PASSWORD}, name="Alice"
     )
     assert answer == {"success": False, "error": "Username is already in use"}
+    for username, email, error in (
+        ("b ob", "b@example.org", "The username provided is not valid"),
+        ("bob", "ALICE@example.org", "Email already exists. [403]"),
+    ):
+        answer = await anybody.post("users.register", 400, username=username, email=email, **{"pass": "x"}, name="B")
+        assert answer["error"] == error
     answer = await alice.post("users.register", 400, username="bob", email="b@example.org", **{"pass": PASSWORD})
     assert answer == {"success": False, "error": "Logged in users can not register again."}
     answer = await anybody.post("users.register", 400, username="bob", email="b@example.org")
@@ -166,6 +173,14 @@ async def test_list(admin: Client) -> None:
     assert [user["username"] for user in answer["users"]] == ["alice", "carol"]
     answer = await admin.get("users.list", query='{"emails.address":"alice@example.org"}')
     assert [user["username"] for user in answer["users"]] == ["alice"]
+    await admin.login("bob")
+    answer = await admin.get("users.list", sort='{"lastLogin":-1}', count=2)
+    assert [user["username"] for user in answer["users"]] == ["bob", "boss"]
+    recent = {"lastLogin": {"$gt": {"$date": answer["users"][1]["lastLogin"]}}}
+    answer = await admin.get("users.list", query=json.dumps(recent))
+    assert [user["username"] for user in answer["users"]] == ["bob"]
+    answer = await admin.get("users.list", query='{"emails.address":{"$eq":"BOB@example.org"}}')
+    assert [user["username"] for user in answer["users"]] == ["bob"]
     answer = await admin.get("users.list", fields='{"username":1}', count=1)
     assert answer["users"][0].keys() == {"_id", "username"}
 
@@ -190,8 +205,8 @@ async def test_list_shows_no_secrets(admin: Client) -> None:
     assert all("services" not in user for user in (await admin.get("users.list"))["users"])
     for user in (await alice.get("users.list"))["users"]:
         assert user["_id"] == alice.user_id or "emails" not in user
-    answer = await alice.get("users.list", 400, query='{"emails.address":"boss@example.org"}')
-    assert answer["errorType"] == "error-invalid-query"
+    for query in ('{"emails.address":"boss@example.org"}', '{"lastLogin":{"$exists":true}}'):
+        assert (await alice.get("users.list", 400, query=query))["errorType"] == "error-invalid-query"
 
 
 async def test_list_needs_the_permission(admin: Client) -> None:
@@ -219,126 +234,11 @@ async def test_autocomplete(admin: Client) -> None:
 
 async def test_username_availability(admin: Client) -> None:
     alice = await admin.make_user("alice")
-    for name, free in (("bob", True), ("boss", False), ("BOSS", False), ("alice", True)):
+    await admin.post("settings/Accounts_BlockedUsernameList", value="root, nobody")
+    free_names = (("bob", True), ("boss", False), ("BOSS", False), ("alice", True))
+    for name, free in (*free_names, ("Root", False), ("system", False), ("here", False)):
         assert (await alice.get("users.checkUsernameAvailability", username=name))["result"] is free
     assert (await alice.get("users.checkUsernameAvailability", 400))["errorType"] == "invalid-params"
-
-
-# -- changing --------------------------------------------------------------------------------------------------------
-
-
-async def test_update(admin: Client, anybody: Client) -> None:
-    alice = await admin.make_user("alice")
-    changes = {
-        "name": "Alice B.",
-        "username": "alice.b",
-        "email": "b@example.org",
-        "password": "another password",
-        "roles": ["user", "bot"],
-        "statusText": "there",
-        "verified": True,
-        "joinDefaultChannels": True,
-    }
-    user = (await admin.post("users.update", userId=alice.user_id, data=changes))["user"]
-    assert (user["name"], user["username"], user["statusText"]) == ("Alice B.", "alice.b", "there")
-    assert user["emails"] == [{"address": "b@example.org", "verified": True}]
-    assert user["roles"] == ["user", "bot"]
-    await anybody.login("alice.b", "another password")
-    user = (await admin.post("users.update", userId=alice.user_id, data={"active": False}))["user"]
-    assert user["active"] is False
-    await anybody.post("login", 401, user="alice.b", password="another password")
-
-
-async def test_update_refuses(admin: Client) -> None:
-    alice = await admin.make_user("alice")
-    answer = await admin.post("users.update", 400, userId=alice.user_id, data={"services": {}})
-    assert answer["error"] == "must NOT have additional properties [invalid-params]"
-    answer = await admin.post("users.update", 400, userId=alice.user_id)
-    assert answer["error"] == "must have required property 'data' [invalid-params]"
-    for data in ({"name": "x"}, {"roles": ["admin"]}, {"password": "x" * 10}, {"active": False}, {}):
-        assert (
-            await alice.post("users.update", 400 if data != {"active": False} else 403, userId=ADMIN_ID, data=data)
-        )["success"] is False
-    answer = await admin.post("users.update", 400, userId="unknown", data={"name": "x"})
-    assert answer["errorType"] == "error-invalid-user"
-
-
-async def test_update_own(admin: Client, anybody: Client) -> None:
-    alice = await admin.make_user("alice")
-    answer = await alice.post(
-        "users.updateOwnBasicInfo", data={"name": "Al", "bio": "me", "statusText": "out", "statusType": "busy"}
-    )
-    assert (answer["user"]["name"], answer["user"]["bio"], answer["user"]["statusText"]) == ("Al", "me", "out")
-    assert answer["user"]["statusDefault"] == "busy"
-    answer = await alice.post(
-        "users.updateOwnBasicInfo", 400, data={"newPassword": "another one", "currentPassword": "wrong"}
-    )
-    assert answer["errorType"] == "error-invalid-password"
-    await alice.post("users.updateOwnBasicInfo", data={"newPassword": "another one", "currentPassword": PASSWORD})
-    await anybody.login("alice", "another one")
-    answer = await alice.post("users.updateOwnBasicInfo", 400, data={"roles": ["admin"]})
-    assert answer["errorType"] == "invalid-params"
-
-
-async def test_own_password_by_second_factor(admin: Client, anybody: Client) -> None:
-    """Clients also prove the current password in the headers of a second factor."""
-    alice = await admin.make_user("alice")
-    other = await anybody.login("alice", PASSWORD)
-    alice.headers |= {"X-2fa-Code": PASSWORD, "X-2fa-Method": "password"}
-    await alice.post("users.updateOwnBasicInfo", data={"newPassword": "another one"})
-    await alice.get("me")
-    await other.get("me", 401)
-    await anybody.login("alice", "another one")
-
-
-async def test_active_status(admin: Client) -> None:
-    alice = await admin.make_user("alice")
-    answer = await admin.post("users.setActiveStatus", userId=alice.user_id, activeStatus=False)
-    assert answer["user"] == {"_id": alice.user_id, "active": False}
-    await alice.get("me", 401)
-    bob = await admin.make_user("bob")
-    answer = await bob.post("users.setActiveStatus", 403, userId=alice.user_id, activeStatus=True)
-    assert answer == {"success": False, "error": "unauthorized"}
-    answer = await admin.post("users.setActiveStatus", 400, userId=ADMIN_ID, activeStatus=False)
-    assert answer["errorType"] == "error-action-not-allowed"
-    answer = await admin.post("users.setActiveStatus", 400, userId=alice.user_id, activeStatus="no")
-    assert answer["errorType"] == "invalid-params"
-
-
-async def test_who_is_activated_enters_the_default_rooms(admin: Client, anybody: Client) -> None:
-    async def list_members() -> set[str]:
-        members = (await admin.get("channels.members", roomId="GENERAL"))["members"]
-        return {member["username"] for member in members} & {"ann", "bob", "eve"}
-
-    await admin.post("settings/Accounts_ManuallyApproveNewUsers", value=True)
-    form = {"username": "ann", "email": "ann@example.org", "pass": PASSWORD, "name": "Ann", "reason": "please"}
-    made = [await anybody.post("users.register", **form)]
-    made += [await admin.post("users.create", **new_user(name), active=False) for name in ("bob", "eve")]
-    ids = [answer["user"]["_id"] for answer in made]
-    assert await list_members() == set()
-    for user_id in ids[:2]:
-        await admin.post("users.setActiveStatus", userId=user_id, activeStatus=True)
-    await admin.post("users.update", userId=ids[2], data={"active": True})
-    assert await list_members() == {"ann", "bob", "eve"}
-    ann = await anybody.login("ann", PASSWORD)
-    await ann.post("channels.leave", roomId="GENERAL")
-    await admin.post("users.setActiveStatus", userId=ids[0], activeStatus=True)
-    assert await list_members() == {"bob", "eve"}, "nothing was to be activated"
-
-
-async def test_preferences(admin: Client) -> None:
-    alice = await admin.make_user("alice")
-    assert (await alice.get("users.getPreferences"))["preferences"] == {}
-    answer = await alice.post("users.setPreferences", data={"hideRoles": True, "language": "de"})
-    assert answer["user"]["_id"] == alice.user_id
-    assert answer["user"]["settings"]["preferences"] == {"hideRoles": True, "language": "de"}
-    assert (await alice.get("users.getPreferences"))["preferences"] == {"hideRoles": True, "language": "de"}
-    await admin.post("users.setPreferences", userId=alice.user_id, data={"hideFlexTab": True})
-    preferences = (await alice.get("users.getPreferences"))["preferences"]
-    assert (preferences["hideRoles"], preferences["hideFlexTab"]) == (True, True)
-    answer = await alice.post("users.setPreferences", 400, userId=ADMIN_ID, data={"hideRoles": True})
-    assert answer["errorType"] == "error-action-not-allowed"
-    assert (await alice.post("users.setPreferences", 400, data="x"))["errorType"] == "invalid-params"
 
 
 # -- logins ----------------------------------------------------------------------------------------------------------
@@ -367,3 +267,41 @@ async def test_logout_of_other_clients(anybody: Client, admin: Client) -> None:
     await admin.post("users.removeOtherTokens")
     await other.get("me", 401)
     await admin.get("me")
+
+
+async def test_what_only_old_clients_call(admin: Client, alice: Client, anybody: Client) -> None:
+    assert (await alice.call("setEmail", "new@example.org"))["result"] == "new@example.org"
+    assert (await alice.get("me"))["emails"][0]["address"] == "new@example.org"
+    await admin.post("settings/Accounts_AllowEmailChange", value=False)
+    assert (await alice.call("setEmail", "x@example.org"))["error"]["error"] == "error-action-not-allowed"
+    assert "error" not in await alice.call("afterVerifyEmail")
+    assert "error" in await anybody.call("afterVerifyEmail", anonymous=True)
+    await admin.post("settings/Accounts_CustomFields", value='{"team": {"type": "text", "maxLength": 5}}')
+    assert "error" not in await alice.call("saveCustomFields", {"team": "blue", "other": 1})
+    assert (await alice.get("me"))["customFields"] == {"team": "blue"}
+    assert "error" in await alice.call("saveCustomFields", {"team": "magenta"})
+    assert (await alice.call("setAdminStatus", alice.user_id, True))["error"]["error"] == "error-not-allowed"
+    for granted in (True, True, False, False):
+        assert "error" not in await admin.call("setAdminStatus", alice.user_id, granted)
+        assert ("admin" in (await alice.get("me"))["roles"]) == granted
+    assert (await admin.call("setAdminStatus", "ghost", True))["error"]["error"] == "error-invalid-user"
+    assert (await anybody.call("getServerInfo", anonymous=True))["result"]["version"].count(".") == 1
+    assert (await admin.call("getServerInfo"))["result"]["info"]["server"]["name"] == "Palaver"
+    wizard = (await admin.call("getSetupWizardParameters"))["result"]
+    assert {"Organization_Name", "Country"} <= {setting["_id"] for setting in wizard["settings"]}
+    assert wizard["serverAlreadyRegistered"] is False
+    assert (await alice.call("getSetupWizardParameters"))["error"]["error"] == "error-not-allowed"
+
+
+async def test_whether_a_secret_link_lets_somebody_register(admin: Client, anybody: Client) -> None:
+    async def is_right(secret: str) -> bool:
+        return bool((await anybody.call("checkRegistrationSecretURL", secret, anonymous=True))["result"])
+
+    await admin.post("settings/Accounts_RegistrationForm_SecretURL", value="s3cret")
+    assert not await is_right("s3cret")
+    await admin.post("settings/Accounts_RegistrationForm", value="Secret URL")
+    assert await is_right("s3cret")
+    assert not await is_right("")
+    assert not await is_right("secret")
+    invite = await admin.post("findOrCreateInvite", rid="GENERAL", days=1, maxUses=5)
+    assert await is_right(invite["_id"])

@@ -19,7 +19,7 @@ class Socket:
     def __init__(self) -> None:
         self.user = SimpleNamespace()
         self.watched: set[str] | None = None
-        self.presence_sub = ""
+        self.presence_sub: str | None = None
         self.heard: list[tuple[str, int]] = []
 
     def write(self, data: bytes) -> None:

@@ -1,6 +1,5 @@
 """Time for the tests of the live port: a clock that a test moves, or the real one."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -22,10 +21,3 @@ class Cluster:
     first: Live
     second: Live
     pass_seconds: Callable[[float], Awaitable[None]]
-
-
-async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Returns when the condition holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
-from tests.live.harness import Cluster, eventually
+from tests.live.harness import Cluster
+from tests.waiting import eventually
 
 # -- telling --------------------------------------------------------------------------------------------------------
 
@@ -117,11 +118,11 @@ async def test_one_holder_at_a_time(cluster: Cluster) -> None:
 
 
 async def test_a_lease_ends_unless_it_is_renewed(cluster: Cluster) -> None:
-    assert await cluster.first.acquire("sweeper", "one", 2)
-    assert await cluster.first.acquire("kept", "one", 2)
+    assert await cluster.first.acquire("sweeper", "one", 6)
+    assert await cluster.first.acquire("kept", "one", 6)
     for _ in range(3):
-        await cluster.pass_seconds(1.2)
-        assert await cluster.first.acquire("kept", "one", 2)
+        await cluster.pass_seconds(2.5)
+        assert await cluster.first.acquire("kept", "one", 6)
         assert not await cluster.second.acquire("kept", "two", 2)
     assert await cluster.second.acquire("sweeper", "two", 30)
     assert not await cluster.first.acquire("sweeper", "one", 2)
@@ -165,12 +166,12 @@ async def test_a_key_is_set_replaced_and_deleted(cluster: Cluster) -> None:
 
 
 async def test_a_key_ends_unless_it_is_put_again(cluster: Cluster) -> None:
-    await cluster.first.put("ends", b"1", 2)
-    await cluster.first.put("kept", b"1", 2)
+    await cluster.first.put("ends", b"1", 6)
+    await cluster.first.put("kept", b"1", 6)
     for value in (b"2", b"3", b"4"):
-        await cluster.pass_seconds(1.2)
+        await cluster.pass_seconds(2.5)
         assert await cluster.second.get("kept") is not None
-        await cluster.first.put("kept", value, 2)
+        await cluster.first.put("kept", value, 6)
     assert await cluster.second.get("ends") is None
     assert await cluster.second.list("") == {"kept": b"4"}
 

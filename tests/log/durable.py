@@ -31,6 +31,7 @@ class World:
         self.database = database
         self._connect = connect
         self.handled: list[tuple[str, Stream, int]] = []  # by whom
+        self.passed_over: set[int] = set()  # events of these numbers concern nobody
         self.effects: dict[Stream, list[int]] = {}  # each event's first handling
         self.on_handle: Callable[[Event], Awaitable[None]] | None = None
         self.processes: list[Process] = []
@@ -87,7 +88,7 @@ class Process:
         async def handle(event: Event) -> None:
             await world.handle(name, event)
 
-        self._follower = Follower("test", kinds, FACTS, handle)
+        self._follower = Follower("test", kinds, FACTS, handle, lambda event: event.seq not in world.passed_over)
         self.durable = DurableFollower(self._follower, world.database, log, live, node_id=name, clock=world.clock)
         self._task: asyncio.Task[None] | None = None
 

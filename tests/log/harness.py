@@ -1,9 +1,12 @@
 """Events for the tests of the log, and waiting for them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from palaver.log import Log
+import pytest
+
+from palaver.log import Log, connection
 from palaver.v1.event_pb2 import Event
 
 Pair = tuple[Log, Log]
@@ -23,8 +26,10 @@ def room_event(seq: int, room: str = "GENERAL", *, also_tell: list[str] | None =
     return event
 
 
-async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Returns when the condition holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
+@asynccontextmanager
+async def without_waiting_for_answers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """What is done here ends, though nobody loses patience with a server that does not answer."""
+    with monkeypatch.context() as patient:
+        patient.setattr(connection, "REPLY_SECONDS", 3600.0)
+        async with asyncio.timeout(30):
+            yield

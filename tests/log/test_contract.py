@@ -11,7 +11,8 @@ from palaver.database import Stream
 from palaver.database.sqlite import SqliteDatabase
 from palaver.log.embedded import EmbeddedLog
 from palaver.v1.event_pb2 import Event
-from tests.log.harness import Pair, eventually, room_event
+from tests.log.harness import Pair, room_event
+from tests.waiting import eventually
 
 ROOM = Stream("room", "GENERAL")
 WORKSPACE = Stream("workspace", "")

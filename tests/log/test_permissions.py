@@ -7,11 +7,12 @@ import pytest
 from palaver.database import Stream
 from palaver.database.sqlite import SqliteDatabase
 from palaver.live.nats import NatsLive
-from palaver.log.addresses import list_open
+from palaver.log.addresses import Login, find_login, list_open
 from palaver.log.jetstream import JetStreamLog
 from palaver.v1.event_pb2 import Event
-from tests.log.harness import eventually, room_event
+from tests.log.harness import room_event
 from tests.servers import nats_server
+from tests.waiting import eventually
 
 ROOM = Stream("room", "GENERAL")
 
@@ -79,3 +80,16 @@ async def test_the_permissions_that_are_recommended_are_enough(database: SqliteD
 )
 def test_whoever_might_reach_an_open_nats_is_named(url: str, shown: list[str]) -> None:
     assert list_open(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("nats://a:4222", Login()),
+        ("tls://services:a%20b%2F%40@a:4222,tls://b", Login("services", "a b/@")),
+        ("nats://a,nats://user%40b:p@c", Login("user@b", "p")),
+        ("nats://to%25ken@a", Login(token="to%ken")),
+    ],
+)
+def test_who_connects_is_named_by_the_address_that_quotes_it(url: str, login: Login) -> None:
+    assert find_login(url) == login

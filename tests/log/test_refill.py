@@ -12,13 +12,16 @@ import pytest_asyncio
 from palaver.commit import Commits
 from palaver.database import Stream
 from palaver.database.sqlite import SqliteDatabase
+from palaver.errors import Unavailable
 from palaver.live.nats import NatsLive
-from palaver.log import connection, durable, reading, shares
+from palaver.log import connection, durable, jetstream, reading, shares
 from palaver.log.jetstream import JetStreamLog
+from palaver.log.refill import Refill
 from palaver.v1.event_pb2 import Event
 from tests.log.durable import World, make_event
-from tests.log.harness import eventually
+from tests.log.harness import room_event
 from tests.servers import NatsServer, nats_server
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.needs_servers
 
@@ -28,7 +31,7 @@ ROOMS = [Stream("room", f"room {number}") for number in range(10)]
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (shares, durable):
-        monkeypatch.setattr(module, "LEASE_SECONDS", 1.0)
+        monkeypatch.setattr(module, "LEASE_SECONDS", 3.0)
     monkeypatch.setattr(durable, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr(durable, "_SAVE_SECONDS", 0.05)
     monkeypatch.setattr(reading, "EXPIRES_SECONDS", 1.0)
@@ -125,7 +128,7 @@ async def test_what_was_published_and_not_read_comes_again(
     await first.stop()
     await teller.commit(2, 3)
     await eventually(lambda: {event.seq for event in heard} == {1, 2, 3})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await world.database.list_unpublished(1 << 62):
             await asyncio.sleep(0.05)
     told = len(heard)  # some twice, where the sweeper found them before they were marked
@@ -150,7 +153,7 @@ async def test_a_lost_tail_comes_again(world: World, teller: Teller, server: Nat
     await eventually(lambda: world.is_done(ROOMS, 3), seconds=30)
     await first.stop()
     await teller.commit(4, 5)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await world.database.list_unpublished(1 << 62):
             await asyncio.sleep(0.05)
     await _restart_without(server, tmp_path / "before")
@@ -222,3 +225,31 @@ async def test_what_the_log_never_had_is_read_from_the_database(world: World, te
     await world.database.mark_published(events)
     await teller.commit(3)
     await eventually(lambda: world.is_done(ROOMS, 3))
+
+
+async def test_a_refill_that_takes_long_is_not_begun_anew_and_holds_up_nobody(
+    server: NatsServer, database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jetstream, "_DECLARE_SECONDS", 0.05)
+    begun, go_on = 0, asyncio.Event()
+
+    async def mark_slowly(self: Refill) -> None:
+        nonlocal begun
+        begun += 1
+        await go_on.wait()
+
+    log = JetStreamLog(server.url, "work", database)
+    await log.open()
+    monkeypatch.setattr(Refill, "mark", mark_slowly)
+    log._declared = -1
+    client = await nats_py.connect(server.url)
+    await client.jetstream().delete_stream("palaver_work_rooms")
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await log.publish([room_event(1)])
+    assert begun == 1
+    go_on.set()
+    await eventually(lambda: log._declaring is None)
+    await log.publish([room_event(1)])
+    await client.close()
+    await log.close()

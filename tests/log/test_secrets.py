@@ -9,8 +9,9 @@ from palaver.database.sqlite import SqliteDatabase
 from palaver.log.jetstream import JetStreamLog
 from palaver.log.secrets import without_secrets
 from palaver.v1.event_pb2 import Event, TokenIssued, TokensRevoked, UserChanged, UserCreated
-from tests.log.harness import eventually, room_event
+from tests.log.harness import room_event
 from tests.servers import nats_server
+from tests.waiting import eventually
 
 _HASH = "$argon2id$v=19$secret"
 _USER = {"_id": "alice", "username": "alice", "services": {"password": {"argon2": _HASH}}, "active": True}

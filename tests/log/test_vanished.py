@@ -9,8 +9,8 @@ from palaver.errors import Unavailable
 from palaver.log import connection
 from palaver.log.connection import Connection
 from tests.gateway.proxy import Proxy, proxy_to
-from tests.log.harness import eventually
 from tests.servers import nats_server
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.needs_servers
 
@@ -69,5 +69,5 @@ async def test_closing_a_connection_with_unsent_bytes_ends(
         nats = Connection(proxy.url, "log", on_gap=lambda: None, on_reconnect=_do_nothing)
         await nats.open()
         await _fill(nats, proxy)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await nats.close()

@@ -52,6 +52,13 @@ def loaded(data: bytes) -> Document:
     return document
 
 
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+    """Returns when it is so. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
 @contextmanager
 def refused(code: str, reason: str | None = None) -> Iterator[None]:
     """The command within is refused with this code (and these words)."""
@@ -78,7 +85,7 @@ class Chat:
         self.messaging: Messaging = running.services.messaging
         self.database: Database = running.nodes["messaging"].database
 
-    async def user(self, name: str, **fields: Any) -> Actor:
+    async def user(self, name: str, /, **fields: Any) -> Actor:
         """A new user; the id is the name and "Id"."""
         fields = {"email": f"{name}@example.org", "password": "correct horse", "name": name.title(), **fields}
         request = CreateUserRequest(actor=ADMIN, username=name, user_id=f"{name}Id", verified=True, **fields)
@@ -239,3 +246,10 @@ class Chat:
         await self.messaging.set_subscription(
             SetSubscriptionRequest(actor=actor, room_id=room_id, set=orjson.dumps(changes))
         )
+
+
+async def make_room(chat: Chat, *names: str) -> tuple[str, list[Actor]]:
+    """A room of the first of these new users and the others."""
+    actors = await chat.users(*names)
+    room = await chat.room(actors[0], "dev", *names[1:])
+    return room["_id"], actors

@@ -6,8 +6,11 @@ import orjson
 import pytest
 
 from palaver.database import Put
+from palaver.database.schema import COLLECTIONS
 from palaver.events import room_stream
 from palaver.messaging import rules
+from palaver.projections import project
+from palaver.sweeping import Sweeping
 from palaver.v1.event_pb2 import Event
 from tests.messaging.helpers import Chat
 
@@ -21,11 +24,11 @@ async def _untold(local: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
             break
         await asyncio.sleep(0.02)
 
-    async def leave(older_than: int) -> None:
+    async def leave(*args: object, **options: object) -> None:
         """What nobody has told stays so, however long the test takes."""
 
     monkeypatch.setattr(commits, "tell", lambda events: None)
-    monkeypatch.setattr(commits, "sweep", leave)
+    monkeypatch.setattr(Sweeping, "sweep", leave)
 
 
 async def fill(chat: Chat, room_id: str, members: int) -> None:
@@ -69,6 +72,18 @@ async def test_writes_of_a_message_in_rooms_small_and_large(
         assert (await local.get_room(ann, room_id))["usersCount"] == members
     assert written[0] == written[1]
     assert written[0] <= expected
+
+
+async def test_a_message_touches_no_index_of_who_has_roles(local: Chat) -> None:
+    """Also those of owners, who are in it: no field of it is written."""
+    ann, *_ = await local.users("ann", "bob")
+    room_id = (await local.room(ann, "dev", "bob"))["_id"]
+    await local.send(ann, room_id, "for @bob")
+    [event] = (await local.database.list_events(room_stream(room_id), 0))[-1:]
+    changed = [put.set.keys() | put.unset for put in project(event) if put.collection == "subscriptions"]
+    [index] = [index for index in COLLECTIONS["subscriptions"].indexes if index.where == "roles"]
+    assert len(changed) == 2
+    assert all(fields.isdisjoint(name.split(".")[0] for name in index.fields) for fields in changed)
 
 
 async def test_reading_costs_two_writes(local: Chat) -> None:

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
-from palaver import failpoints
 from palaver.errors import UserNotFound
 from palaver.events import room_stream, user_stream
-from palaver.messaging import departures, erasure
+from palaver.messaging import departures, erasure, revisions
 from palaver.v1.auth_pb2 import DeleteUserRequest, GetUserRequest, SetUserActiveRequest
 from palaver.v1.event_pb2 import Actor
 from palaver.v1.messaging_pb2 import CheckRelinquishRequest, UploadRequest
-from tests.messaging.helpers import ADMIN, Chat, error_of, refused
-from tests.messaging.test_renames import until
+from tests.messaging.crashing import dying
+from tests.messaging.helpers import ADMIN, Chat, error_of, refused, until
 from tests.services import Transport, service_nodes
 
 
@@ -61,6 +60,18 @@ async def test_messages_are_deleted_with_their_user(chat: Chat) -> None:
     stored = await chat.database.get("users", alice.id)
     assert stored is not None
     assert not {"username", "name", "emails", "services"} & set(stored)
+
+
+async def test_what_is_erased_mentions_nobody(chat: Chat) -> None:
+    alice, bob, eve = await chat.users("alice", "bob", "eve")
+    room = await chat.room(bob, "dev", "alice", "eve")
+    for number in range(3):
+        await chat.send(alice, room["_id"], f"@bob {number}")
+    await chat.send(eve, room["_id"], "@bob of eve")
+    assert (await chat.marked(bob, room["_id"], "MENTIONING", count=1))[1] == 4
+    await delete(chat, alice)
+    await until(lambda: has_written_nothing(chat, alice))
+    assert await chat.marked(bob, room["_id"], "MENTIONING", count=1) == (["@bob of eve"], 1)
 
 
 async def test_unlinked_messages_are_the_bots(chat: Chat) -> None:
@@ -176,10 +187,6 @@ async def test_who_is_deactivated_gives_up_rooms_only_where_that_is_confirmed(ch
     assert sum(event.WhichOneof("fact") == "member_changed" for event in events) == 1
 
 
-class Crash(BaseException):
-    """What the process dies of."""
-
-
 @pytest.mark.parametrize("point", ["departure.between_rooms", "departure.between_erasures"])
 async def test_a_crash_on_the_way_leaves_nothing_undone(
     tmp_path: Path, transport: Transport, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch, point: str
@@ -187,13 +194,6 @@ async def test_a_crash_on_the_way_leaves_nothing_undone(
     monkeypatch.setattr(departures, "_AT_ONCE", 1)
     monkeypatch.setattr(erasure, "_AT_ONCE", 1)
     monkeypatch.setattr(erasure, "_PER_EVENT", 2)
-    died: list[int] = []
-
-    def die() -> None:
-        died.append(1)
-        if len(died) > 2:
-            raise Crash
-
     roles = ("auth", "presence", "messaging")
     async with service_nodes(tmp_path, roles, transport) as running:
         chat = Chat(running)
@@ -203,20 +203,12 @@ async def test_a_crash_on_the_way_leaves_nothing_undone(
         for room in rooms:
             for number in range(3):
                 await chat.send(alice, room["_id"], f"message {number}")
-        failpoints.arm(point, die)
-        try:
+        async with dying(point, spared=2):
             await delete(chat, alice)
-
-            async def is_stopping() -> bool:
-                return chat.running.nodes["messaging"].stopping.is_set()
-
-            await until(is_stopping)
-        finally:
-            failpoints.disarm()
         assert not await has_written_nothing(chat, alice)
     async with service_nodes(tmp_path, roles, transport) as running:
         chat = Chat(running)
-        await until(lambda: has_written_nothing(chat, alice), seconds=40)
+        await until(lambda: has_written_nothing(chat, alice))
         assert await owners(chat, rooms[-1]["_id"]) == {"bob"}
         for room in rooms:
             assert await chat.texts(bob, room["_id"]) == []
@@ -228,31 +220,17 @@ async def test_a_crash_on_the_way_leaves_nothing_undone(
 async def test_a_crash_takes_no_direct_room_from_the_others(
     tmp_path: Path, transport: Transport, cheap_hashes: None
 ) -> None:
-    died: list[int] = []
-
-    def die() -> None:
-        died.append(1)
-        raise Crash
-
     roles = ("auth", "presence", "messaging")
     async with service_nodes(tmp_path, roles, transport) as running:
         chat = Chat(running)
         alice, bob, _ = await chat.users("alice", "bob", "carol")
         three = await chat.direct(bob, "alice", "carol")
         await chat.send(bob, three["_id"], "among us")
-        failpoints.arm("departure.between_name_and_leaving", die)
-        try:
+        async with dying("departure.between_name_and_leaving"):
             await delete(chat, alice)
-
-            async def is_dead() -> bool:
-                return bool(died)
-
-            await until(is_dead)
-        finally:
-            failpoints.disarm()
     async with service_nodes(tmp_path, roles, transport) as running:
         chat = Chat(running)
-        await until(lambda: is_gone(chat, alice), seconds=40)
+        await until(lambda: is_gone(chat, alice))
         assert await chat.texts(bob, three["_id"]) == ["among us"]
         assert (await chat.get_room(bob, three["_id"]))["usernames"] == ["bob", "carol"]
 
@@ -268,6 +246,23 @@ async def test_what_is_shown_of_deleted_replies_counts_no_second_time(local: Cha
     await delete(local, alice)
     await until(lambda: has_written_nothing(local, alice))
     assert (await local.message(bob, root["_id"]))["tcount"] == 1
+
+
+async def test_an_erasure_is_no_larger_than_a_database_takes(local: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the first messages of threads as they are afterwards, and each may be large."""
+    monkeypatch.setattr(revisions, "_MAX_EVENT_BYTES", 20_000)
+    alice, bob = await local.users("alice", "bob")
+    room = await local.room(bob, "open", "alice")
+    roots = [await local.send(bob, room["_id"], "*a* " * 50) for _ in range(9)]
+    for root in roots:
+        await local.send(alice, room["_id"], "her reply", thread_id=root["_id"])
+    await delete(local, alice)
+    await until(lambda: has_written_nothing(local, alice))
+    assert [(await local.message(bob, root["_id"]))["tcount"] for root in roots] == [0] * 9
+    events = await local.database.list_events(room_stream(room["_id"]), 0)
+    erased = [event.messages_erased for event in events if event.WhichOneof("fact") == "messages_erased"]
+    assert len(erased) > 1
+    assert max(fact.ByteSize() for fact in erased) <= 20_000
 
 
 async def test_the_same_event_again_changes_nothing(local: Chat) -> None:

@@ -113,6 +113,7 @@ async def test_a_list_that_is_too_large_for_one_answer_goes_on(chat: Chat, monke
         ({}, ["m6", "m5", "m4", "m3", "m2", "m1", "m0"]),
         ({"ascending": True}, ["m0", "m1", "m2", "m3", "m4", "m5", "m6"]),
         ({"updated_since": since}, ["m6", "m5", "m4", "m3", "m2", "m1", "m0"]),
+        ({"updated_since": since, "ascending": True}, ["m0", "m1", "m2", "m3", "m4", "m5", "m6"]),
         ({"sort": b'[["_updatedAt",-1]]', "offset": 2}, ["m4", "m3", "m2", "m1", "m0"]),
     ):
         found: list[str] = []

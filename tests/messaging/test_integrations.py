@@ -111,9 +111,9 @@ async def test_made_changed_and_removed(chat: Chat) -> None:
         ({"type": "webhook-strange"}, "error-invalid-integration-type"),
     ],
 )
-async def test_what_an_integration_may_not_say(local: Chat, fields: dict[str, Any], code: str) -> None:
+async def test_what_an_integration_may_not_say(inside: Chat, fields: dict[str, Any], code: str) -> None:
     with refused(code):
-        await make(local, **fields)
+        await make(inside, **fields)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,10 @@ async def test_posting(chat: Chat) -> None:
         await post(chat, made, "x" * 6000)
     with refused("error-invalid-channel", "overriding destination channel is disabled for this integration"):
         await post(chat, made, "elsewhere", "#general")
+    with refused("error-invalid-channel", "overriding destination channel is disabled for this integration"):
+        await post(chat, made, "to somebody who is called like the room", f"@{room['name']}")
+    await post(chat, made, "by its bare name", room["name"])
+    assert (await said(chat, alice, room["_id"]))[-1]["msg"] == "by its bare name"
     await save(chat, ADMIN, made["_id"], overrideDestinationChannelEnabled=True)
     await post(chat, made, "elsewhere", "#general", "@boss", room["_id"])
     assert [message["msg"] for message in await said(chat, alice, "GENERAL")] == ["elsewhere"]
@@ -261,10 +265,10 @@ async def test_who_may_not_post(chat: Chat) -> None:
     assert await said(chat, bob, "GENERAL") == []
 
 
-async def test_tokens_stay_in_the_database(local: Chat) -> None:
-    made = await make(local)
+async def test_tokens_stay_in_the_database(inside: Chat) -> None:
+    made = await make(inside)
     (event,) = [
-        e for e in await local.database.list_events(WORKSPACE, 0) if e.WhichOneof("fact") == "integration_saved"
+        e for e in await inside.database.list_events(WORKSPACE, 0) if e.WhichOneof("fact") == "integration_saved"
     ]
     assert made["token"].encode() in event.SerializeToString()
     assert made["token"].encode() not in without_secrets(event).SerializeToString()

@@ -51,9 +51,10 @@ async def test_an_invite_lets_people_into_a_private_room(chat: Chat) -> None:
         await make(chat, bob, room)
     with refused("error-room-not-found"):
         await make(chat, eve, room)
-    for limits in ((2, 5), (1, 6), (-1, 5)):
-        with pytest.raises(PalaverError):
+    for limits, code in (((2, 5), "days"), ((1, 6), "uses"), ((-1, 5), "days")):
+        with refused(f"invalid-number-of-{code}"):
             await make(chat, ann, room, *limits)
+    assert (await make(chat, ann, room, 7, 1))["maxUses"] == 1
     await check(chat, invite["_id"])
     assert (await use(chat, eve, invite["_id"]))["name"] == "dev"
     assert (await use(chat, eve, invite["_id"]))["usersCount"] == 3

@@ -1,7 +1,6 @@
 """Pins, stars and mentions: who may set them, who sees them, and the lists of them."""
 
-from tests.messaging.helpers import ADMIN, Chat, loaded, refused
-from tests.messaging.test_messages import make_room
+from tests.messaging.helpers import ADMIN, Chat, loaded, make_room, refused
 
 
 async def test_a_pin_is_everybodys(chat: Chat) -> None:
@@ -41,6 +40,18 @@ async def test_a_pin_shows_quotes_only_so_deep(chat: Chat) -> None:
     sent = await chat.send(ann, room_id, "look", extra={"attachments": [inner, picture]})
     [shown] = (await chat.pin(ann, sent["_id"]))["attachments"]
     assert shown["attachments"] == [{"text": "near", "author_name": "x", "ts": {"$date": 1}}, picture]
+
+
+async def test_what_is_left_of_a_deleted_message_is_neither_marked_nor_reacted_to(chat: Chat) -> None:
+    await chat.set_setting("Message_ShowDeletedStatus", True)
+    room_id, (ann,) = await make_room(chat, "ann")
+    sent = await chat.send(ann, room_id)
+    await chat.delete(ann, sent["_id"])
+    assert (await chat.message(ann, sent["_id"]))["t"] == "rm"
+    for work in (chat.pin(ann, sent["_id"]), chat.star(ann, sent["_id"]), chat.react(ann, sent["_id"], "smile")):
+        with refused("error-message-not-found"):
+            await work
+    assert not {"pinned", "starred", "reactions"} & (await chat.message(ann, sent["_id"])).keys()
 
 
 async def test_where_nobody_may_pin(chat: Chat) -> None:

@@ -1,8 +1,17 @@
 """Who is in a room: joining, leaving, inviting, removing, roles; and direct rooms, whose members are who they are."""
 
+from typing import Any
+
 import pytest
 
-from palaver.v1.messaging_pb2 import GetRoomRequest, MarkUnreadRequest, OpenDirectRoomRequest, RoomRequest
+from palaver.v1.auth_pb2 import SetUserActiveRequest
+from palaver.v1.messaging_pb2 import (
+    GetRoomRequest,
+    ListMembersRequest,
+    MarkUnreadRequest,
+    OpenDirectRoomRequest,
+    RoomRequest,
+)
 from tests.messaging.helpers import ADMIN, Chat, loaded, refused
 
 
@@ -166,6 +175,52 @@ async def test_members_are_listed_in_pages(chat: Chat) -> None:
     assert (first["name"], first["roles"], first["status"]) == ("Ann", ["owner"], "offline")
     assert await chat.members(ann, room_id, status=["online"]) == []
     assert len(await chat.members(ann, room_id, status=["offline"])) == 3
+
+
+async def test_members_are_found_by_username_or_name(chat: Chat) -> None:
+    ann = await chat.user("ann")
+    await chat.user("x17", name="Zoë Bell")
+    await chat.user("bella", name="Isabel")
+    room_id = (await chat.room(ann, "dev", "x17", "bella"))["_id"]
+    assert [member["username"] for member in await chat.members(ann, room_id, term="BELL")] == ["bella", "x17"]
+    offline = await chat.members(ann, room_id, term="zoë", status=["offline"])
+    assert [member["username"] for member in offline] == ["x17"]
+
+
+async def test_who_has_a_role_is_found_among_others(chat: Chat) -> None:
+    names = ("ann", "bob", "cid", "dan", "eve")
+    ann = (await chat.users(*names))[0]
+    room_id = (await chat.room(ann, "dev", *names[1:]))["_id"]
+    await chat.set_role(ann, room_id, "eveId", "moderator")
+    reply = await chat.messaging.list_members(ListMembersRequest(actor=ann, room_id=room_id, with_roles=True, count=1))
+    assert (reply.total, [loaded(data)["username"] for data in reply.documents]) == (2, ["ann"])
+    [eve] = await chat.members(ann, room_id, with_roles=True, offset=1)
+    assert (eve["username"], eve["roles"]) == ("eve", ["moderator"])
+
+
+async def test_members_are_found_by_their_roles(chat: Chat) -> None:
+    ann, bob, *_ = await chat.users("ann", "bob", "eve", "joe")
+    room_id = (await chat.room(ann, "dev", "bob", "eve", "joe"))["_id"]
+    other_id = (await chat.room(bob, "other", "ann"))["_id"]
+    for name in ("eve", "bob"):
+        await chat.set_role(ann, room_id, f"{name}Id", "moderator")
+    await chat.set_role(ann, room_id, "bobId", "leader")
+
+    async def page(room_id: str, **fields: Any) -> tuple[list[str], int]:
+        request = ListMembersRequest(actor=ann, room_id=room_id, **fields)
+        reply = await chat.messaging.list_members(request)
+        return [loaded(data)["username"] for data in reply.documents], reply.total
+
+    assert await page(room_id, with_roles=True) == (["ann", "bob", "eve"], 3)
+    assert await page(room_id, role="moderator") == (["bob", "eve"], 2)
+    assert await page(room_id, role="moderator", offset=1, count=1) == (["eve"], 2)
+    assert await page(room_id, role="moderator", term="b") == (["bob"], 1)
+    assert await page(other_id, role="moderator") == ([], 0)
+    await chat.set_role(ann, room_id, "eveId", "moderator", False)
+    await chat.leave(bob, room_id)
+    assert await page(room_id, with_roles=True) == (["ann"], 1)
+    await chat.join(bob, room_id)
+    assert await page(room_id, with_roles=True) == (["ann"], 1)
 
 
 async def test_direct_rooms_are_the_same_for_the_same_people(chat: Chat) -> None:
@@ -342,3 +397,14 @@ async def test_muted_members_listen(chat: Chat, count: int) -> None:
     assert await chat.notices(bob, room_id) == [("user-muted", "bob"), ("user-unmuted", "bob")]
     with refused("error-user-not-in-room"):
         await chat.update_room(ann, room_id, mute="rocket.cat")
+
+
+async def test_deactivated_users_are_not_invited(chat: Chat) -> None:
+    ann, bob, _ = await chat.users("ann", "bob", "eve")
+    room_id = (await chat.room(ann, "dev"))["_id"]
+    await chat.running.services.auth.set_user_active(SetUserActiveRequest(actor=ADMIN, user_id=bob.id, active=False))
+    chat.running.nodes["messaging"].access.forget_user(bob.id)
+    with refused("error-user-is-not-activated"):
+        await chat.invite(ann, room_id, "bob")
+    assert (await chat.invite(ann, room_id, "bob", "eve"))["usersCount"] == 2
+    assert [member["username"] for member in await chat.members(ann, room_id)] == ["ann", "eve"]

@@ -1,7 +1,6 @@
 """Sending, repeating, editing, deleting and reacting; and what each does to whoever else is in the room."""
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Any
 
 import orjson
@@ -9,16 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from palaver.errors import PalaverError
-from palaver.messaging import revisions
 from palaver.v1.event_pb2 import Actor
-from tests.messaging.helpers import ADMIN, Chat, loaded, refused
-
-
-async def make_room(chat: Chat, *names: str) -> tuple[str, list[Actor]]:
-    """A room of the first of these new users and the others."""
-    actors = await chat.users(*names)
-    room = await chat.room(actors[0], "dev", *names[1:])
-    return room["_id"], actors
+from tests.messaging.helpers import ADMIN, Chat, make_room, refused
 
 
 def _plain(text: str) -> dict[str, str]:
@@ -216,9 +207,11 @@ async def test_what_a_client_may_add(chat: Chat) -> None:
     for extra in wrong:
         with refused("invalid-params"):
             await chat.send(ann, room_id, extra=extra)
-    for extra in ({"alias": "x"}, {"emoji": ":x:"}, {"avatar": "http://x"}):
+    for extra in ({"alias": "x"}, {"avatar": "http://x"}):
         with refused("error-not-allowed", "Not enough permission"):
             await chat.send(ann, room_id, extra=extra)
+    for extra in ({"emoji": ":x:"}, {"alias": "", "avatar": ""}):  # these make nobody of the sender
+        assert (await chat.send(ann, room_id, extra=extra))["u"]["username"] == "ann"
     await chat.grant("message-impersonate", "owner")
     assert (await chat.send(ann, room_id, extra={"alias": "x"}))["alias"] == "x"
     for message_id in ("", "x" * 65):
@@ -234,7 +227,7 @@ async def test_what_a_message_has_besides_its_text_is_limited(chat: Chat) -> Non
         with refused("error-message-size-exceeded"):
             await chat.send(ann, room_id, extra=extra)
     sent = await chat.send(ann, room_id, extra={"attachments": [large]})
-    for extra in ({"content": large}, {"attachments": [larger]}):  # what is replaced does not count, what stays does
+    for extra in ({"blocks": [large]}, {"attachments": [larger]}):  # what is replaced does not count, what stays does
         with refused("error-message-size-exceeded"):
             await chat.edit(ann, sent["_id"], "more", extra=orjson.dumps(extra))
     edited = await chat.edit(ann, sent["_id"], "other", extra=orjson.dumps({"attachments": [{"text": "y" * 50_000}]}))
@@ -286,6 +279,21 @@ async def test_a_broadcast_rooms_members_listen(chat: Chat) -> None:
     await chat.send(ann, room_id)
 
 
+async def test_an_encrypted_room_may_be_for_encrypted_messages_only(chat: Chat) -> None:
+    room_id, (ann,) = await make_room(chat, "ann")
+    await chat.set_setting("E2E_Enable", True)
+    await chat.update_room(ann, room_id, encrypted=True)
+    await chat.send(ann, room_id, "the settings allow it")
+    await chat.set_setting("E2E_Enable", False)
+    await chat.set_setting("E2E_Allow_Unencrypted_Messages", False)
+    await chat.send(ann, room_id, "nothing is encrypted here at all")
+    await chat.set_setting("E2E_Enable", True)
+    with refused("error-not-allowed"):
+        await chat.send(ann, room_id, "anybody can read it")
+    assert (await chat.send(ann, room_id, "x1y2", extra={"t": "e2e"}))["t"] == "e2e"
+    await chat.send(ann, (await chat.room(ann, "open"))["_id"], "a room like any other")
+
+
 async def test_everybody_is_mentioned_by_those_who_may(chat: Chat) -> None:
     room_id, (ann, bob) = await make_room(chat, "ann", "bob")
     assert (await chat.send(ann, room_id, "@here"))["mentions"] == [{"_id": "here", "username": "here"}]
@@ -313,118 +321,6 @@ async def test_private_rooms_are_not_resolved(chat: Chat) -> None:
     assert (await chat.send(ann, room_id, "#secret #dev #nothing"))["channels"] == [{"_id": room_id, "name": "dev"}]
 
 
-async def test_editing_ones_own(chat: Chat) -> None:
-    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
-    sent = await chat.send(ann, room_id, "helo")
-    edited = await chat.edit(ann, sent["_id"], "hello @bob http://a.org")
-    assert (edited["msg"], edited["ts"], edited["editedBy"]) == (
-        "hello @bob http://a.org",
-        sent["ts"],
-        {"_id": "annId", "username": "ann"},
-    )
-    assert edited["urls"] == [{"url": "http://a.org"}]
-    assert [mention["username"] for mention in edited["mentions"]] == ["bob"]
-    assert edited["_updatedAt"]["$date"] > sent["_updatedAt"]["$date"]
-    assert (await chat.get_room(bob, room_id))["lastMessage"] == edited
-    assert await chat.message(bob, sent["_id"]) == edited
-    assert await chat.counters(bob, room_id) == (0, 0, 0, True), "an edit counts nothing"
-    assert await chat.edit(ann, sent["_id"], "hello @bob http://a.org") == edited, "the same text is no edit"
-
-
-async def test_who_may_edit(chat: Chat) -> None:
-    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
-    sent = await chat.send(bob, room_id)
-    eve = await chat.user("eve")
-    await chat.join(eve, room_id)
-    with refused("error-action-not-allowed"):
-        await chat.edit(eve, sent["_id"], "x")
-    await chat.edit(ann, sent["_id"], "by the owner")
-    with refused("error-invalid-room"):
-        await chat.edit(ann, sent["_id"], "x", room_id="GENERAL")
-    with refused("error-message-not-found"):
-        await chat.edit(ann, "unknown", "x")
-    await chat.set_setting("Message_AllowEditing", False)
-    with refused("error-action-not-allowed"):
-        await chat.edit(bob, sent["_id"], "y")
-    notice = loaded((await chat.page(ann, room_id, filter=b'{"t":"uj"}')).messages[0])
-    with refused("error-action-not-allowed"):
-        await chat.edit(ann, notice["_id"], "nobody joined")
-
-
-@pytest.mark.parametrize(
-    ("setting", "code"),
-    [
-        ("Message_AllowEditing_BlockEditInMinutes", "error-message-editing-blocked"),
-        ("Message_AllowDeleting_BlockDeleteInMinutes", "error-action-not-allowed"),
-    ],
-)
-async def test_changes_are_blocked_after_a_while(
-    local: Chat, monkeypatch: pytest.MonkeyPatch, setting: str, code: str
-) -> None:
-    room_id, (_, bob) = await make_room(local, "ann", "bob")
-    sent = await local.send(bob, room_id)
-
-    def change() -> Awaitable[Any]:
-        return local.edit(bob, sent["_id"], "x") if "Editing" in setting else local.delete(bob, sent["_id"])
-
-    monkeypatch.setattr(revisions, "now", lambda: sent["ts"]["$date"] + 6 * 60_000)
-    await local.set_setting(setting, 5)
-    with refused(code):
-        await change()
-    await local.set_setting(setting, 7)
-    await change()
-
-
-async def test_deleting(chat: Chat) -> None:
-    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
-    first = await chat.send(ann, room_id, "first")
-    second = await chat.send(bob, room_id, "@ann second")
-    with refused("error-action-not-allowed"):
-        await chat.delete(bob, first["_id"])
-    with refused("error-invalid-room"):
-        await chat.delete(bob, second["_id"], room_id="GENERAL")
-    assert await chat.delete(bob, second["_id"]) == second
-    assert await chat.texts(ann, room_id) == ["first"]
-    for work in (chat.message(bob, second["_id"]), chat.delete(bob, second["_id"]), chat.edit(bob, second["_id"], "x")):
-        with refused("error-message-not-found"):
-            await work
-    assert (await chat.get_room(bob, room_id))["lastMessage"]["_id"] == first["_id"]
-    assert await chat.counters(ann, room_id) == (1, 1, 0, True), "deleting does not subtract"
-    stored = await chat.database.get("messages", second["_id"])
-    assert stored is not None
-    assert "second" not in str(stored)
-    await chat.delete(ann, first["_id"])
-    assert "lastMessage" not in await chat.get_room(bob, room_id)
-
-
-async def test_who_may_delete(chat: Chat) -> None:
-    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
-    mine = await chat.send(bob, room_id)
-    await chat.set_setting("Message_AllowDeleting", False)
-    with refused("error-action-not-allowed"):
-        await chat.delete(bob, mine["_id"])
-    await chat.delete(ann, mine["_id"])  # an owner has force-delete-message
-    await chat.set_setting("Message_AllowDeleting", True)
-    await chat.grant("delete-own-message", "admin")
-    mine = await chat.send(bob, room_id)
-    with refused("error-action-not-allowed"):
-        await chat.delete(bob, mine["_id"])
-
-
-async def test_the_last_message_is_right_when_it_is_deleted_in_a_crowd(chat: Chat) -> None:
-    """Deleting needs what the same batch of commands is about to write."""
-    room_id, (ann,) = await make_room(chat, "ann")
-    for round_ in range(5):
-        ids = [f"m{round_}-{index}" for index in range(4)]
-        await asyncio.gather(*(chat.send(ann, room_id, id, message_id=id) for id in ids))
-        last = (await chat.get_room(ann, room_id))["lastMessage"]["_id"]
-        extra, _ = await asyncio.gather(chat.send(ann, room_id, "extra"), chat.delete(ann, last))
-        await chat.delete(ann, extra["_id"])
-        texts = await chat.texts(ann, room_id)
-        assert (await chat.get_room(ann, room_id))["lastMessage"]["msg"] == texts[-1]
-        assert last not in texts
-
-
 async def test_reactions(chat: Chat) -> None:
     room_id, (ann, bob) = await make_room(chat, "ann", "bob")
     sent = await chat.send(ann, room_id)
@@ -443,18 +339,3 @@ async def test_reactions(chat: Chat) -> None:
     eve = await chat.user("eve")
     with refused("error-not-allowed"):
         await chat.react(eve, sent["_id"], "x")
-
-
-async def test_an_encrypted_message_is_edited_and_deleted_with_its_content(chat: Chat) -> None:
-    room_id, (ann,) = await make_room(chat, "ann")
-    first, second = {"algorithm": "a", "ciphertext": "first"}, {"algorithm": "a", "ciphertext": "second"}
-    extra = {"t": "e2e", "content": first, "e2eMentions": {"e2eUserMentions": []}}
-    sent = await chat.send(ann, room_id, "", extra=extra)
-    changes = {"t": "e2e", "content": second, "e2eMentions": {"e2eUserMentions": ["@bob"]}}
-    await chat.edit(ann, sent["_id"], "", extra=orjson.dumps(changes))
-    shown = await chat.message(ann, sent["_id"])
-    assert {name: shown[name] for name in changes} == changes
-    await chat.delete(ann, sent["_id"])
-    stored = await chat.database.get("messages", sent["_id"])
-    assert stored is not None
-    assert not {"content", "e2eMentions"} & set(stored)

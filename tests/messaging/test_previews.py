@@ -68,6 +68,13 @@ def test_hostile_pages_end_and_are_short(unit: str) -> None:
     assert all(len(value) <= 1000 for value in found.values())
 
 
+def test_a_page_that_says_much_is_shown_with_what_it_says_first() -> None:
+    """A thousand pages are remembered, so each is short."""
+    found = read_page("".join(f"<meta property='og:x{number}' content='{'x' * 900}'>" for number in range(90)))
+    assert list(found)[:3] == ["ogX0", "ogX1", "ogX2"]
+    assert sum(map(len, found.values())) <= 6000
+
+
 def test_ignored_hosts() -> None:
     ignored = Ignored("localhost, 127.0.0.1, 10.0.0.0/8, *.Example.org,")
     for host in ("localhost", "LOCALHOST.", "127.0.0.1", "10.9.8.7", "a.example.org", "example.org"):

@@ -8,8 +8,7 @@ import pytest
 from palaver.messaging.erasure import Erasure
 from palaver.messaging.quotes import linked_id
 from palaver.messaging.store import Store
-from tests.messaging.helpers import Chat, loaded, refused
-from tests.messaging.test_messages import make_room
+from tests.messaging.helpers import Chat, loaded, make_room, refused
 from tests.messaging.test_uploads import add
 
 SITE = "http://chat.example.org"
@@ -37,6 +36,29 @@ async def test_a_link_to_a_message_quotes_it(chat: Chat) -> None:
     edited = await chat.edit(bob, sent["_id"], f"{link(sent)} of myself")
     assert [attachment["message_link"] for attachment in edited["attachments"]] == [link(sent)]
     assert await chat.message(ann, sent["_id"]) == edited
+
+
+async def test_an_edit_quotes_what_its_text_links_to(chat: Chat) -> None:
+    room_id, (ann, bob) = await make_room(chat, "ann", "bob")
+    first, second = await chat.send(ann, room_id, "first"), await chat.send(ann, room_id, "second")
+    own = {"text": "my own", "message_link": "https://elsewhere.example"}
+    sent = await chat.send(bob, room_id, "nothing", extra={"attachments": [own]})
+
+    async def quoted_after(text: str) -> list[str]:
+        await chat.edit(bob, sent["_id"], text)
+        shown = await chat.message(ann, sent["_id"])
+        return [attachment["text"] for attachment in shown["attachments"]]
+
+    assert await quoted_after(f"{link(first)} {link(second)}") == ["first", "second", "my own"]
+    assert await quoted_after(f"only {link(second)}") == ["second", "my own"]
+    await chat.delete(ann, second["_id"])
+    assert await quoted_after(f"still {link(second)}") == ["second", "my own"], "a quote is a copy"
+    assert await quoted_after("none") == ["my own"]
+    odd = orjson.dumps({"attachments": [{"text": "odd", "message_link": {}}]})
+    assert [one["text"] for one in (await chat.edit(bob, sent["_id"], "x", extra=odd))["attachments"]] == ["odd"]
+    alone = await chat.send(bob, room_id, f"[ ]({link(first)})")
+    with refused("error-invalid-message"):
+        await chat.edit(bob, alone["_id"], " ")
 
 
 async def test_quotes_within_each_other_are_limited(chat: Chat) -> None:

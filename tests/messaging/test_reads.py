@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from palaver.events import user_stream
+from palaver.messaging import reads
 from palaver.v1.event_pb2 import Actor
-from palaver.v1.messaging_pb2 import GetCountersRequest, MarkUnreadRequest
+from palaver.v1.messaging_pb2 import GetCountersRequest, MarkUnreadRequest, SetSubscriptionRequest
 from tests.messaging.helpers import ADMIN, Chat, refused
 
 
@@ -156,3 +157,37 @@ async def test_reading_while_others_write_loses_nothing(chat: Chat) -> None:
     await chat.send(ann, room_id)
     assert await chat.counters(bob, room_id) == (1, 0, 0, True)
     assert (await chat.counters(ann, room_id))[0] == 30
+
+
+async def test_users_that_are_ignored_at_once_are_all_ignored(chat: Chat) -> None:
+    room_id, _, bob = await make_room(chat)
+
+    async def change(**fields: Any) -> None:
+        await chat.messaging.set_subscription(SetSubscriptionRequest(actor=bob, room_id=room_id, **fields))
+
+    names = [f"user{number}" for number in range(8)]
+    await asyncio.gather(*(change(ignored=name) for name in names))
+    assert sorted((await chat.subscription(bob, room_id))["ignored"]) == names
+    await asyncio.gather(change(unignored="user0"), change(unignored="user1"), change(ignored="user2"))
+    assert sorted((await chat.subscription(bob, room_id))["ignored"]) == names[2:]
+    with refused("error-room-not-found"):
+        await chat.messaging.set_subscription(SetSubscriptionRequest(actor=ADMIN, room_id=room_id, ignored="x"))
+
+
+async def test_there_is_a_limit_to_ignoring(local: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    room_id, _, bob = await make_room(local)
+    monkeypatch.setattr(reads, "_MAX_IGNORED", 1)
+    for _ in range(2):
+        await local.messaging.set_subscription(SetSubscriptionRequest(actor=bob, room_id=room_id, ignored="one"))
+    with refused("error-too-many-ignored-users"):
+        await local.messaging.set_subscription(SetSubscriptionRequest(actor=bob, room_id=room_id, ignored="two"))
+
+
+async def test_favourites_by_the_settings(chat: Chat) -> None:
+    room_id, _, bob = await make_room(chat)
+    await chat.prefer(bob, room_id, f=True)
+    await chat.set_setting("Favorite_Rooms", False)
+    with refused("error-action-not-allowed"):
+        await chat.prefer(bob, room_id, f=True)
+    await chat.prefer(bob, room_id, f=False)
+    assert (await chat.subscription(bob, room_id))["f"] is False

@@ -4,8 +4,7 @@ from typing import Any
 
 from palaver.v1.event_pb2 import Actor
 from palaver.v1.messaging_pb2 import MessageRequest
-from tests.messaging.helpers import Chat, loaded, refused
-from tests.messaging.test_messages import make_room
+from tests.messaging.helpers import Chat, loaded, make_room, refused
 
 
 async def switch_on(chat: Chat) -> None:

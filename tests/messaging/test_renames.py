@@ -1,19 +1,17 @@
 """Names follow a rename: into every room of the user, once, whatever dies on the way."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from palaver import failpoints
 from palaver.events import room_stream, user_stream
 from palaver.messaging import renames
 from palaver.v1.auth_pb2 import UpdateUserRequest
 from palaver.v1.event_pb2 import Actor
-from tests.messaging.helpers import ADMIN, Chat, Document, refused
+from tests.messaging.crashing import dying
+from tests.messaging.helpers import ADMIN, Chat, Document, refused, until
 from tests.services import Transport, service_nodes
 
 PEOPLE = ("alice", "bob", "carol")
@@ -22,12 +20,6 @@ PEOPLE = ("alice", "bob", "carol")
 async def rename(chat: Chat, actor: Actor, **changes: str) -> None:
     request = UpdateUserRequest(actor=ADMIN, user_id=actor.id, set=orjson.dumps(changes))
     await chat.running.services.auth.update_user(request)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.01)
 
 
 async def own(chat: Chat, actor: Actor, room: Document) -> Document:
@@ -134,41 +126,22 @@ async def test_the_same_event_again_changes_nothing(local: Chat, monkeypatch: py
     assert await shows(local, alice, rooms, "ally", "Alice")
 
 
-class Crash(BaseException):
-    """What the process dies of."""
-
-
 async def test_a_crash_between_two_rooms_leaves_nothing_undone(
     tmp_path: Path, transport: Transport, cheap_hashes: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(renames, "_AT_ONCE", 1)
-    died: list[int] = []
-
-    def die() -> None:
-        died.append(1)
-        if len(died) > 2:
-            raise Crash
-
     roles = ("auth", "presence", "messaging")
     async with service_nodes(tmp_path, roles, transport) as running:
         chat = Chat(running)
         alice, bob, _ = await chat.users(*PEOPLE)
         rooms = [await chat.room(bob, f"room{number}", "alice") for number in range(6)]
         rooms.append(await chat.direct(alice, "bob"))
-        failpoints.arm("rename.between_rooms", die)
-        try:
+        async with dying("rename.between_rooms", spared=2):
             await rename(chat, alice, username="alicia")
-            await until(lambda: _is_stopping(chat))
-        finally:
-            failpoints.disarm()
         assert not await shows(chat, alice, rooms, "alicia", "Alice")
     async with service_nodes(tmp_path, roles, transport) as running:
         chat = Chat(running)
-        await until(lambda: shows(chat, alice, rooms, "alicia", "Alice"), seconds=40)
+        await until(lambda: shows(chat, alice, rooms, "alicia", "Alice"))
         heads = await chat.database.get_heads([room_stream(room["_id"]) for room in rooms])
         events = [event for room in rooms for event in await chat.database.list_events(room_stream(room["_id"]), 0)]
         assert sum(event.WhichOneof("fact") == "member_renamed" for event in events) == len(rooms), heads
-
-
-async def _is_stopping(chat: Chat) -> bool:
-    return chat.running.nodes["messaging"].stopping.is_set()

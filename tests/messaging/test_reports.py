@@ -12,8 +12,7 @@ from palaver.v1.messaging_pb2 import (
     ListReportsRequest,
     ReportRequest,
 )
-from tests.messaging.helpers import ADMIN, Chat, loaded, refused
-from tests.messaging.test_messages import make_room
+from tests.messaging.helpers import ADMIN, Chat, loaded, make_room, refused
 
 
 async def report(chat: Chat, actor: Actor, description: str = "rude", **which: str) -> None:
@@ -105,14 +104,24 @@ async def test_who_may_report_and_moderate(chat: Chat) -> None:
         await chat.messaging.close_reports(CloseReportsRequest(actor=ADMIN))
 
 
-async def test_only_so_many_are_grouped(local: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_reports_are_pages(inside: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("palaver.messaging.reports._PART", 2)
-    monkeypatch.setattr("palaver.messaging.reports._MAX_OPEN", 4)
-    room_id, (ann, bob) = await make_room(local, "ann", "bob")
-    sent = await local.send(ann, room_id)
-    for _ in range(3):
-        await report(local, bob, message_id=sent["_id"])
-    assert (await reported(local))[0]["count"] == 3
-    await report(local, bob, message_id=sent["_id"])
-    with refused("error-too-many-reports"):
-        await reported(local)
+    room_id, (ann, bob, eve) = await make_room(inside, "ann", "bob", "eve")
+    sent: dict[str, Any] = {}
+    for author in (ann, bob, eve, ann):
+        sent = await inside.send(author, room_id, f"of {author.id}")
+        for number in range(3):
+            await report(inside, bob, f"number {number}", message_id=sent["_id"])
+    reply = await inside.messaging.list_reported(ListReportedRequest(actor=ADMIN, offset=1, count=1))
+    [row] = map(loaded, reply.documents)
+    assert (row["userId"], row["count"], reply.total) == ("eveId", 3, 3)
+    assert [row["userId"] for row in await reported(inside, ascending=True)] == ["bobId", "eveId", "annId"]
+    assert [(row["userId"], row["count"]) for row in await reported(inside, text="Of Ann")] == [("annId", 6)]
+    assert [row["roomIds"] for row in await reported(inside, text="of annId")] == [[room_id]]
+    page = ListReportsRequest(actor=ADMIN, message_id=sent["_id"], offset=1, count=1)
+    reply = await inside.messaging.list_reports(page)
+    assert ([loaded(data)["description"] for data in reply.documents], reply.total) == (["number 1"], 3)
+    reply = await inside.messaging.list_reports(ListReportsRequest(actor=ADMIN, messages_of_user_id="annId", count=1))
+    assert (len(reply.documents), reply.total) == (1, 2)
+    await inside.messaging.close_reports(CloseReportsRequest(actor=ADMIN, messages_of_user_id="annId"))
+    assert [row["userId"] for row in await reported(inside)] == ["eveId", "bobId"]

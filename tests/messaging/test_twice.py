@@ -5,11 +5,9 @@ from typing import Any
 
 import orjson
 import pytest
-from google.protobuf.descriptor_pb2 import MethodOptions
 
 from palaver.database import Stream
 from palaver.events import room_stream, user_actor, user_stream
-from palaver.rpc import method_name
 from palaver.v1 import messaging_pb2
 from palaver.v1.messaging_pb2 import (
     EditMessageRequest,
@@ -28,6 +26,7 @@ from palaver.v1.messaging_pb2 import (
     SuggestKeysRequest,
     UploadRequest,
 )
+from tests.contract import idempotent_methods
 from tests.messaging.helpers import Chat
 
 ANN, BOB, NEW = user_actor("annId"), user_actor("bobId"), user_actor("newId")
@@ -78,18 +77,14 @@ PREPARED: dict[str, Callable[[Chat, str], Awaitable[Any]]] = {
 
 
 def test_every_such_command_is_tried() -> None:
-    service = messaging_pb2.DESCRIPTOR.services_by_name["Messaging"]
-    promised = {
-        method_name(method)
-        for method in service.methods
-        if method.GetOptions().idempotency_level == MethodOptions.IDEMPOTENT
-    }
+    promised = idempotent_methods(messaging_pb2.DESCRIPTOR.services_by_name["Messaging"])
     assert promised == COMMANDS.keys() | PREPARED.keys()
 
 
 @pytest.mark.parametrize("method", [*COMMANDS, *PREPARED])
 async def test_a_command_made_twice(method: str, local: Chat) -> None:
     await local.users("ann", "bob", "new")
+    await local.set_setting("E2E_Enable", True)
     room_id = (await local.room(ANN, "room", "bob"))["_id"]
     await local.send(ANN, room_id, "hello", message_id="hers")
     prepare = PREPARED.get(method)

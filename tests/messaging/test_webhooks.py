@@ -6,15 +6,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from palaver import failpoints
+from palaver.errors import Unavailable
 from palaver.messaging.integrations import deliveries
+from palaver.messaging.integrations.outgoing import Outgoing
 from palaver.messaging.integrations.sending import POSTED
-from palaver.v1.event_pb2 import Actor
+from palaver.v1.event_pb2 import Actor, Event, MessageSent
 from palaver.v1.integration_pb2 import DeliveryRequest, IntegrationRequest, ListDeliveriesRequest
+from tests.messaging.crashing import dying
 from tests.messaging.helpers import ADMIN, Chat, Document, loaded, refused
 from tests.messaging.test_integrations import OUTGOING, said, save
+from tests.messaging.test_uploads import add
 from tests.outside import Answer, Outside, Request, outside
 from tests.services import Transport, service_nodes
 
@@ -138,6 +142,9 @@ async def test_other_events(chat: Chat) -> None:
         await chat.update_room(alice, room["_id"], archived=True)
         await posted(site, 6)
         found = [(request.target.partition("?")[2], json.loads(request.body)) for request in site.requests]
+    for event, data in found:
+        assert event == "userCreated" or (data["room"]["name"], data["room"]["ts"][-1]) == ("builds", "Z")
+        assert (data.get("owner") == data["user"]) is (event == "roomCreated")
     shown = sorted((event, data.get("channel_name"), data["user_name"]) for event, data in found)
     assert shown == [
         ("roomArchived", "builds", "alice"),
@@ -147,6 +154,25 @@ async def test_other_events(chat: Chat) -> None:
         ("userCreated", None, "alice"),
         ("userCreated", None, "bob"),
     ]
+
+
+async def test_a_file_is_a_message_too(chat: Chat) -> None:
+    alice = await chat.user("alice")
+    room_id = (await chat.room(alice, "builds"))["_id"]
+    async with outside({"/hook": Answer()}) as site:
+        for event in ("fileUploaded", "sendMessage"):
+            await make(chat, site, event=event, urls=[f"{site.url}/hook?{event}"])
+        upload = await add(chat, alice, room_id, name="a.txt")
+        sent = await chat.send(alice, room_id, "", upload_id=upload["_id"])
+        await posted(site, 2)
+        found = {request.target.partition("?")[2]: json.loads(request.body) for request in site.requests}
+    for data in found.values():
+        assert (data["message_id"], data["user_name"], data["text"]) == (sent["_id"], "alice", "")
+    assert "message" not in found["sendMessage"]
+    shown = found["fileUploaded"]
+    assert (shown["user"]["_id"], shown["room"]["_id"], shown["file"]["name"]) == (alice.id, room_id, "a.txt")
+    assert shown["message"]["ts"] == shown["timestamp"]
+    assert shown["message"]["attachments"][0]["title_link"] == sent["attachments"][0]["title_link"]
 
 
 async def test_an_answer_is_said_once_and_triggers_nothing(chat: Chat) -> None:
@@ -265,6 +291,28 @@ async def test_nobody_is_told_what_others_say_among_themselves(chat: Chat) -> No
         await make(chat, site, channel="@bob")
 
 
+async def test_while_nobody_says_which_webhooks_there_are_events_wait(
+    local: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = local.running.node
+    outgoing = Outgoing(node, deliveries.Deliveries(node.database))
+    message = orjson.dumps(await local.send(ADMIN, "GENERAL", "hello"))
+    event = Event(stream_kind="room", stream_id="GENERAL", message_sent=MessageSent(message=message))
+    concerns = outgoing.make_follower()._follower.concerns
+    assert concerns(event)
+    await outgoing.on_event(event)
+    assert not concerns(event), "it is known that there are none"
+
+    async def is_away(request: Any) -> Any:
+        raise Unavailable
+
+    monkeypatch.setattr(node.services.auth, "get_policy", is_away)
+    await node.log.publish([Event(stream_kind="workspace", seq=node.access.policy.seq + 1)])
+    assert concerns(event), "by now there may be one"
+    with pytest.raises(Unavailable):
+        await outgoing.on_event(event)
+
+
 async def test_a_record_that_is_no_delivery_stops_no_other(chat: Chat) -> None:
     room = await chat.room(ADMIN, "builds")
     async with outside({"/hook": Answer()}) as site:
@@ -304,7 +352,7 @@ async def test_what_is_dropped_or_cleared_is_due_no_more(chat: Chat, monkeypatch
             known = [one["data"]["text"] for one in await history(chat, made)]
             return "number 14" in known and len(known) == await due() == 6
 
-        await until(has_settled, seconds=20)
+        await until(has_settled)
         assert len(site.requests) <= 4
         await chat.messaging.clear_deliveries(IntegrationRequest(actor=ADMIN, integration_id=made["_id"]))
         assert await history(chat, made) == []
@@ -322,35 +370,17 @@ async def test_what_is_dropped_or_cleared_is_due_no_more(chat: Chat, monkeypatch
         assert await due() == 0
 
 
-class Crash(BaseException):
-    """What the process dies of."""
-
-
 @pytest.mark.parametrize("point", ["webhook.after_add", "webhook.before_post", "webhook.after_post"])
 async def test_a_process_that_dies_leaves_nothing_unposted(
     tmp_path: Path, transport: Transport, cheap_hashes: None, point: str
 ) -> None:
-    died: list[int] = []
-
-    def die() -> None:
-        died.append(1)
-        raise Crash
-
     async with outside({"/hook": Answer()}) as site:
         async with service_nodes(tmp_path, ROLES, transport, outbound_allowed="127.0.0.1") as running:
             chat = Chat(running)
             room = await chat.room(ADMIN, "builds")
             made = await make(chat, site)
-            failpoints.arm(point, die)
-            try:
+            async with dying(point):
                 await chat.send(ADMIN, room["_id"], "hello")
-
-                async def is_dead() -> bool:
-                    return bool(died)
-
-                await until(is_dead)
-            finally:
-                failpoints.disarm()
         before = len(site.requests)
         async with service_nodes(tmp_path, ROLES, transport, outbound_allowed="127.0.0.1") as running:
             chat = Chat(running)

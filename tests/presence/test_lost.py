@@ -1,6 +1,7 @@
 """Gateways and presence processes that die, and live ports that do not answer or lose their memory."""
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import pytest
@@ -62,6 +63,47 @@ async def test_the_users_of_a_lost_gateway_go(world: World) -> None:
     await world.pass_time(120, living=["another"])
     assert await world.marks() == {world.mark_key("Bob", "another"): "online"}
     assert list(world.presence._picture.gateways) == [world.gateway("another").reports.node_id]
+
+
+@pytest.mark.parametrize("calls", range(4))
+async def test_what_others_were_told_ends_when_a_gateway_and_its_presence_process_die_together(
+    world: World, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """After each of the calls to the live port that a report takes."""
+    left = calls
+
+    def stopping(method: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def call(*arguments: Any) -> None:
+            nonlocal left
+            if not left:
+                await asyncio.Event().wait()
+            left -= 1
+            await method(*arguments)
+
+        return call
+
+    for name in ("put", "publish"):
+        monkeypatch.setattr(world.live, name, stopping(getattr(world.live, name)))
+    await asyncio.wait([connecting := asyncio.create_task(world.connect("Alice"))], timeout=0.05)
+    monkeypatch.undo()
+    connecting.cancel()
+    await world.crash()
+    del world.gateways[NODE]
+    await world.start()
+    await world.pass_time(LONG)
+    assert [user.status for user in world.told][-1:] in ([], [OFFLINE])
+
+
+async def test_who_became_invisible_when_nobody_remembered_them_is_told_of(world: World) -> None:
+    await world.connect("Alice")
+    await world.pass_time(5)
+    await world.crash()
+    for key in await world.live.list(""):
+        await world.live.delete(key)
+    await world.auth.change("Alice", statusDefault="offline")
+    await world.start()
+    await world.pass_time(5)
+    assert [(user.user_id, user.status) for user in world.told] == [("Alice", ONLINE), ("Alice", OFFLINE)]
 
 
 async def test_a_gateway_that_was_taken_for_dead_says_everything_again(world: World) -> None:

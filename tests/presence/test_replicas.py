@@ -60,6 +60,34 @@ async def test_the_others_learn_from_what_is_told(both: World) -> None:
     assert both.auth.asked == [["Alice"]]
 
 
+async def test_who_moves_while_everything_dies_is_seen_as_gone(both: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process takes that Bob left a gateway, the other that he came to another one, which it never gets to keep."""
+    await both.connect("Bob", node="first")
+    put = both.live.put
+    came = both.mark_key("Bob", "second")
+
+    async def stop(key: str, value: bytes, seconds: float) -> None:
+        if key == came:
+            await asyncio.Event().wait()
+        await put(key, value, seconds)
+
+    monkeypatch.setattr(both.live, "put", stop)
+    prefer(both, TWO)
+    coming = asyncio.create_task(both.connect("Bob", node="second"))
+    await asyncio.wait([coming], timeout=0.05)
+    prefer(both, ONE)
+    await both.disconnect("Bob", node="first")
+    assert both.told[-1].status == ONLINE
+    coming.cancel()
+    await both.crash(ONE)
+    await both.crash(TWO)
+    both.gateways.clear()
+    monkeypatch.undo()
+    await both.start("presence 3")
+    await both.pass_time(5)
+    assert both.told[-1].status == OFFLINE
+
+
 async def test_a_user_of_two_gateways(both: World) -> None:
     await both.connect("Alice", node="first")
     prefer(both, TWO)

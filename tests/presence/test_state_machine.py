@@ -43,6 +43,7 @@ class Port:
         self._live = live
         self._choice = choice
         self._on_gap: list[OnGap] = []
+        self._publishing = asyncio.Lock()
         self.is_deaf = False
         self.works_for: int | None = None  # how many calls more
 
@@ -64,6 +65,13 @@ class Port:
             return found
 
         return call
+
+    async def publish(self, subject: str, message: bytes) -> None:
+        """What one process publishes is not overtaken by what it publishes later."""
+        async with self._publishing:
+            await self._step()
+            await self._live.publish(subject, message)
+        await self._step()
 
     async def subscribe(self, subject: str, on_message: OnMessage) -> Subscription:
         def hear(message: bytes) -> None:

@@ -25,6 +25,7 @@ from palaver.v1.presence_pb2 import (
 )
 from tests.auth.helpers import create_user, set_setting, update_user
 from tests.services import ADMIN_ID, TRANSPORTS, RunningServices, Transport, service_nodes
+from tests.waiting import eventually
 
 
 class Told:
@@ -39,7 +40,7 @@ class Told:
         self._changed.set()
 
     async def next(self) -> tuple[str, Status.ValueType, str]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not self.users:
                 self._changed.clear()
                 await self._changed.wait()
@@ -127,7 +128,8 @@ async def test_what_is_refused(running: RunningServices, presence: Presence) -> 
 async def test_an_admin_may_stop_the_telling(running: RunningServices, presence: Presence, told: Told) -> None:
     user_id = (await create_user(running.services.auth, "alice"))["_id"]
     await set_setting(running.services.auth, "Troubleshoot_Disable_Presence_Broadcast", True)
-    await asyncio.sleep(0.1)
+    node = running.nodes["presence"]
+    await eventually(lambda: bool(node.access.setting("Troubleshoot_Disable_Presence_Broadcast")))
     await report(presence, user_id, ONLINE, 1)
     await asyncio.sleep(0.1)
     assert told.users == []

@@ -184,7 +184,7 @@ async def group(count: int, *, deadline: float = 5.0) -> AsyncIterator[Group]:
 
 async def connected(count: int, role: str = "messaging") -> None:
     """Returns when the caller is connected to so many replicas, and no others are known to be."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while counted("palaver_rpc_replicas_connected", service=role) != count:
             await asyncio.sleep(0.01)
 

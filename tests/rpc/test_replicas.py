@@ -117,7 +117,7 @@ async def test_why_a_replica_can_not_be_called_is_logged(
     async with calling(MESSAGING, f"127.0.0.1:{unused_tcp_port}", deadline=0.5) as messaging:
         with pytest.raises(Unavailable):
             await messaging.delete_room(RoomRequest(room_id="a"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "refused" not in caplog.text:
                 await asyncio.sleep(0.01)
     assert f"messaging at 127.0.0.1:{unused_tcp_port} can't be called" in caplog.text
@@ -250,14 +250,14 @@ async def _call_often(messaging: Group) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 async def _until_only(messaging: Group, *chosen: int) -> None:
     """Returns when calls go to all of these replicas, and to no other."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             before = messaging.calls()
             await _call_often(messaging)

@@ -65,16 +65,41 @@ def _in_order(operator: str, value: Any, operand: Any) -> bool:
     )
 
 
+# Of these writings one run is a whole sentence.
+_DENSE = ("CJK UNIFIED", "HIRAGANA", "KATAKANA", "HANGUL", "THAI")
+
+
 def words_of(text: str) -> list[str]:
-    """The words of a text: runs of letters and digits, in lower case, without accents."""
-    decomposed = unicodedata.normalize("NFD", text.lower())
-    letters = (c for c in decomposed if unicodedata.category(c) != "Mn")
-    return "".join(c if c.isalnum() else " " for c in letters).split()
+    """The words of a text: runs of letters, digits and emoji, in lower case, without accents."""
+    words, last = [""], ""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    for character in folded:
+        name = unicodedata.name(character, "")
+        if name.startswith(("COMBINING ", "VARIATION SELECTOR")):
+            kind = last
+            if "KATAKANA-HIRAGANA" not in name:
+                continue
+        elif name.startswith(_DENSE) or (unicodedata.category(character) in ("So", "Sk") and ord(character) > 0x2000):
+            kind = "dense"
+        else:
+            kind = "spaced" if character.isalnum() else ""
+        if kind != last:
+            words.append("")
+        words[-1] += (character if character != "ı" else "i") if kind else ""
+        last = kind
+    return [unicodedata.normalize("NFC", word) for word in words if word]
+
+
+def _pieces_of(word: str) -> list[str]:
+    """What an index can look up of it at once."""
+    length = 4 if unicodedata.name(word[0]).startswith((*_DENSE, "EMOJI")) or not word[0].isalnum() else 8
+    starts = [*range(0, max(1, len(word) - length), length), max(0, len(word) - length)]
+    return [word[start : start + length] for start in starts]
 
 
 def _has_words(query: str, text: str) -> bool:
     wanted, there = words_of(query), words_of(text)
-    return bool(wanted) and all(any(word.startswith(part) for word in there) for part in wanted)
+    return bool(wanted) and all(any(piece in word for word in there) for part in wanted for piece in _pieces_of(part))
 
 
 def sort_documents(documents: list[Document], sort: Sort) -> list[Document]:

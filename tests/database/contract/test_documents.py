@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from palaver.database import Database, Document, Filter, Put, Sort
+from palaver.database import Database, Document, Filter, Put, Sort, Stream
 from palaver.ids import new_id
 from tests.database.contract.reference import matches, sort_documents
 from tests.database.harness import Harness
@@ -236,6 +236,27 @@ async def test_lists_are_searched_by_what_they_hold(database: Database, where: F
     assert found == [user for user in USERS if matches(where, user)]
 
 
+async def test_a_part_of_a_name_is_of_the_name_as_it_is_now(database: Database) -> None:
+    async def look_for(part: str) -> list[str]:
+        either: Filter = {"$or": [{"name": {"$contains": part}}, {"fname": {"$contains": part}}]}
+        return [room["_id"] for room in await database.find("rooms", either, sort=[("_id", 1)])]
+
+    first, second = Stream("room", "r1"), Stream("room", "r2")
+    await commit(database, first, 1, Put("rooms", "r1", insert={"_id": "r1", "name": "Köln", "fname": "Дом 5"}))
+    await commit(database, second, 1, Put("rooms", "r2", insert={"_id": "r2", "name": "100%_\\"}))
+    assert await look_for("ÖL") == await look_for("дОМ 5") == await look_for("ln") == ["r1"]
+    assert await look_for("oln") == await look_for("дом5") == await look_for("ln Д") == []
+    assert await look_for("0%_\\") == ["r2"]
+    await commit(database, first, 2, Put("rooms", "r1", set={"name": "Bonn"}, unset=("fname",)))
+    await commit(database, second, 2, Put("rooms", "r2", set={"fname": "KÖLN"}))
+    assert await look_for("ом") == []
+    assert await look_for("köln") == ["r2"]
+    assert await look_for("ONN") == ["r1"]
+    await commit(database, first, 3, Put("rooms", "r1", set={"t": "c", "name": None}))
+    assert await look_for("ONN") == []
+    assert await look_for("") == ["r2"]
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -317,6 +338,10 @@ async def test_text_follows_the_documents(database: Database) -> None:
         ("messages", {"room_seq": 1}, []),
         ("rooms", {"applied_seq": 1}, []),
         ("users", {}, [("roles", 1)]),
+        ("subscriptions", {}, [("roles", 1)]),
+        ("subscriptions", {"roles": {"$gt": "x"}}, []),
+        ("subscriptions", {"roles": {"$contains": "x"}}, []),
+        ("subscriptions", {"roles": 5}, []),
         ("users", {"$text": "x"}, []),
         ("messages", {"rid": {"$regex": ".*"}}, []),
         ("messages", {"rid": {"$where": "1"}}, []),
@@ -337,6 +362,7 @@ async def test_text_follows_the_documents(database: Database) -> None:
         ("messages", {"$or": []}, []),
         ("messages", {"$nor": [{"rid": "x"}]}, []),
         ("messages", {"$text": 5}, []),
+        ("messages", {"$or": [{"$text": "x"}, {"rid": "x"}]}, []),
         ("messages", {"rid": {"$contains": 5}}, []),
         ("messages", {}, [("rid", 0)]),
         ("messages; --", {}, []),

@@ -70,8 +70,9 @@ _OTHERWISE = re.compile(
     r"|:/*[^ \n]*\d[^ \n/]*(?:\.[^ \n/]*\d[^ \n/]*){3}"  # nor whether four numbers are an IPv4 address
     r"|<t:\d\d:\d\d(?::\d\d)?[+-]"  # a time of today
     r"|localhost_|//localhost[^ \n]*@|:/*@"  # users without a name, and users at this computer
-    r"|@[bB][dD]"  # a top-level domain that took no hosts right below it when the other's list was made
+    r"|[.@][bB][dD]"  # a top-level domain that took no hosts right below it when the other's list was made
     r"|[_\-]\)"  # a closing bracket in a link's target
+    r"|\[(?s:.)*\r"  # "\r\n" in a link's label, which is a line's end like any other
     r"|_[^\n]*[:\u2300-\u27bf\U0001f000-\U0001ffff][^\n]*_[0-9A-Za-z]"  # emoji in what turns out not to be italic
 )
 
