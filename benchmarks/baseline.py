@@ -11,6 +11,7 @@ import gc
 import os
 import queue
 import sqlite3
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -133,7 +134,12 @@ class Baseline:
         self._reader = open_database(self._path)
         self._fill(messages, rooms)
         self._writer: Writer | None = None
-        web = [Route("/readyz", self.ready), Route("/api/v1/{kind}", self.page), WebSocketRoute("/websocket", self.ddp)]
+        web = [
+            Route("/readyz", self.ready),
+            Route("/api/v1/rooms.upload/{room}", self.upload, methods=["POST"]),
+            Route("/api/v1/{kind}", self.page),
+            WebSocketRoute("/websocket", self.ddp),
+        ]
         self._web = Starlette(routes=web)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -159,6 +165,15 @@ class Baseline:
         ).fetchall()
         body = '{"success":true,"documents":[' + ",".join(row[0] for row in rows) + "]}"
         return Response(body, media_type="application/json")
+
+    async def upload(self, request: Request) -> Response:
+        """Writes the request's body to a file, as it is, and syncs it."""
+        with tempfile.NamedTemporaryFile(dir=self._path.parent) as file:
+            async for chunk in request.stream():
+                file.write(chunk)
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+        return Response(b"{}", media_type="application/json")
 
     async def ddp(self, socket: WebSocket) -> None:
         client, rooms = Client(socket.scope["transport"]), []

@@ -27,6 +27,7 @@ from typing import IO, Any, Protocol
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+REST_SECONDS = 300.0
 
 _cores = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _cores[0]
@@ -125,8 +126,14 @@ class Report:
         sys.stdout.flush()
 
 
+class Working(Protocol):
+    """A process of which is known how much it works."""
+
+    def cpu_seconds(self) -> float: ...
+
+
 @contextmanager
-def watching(report: Report, *servers: "Server") -> Iterator[None]:
+def watching(report: Report, *servers: Working) -> Iterator[None]:
     """Notes what processes other than this one and the servers use meanwhile."""
 
     def used_by_others() -> float:
@@ -280,6 +287,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def await_rest(server: Server) -> None:
+    """Returns when the server does nothing any more: its followers read all of a filled database's events first, as
+    no followers of a workspace that has grown do. Raises BenchmarkError."""
+    deadline = time.monotonic() + REST_SECONDS
+    while time.monotonic() < deadline:
+        before = server.cpu_seconds()
+        time.sleep(2)
+        if server.cpu_seconds() - before < 0.1:
+            return
+    raise BenchmarkError(f"{server.name} was still at work after {REST_SECONDS:.0f} s")
 
 
 class Target(Protocol):

@@ -38,6 +38,7 @@ from palaver.v1.event_pb2 import Actor, Event, MessageSent, RoomCreated, TokenIs
 T = TypeVar("T")
 
 _AT_A_TIME = 500
+_KEY_LENGTH = 16
 _YEAR = 365 * 86_400_000
 # What decides how the events and documents look.
 _SOURCES = ("database", "v1", "projections", "events.py", "documents.py", "ids.py")
@@ -83,7 +84,7 @@ def filled(plan: Plan, cache: Path) -> Iterator[Path]:
     """A data folder of its own, filled according to the plan; removed at the end."""
     kept = cache / "benchmarks" / f"{plan.name}-{_key(plan)}"
     if not kept.is_dir():
-        for older in kept.parent.glob(f"{plan.name}-*"):
+        for older in kept.parent.glob(f"{plan.name}-{'?' * _KEY_LENGTH}"):
             shutil.rmtree(older, ignore_errors=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".filling-", dir=kept.parent))
@@ -111,7 +112,7 @@ def _key(plan: Plan) -> str:
     digest = hashlib.sha256(orjson.dumps(dataclasses.asdict(plan)))
     for file in sorted(files):
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:_KEY_LENGTH]
 
 
 def fill_cluster(mongodb_url: str, workspace: str, plan: Plan) -> None:
