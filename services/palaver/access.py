@@ -114,11 +114,14 @@ class Access:
         self._on_change.append(callback)
 
     async def catch_up(self, seq: int) -> None:
-        """Returns when the policy here is the one of this event of the workspace, or a later one."""
+        """Returns when the policy here is the one of this event of the workspace, or a later one. Raises Unavailable;
+        then nothing is decided here before auth answers.
+        """
         if self.policy.seq < seq:
             async with self._reloading:
                 if self.policy.seq < seq:
-                    await self._reload()
+                    self._reload_needed = True
+                    await self._renew()
 
     async def reload(self) -> None:
         """Reads the whole policy from auth, and forgets every cached user."""

@@ -181,6 +181,7 @@ class Node:
                 affinity=role.affinity,
                 by_actor=role.by_actor,
                 certificates=Certificates.from_config(self.config),
+                policy_seq=lambda: self.access.policy.seq,
             )
         except ValueError as error:
             raise ConfigError(f"{variable}: {error}") from error
@@ -356,5 +357,6 @@ def make_rpc_server(node: Node, roles: Sequence["Role"]) -> "RpcServer":
         config.grpc_port,
         certificates=certificates,
         callers={service.full_name: list_callers(role.name) for role, service in played.items()},
+        catch_up=node.access.catch_up,
         reflection=config.test_mode,
     )

@@ -121,6 +121,37 @@ async def test_a_setting_is_obeyed_by_every_gateway_once_it_is_told(processes: P
         assert (await gateway.http.get("users.list", headers=gateway.admin)).json()["count"] == 1
 
 
+@pytest.fixture
+def no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process hears that the policy has changed."""
+    monkeypatch.setattr(access.Access, "_on_told", lambda self, event: None)
+
+
+async def test_who_changes_the_policy_needs_no_news_of_it(no_news: None, processes: Processes) -> None:
+    """News of a change may be late. Whoever is told that it is done builds on it with the next request."""
+    first = processes.gateways[0]
+    alice = await first.make_user("alice")
+    role = (await first.post("roles.create", first.admin, name="pilot"))["role"]["_id"]
+    await first.post("roles.addUserToRole", first.admin, roleId="pilot", username="alice")
+    listed = await first.http.get("roles.list", headers=first.admin)
+    assert role in {found["_id"] for found in listed.json()["roles"]}
+    for roles, status in ((["admin"], 403), (["admin", role], 200)):
+        permissions = [{"_id": "create-c", "roles": roles}, {"_id": "view-statistics", "roles": roles}]
+        answer = await first.post("permissions.update", first.admin, permissions=permissions)
+        assert {found["_id"]: found["roles"] for found in answer["permissions"]}["create-c"] == roles
+        assert (await first.http.get("instances.get", headers=alice)).status_code == status
+        made = await first.http.post("channels.create", headers=alice, json={"name": f"room-{status}"})
+        assert made.status_code == status, made.text
+    await first.post("settings/API_Default_Count", first.admin, value=1)
+    assert (await first.http.get("users.list", headers=first.admin)).json()["count"] == 1
+    await first.post("roles.removeUserFromRole", first.admin, roleId=role, username="alice")
+    for permission in ("create-c", "view-statistics"):
+        await first.post("permissions.update", first.admin, permissions=[{"_id": permission, "roles": ["admin"]}])
+    await first.post("roles.delete", first.admin, roleId=role)
+    listed = await first.http.get("roles.list", headers=first.admin)
+    assert role not in {found["_id"] for found in listed.json()["roles"]}
+
+
 async def test_a_role_that_somebody_gets_counts_everywhere(processes: Processes) -> None:
     first = processes.gateways[0]
     alice = await first.make_user("alice")

@@ -86,6 +86,7 @@ async def calling(
     affinity: str = "",
     by_actor: Collection[str] = (),
     certificates: Certificates | None = None,
+    policy_seq: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Any]:
     """A caller of whoever is at this address."""
     owner = Owner()
@@ -97,6 +98,7 @@ async def calling(
         affinity=affinity,
         by_actor=by_actor,
         certificates=certificates,
+        policy_seq=policy_seq,
     )
     try:
         yield remote
@@ -130,10 +132,15 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(deadline: float = 5.0) -> AsyncIterator[Pair]:
+async def pair(
+    deadline: float = 5.0,
+    catch_up: Callable[[int], Awaitable[None]] | None = None,
+    policy_seq: Callable[[], int] = lambda: 0,
+) -> AsyncIterator[Pair]:
     subject = Subject()
-    server = RpcServer({PRESENCE: subject}, "127.0.0.1", 0)
-    async with server, calling(PRESENCE, f"127.0.0.1:{server.port}", deadline=deadline) as remote:
+    server = RpcServer({PRESENCE: subject}, "127.0.0.1", 0, catch_up=catch_up)
+    address = f"127.0.0.1:{server.port}"
+    async with server, calling(PRESENCE, address, deadline=deadline, policy_seq=policy_seq) as remote:
         yield Pair(subject, server, remote)
 
 

@@ -22,10 +22,9 @@ from palaver.errors import InvalidInput, NotAllowed
 from palaver.events import SYSTEM, WORKSPACE, user_actor
 from palaver.node import Node
 from palaver.v1.auth_pb2 import (
-    DocumentsReply,
-    Empty,
     GetPolicyReply,
     GetPolicyRequest,
+    PolicyReply,
     SetAssetRequest,
     UpdatePermissionsRequest,
     UpdateSettingRequest,
@@ -74,7 +73,7 @@ class Policies:
         defaults = self._defaults.settings
         return [merged_setting(defaults.get(id), stored.get(id)) for id in {**defaults, **stored}]
 
-    async def update_permissions(self, request: UpdatePermissionsRequest) -> DocumentsReply:
+    async def update_permissions(self, request: UpdatePermissionsRequest) -> PolicyReply:
         """Says which roles have which permissions: all are checked before the first is changed."""
         access = self._node.access
         actor = await access.get_actor(request.actor)
@@ -88,12 +87,12 @@ class Policies:
                 raise InvalidInput("Invalid permission", code="error-invalid-permission")
             if len(wanted.roles) > _MAX_ROLES or not all(role in policy.roles for role in wanted.roles):
                 raise InvalidInput("Invalid role", code="error-invalid-role")
+        seq = 0
         for wanted in request.permissions:
-            await self._grant(wanted.permission_id, list(dict.fromkeys(wanted.roles)), user_actor(actor.id))
-        documents = await self.list_permissions()
-        return DocumentsReply(documents=_encoded(documents), total=len(documents))
+            seq = await self._grant(wanted.permission_id, list(dict.fromkeys(wanted.roles)), user_actor(actor.id))
+        return PolicyReply(seq=seq)
 
-    async def _grant(self, permission_id: str, roles: list[str], actor: Actor) -> None:
+    async def _grant(self, permission_id: str, roles: list[str], actor: Actor) -> int:
         async def decide(draft: Draft) -> None:
             stored = await draft.get("permissions", permission_id)
             permission = merged_permission(self._defaults.permissions.get(permission_id), stored)
@@ -104,9 +103,9 @@ class Policies:
             fact = PermissionChanged(permission_id=permission_id, permission=orjson.dumps(changed))
             draft.append(Event(permission_changed=fact), actor=actor, at=at)
 
-        await self._execute(decide)
+        return await self._execute(decide)
 
-    async def update_setting(self, request: UpdateSettingRequest) -> Empty:
+    async def update_setting(self, request: UpdateSettingRequest) -> PolicyReply:
         """Changes one setting's value."""
         access = self._node.access
         actor = await access.get_actor(request.actor)
@@ -127,10 +126,9 @@ class Policies:
             _check_free(self._merged(setting["_id"], await draft.get("settings", setting["_id"])))
             await self._change_setting(draft, setting["_id"], user_actor(actor.id), value=value)
 
-        await self._execute(decide)
-        return Empty()
+        return PolicyReply(seq=await self._execute(decide))
 
-    async def set_asset(self, request: SetAssetRequest) -> Empty:
+    async def set_asset(self, request: SetAssetRequest) -> PolicyReply:
         """Has an asset's setting name another file, or none. Raises NotAllowed, InvalidInput."""
         access = self._node.access
         actor = await access.get_actor(request.actor)
@@ -150,8 +148,7 @@ class Policies:
             _check_free(self._merged(setting_id, await draft.get("settings", setting_id)))
             await self._change_setting(draft, setting_id, user_actor(actor.id), value=value)
 
-        await self._execute(decide)
-        return Empty()
+        return PolicyReply(seq=await self._execute(decide))
 
     def _may_edit(self, actor: User, setting_id: str) -> bool:
         access = self._node.access
@@ -189,23 +186,24 @@ class Policies:
     def _merged(self, setting_id: str, stored: Document | None) -> Document:
         return merged_setting(self._defaults.settings.get(setting_id), stored)
 
-    async def _execute(self, decide: Callable[[Draft], Awaitable[None]]) -> None:
-        """Commits to the workspace's stream; this node obeys before the answer goes out."""
-        events: list[Event] = []
+    async def _execute(self, decide: Callable[[Draft], Awaitable[None]]) -> int:
+        """Commits to the workspace's stream. Returns the `seq` from which on it counts, also where it did before."""
 
-        async def decide_and_keep(draft: Draft) -> None:
+        async def decide_and_say(draft: Draft) -> tuple[Event | None, int]:
             await decide(draft)
-            events[:] = [] if draft.appended is None else [draft.appended]
+            return draft.appended, draft.head
 
-        await self._node.commits.execute(WORKSPACE, decide_and_keep)
-        self.take(events)
+        event, head = await self._node.commits.execute(WORKSPACE, decide_and_say)
+        if event is None:
+            return head
+        self.take(event)
+        return event.seq
 
-    def take(self, events: Iterable[Event]) -> None:
-        """Lets this node's own view follow at once; the log brings the events to all others, and to it again."""
+    def take(self, event: Event) -> None:
+        """Lets this node's own view follow at once; the log brings the event to all others, and to it again."""
         access = self._node.access
-        for event in events:
-            if event.seq == access.policy.seq + 1:
-                access.take(event)
+        if event.seq == access.policy.seq + 1:
+            access.take(event)
 
 
 def _check_free(setting: Document) -> None:

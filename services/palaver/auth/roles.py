@@ -13,7 +13,7 @@ from palaver.errors import Conflict, InvalidInput, NotAllowed
 from palaver.events import WORKSPACE, user_actor
 from palaver.ids import new_id
 from palaver.node import Node
-from palaver.v1.auth_pb2 import DeleteRoleRequest, Empty, RoleReply, SaveRoleRequest, UserRoleRequest
+from palaver.v1.auth_pb2 import DeleteRoleRequest, PolicyReply, RoleReply, SaveRoleRequest, UserRoleRequest
 from palaver.v1.event_pb2 import Actor, Event, RoleDeleted, RoleSaved
 
 _SCOPES = ("Users", "Subscriptions")
@@ -39,23 +39,20 @@ class Roles:
             raise InvalidInput("The role properties are invalid", code="error-invalid-role-properties")
         if request.scope and request.scope not in _SCOPES:
             raise InvalidInput("Invalid scope", code="error-invalid-scope")
-        events: list[Event] = []
         new_role_id = new_id()
 
-        async def decide(draft: Draft) -> Document:
-            events.clear()
+        async def decide(draft: Draft) -> tuple[Document, Event]:
             roles = await self._policies.list_roles()
             at = now()
             role = self._saved(request, name, roles, new_role_id) | {"_updatedAt": {"$date": at}}
             fact = RoleSaved(role_id=role["_id"], role=orjson.dumps(role))
-            events.append(draft.append(Event(role_saved=fact), actor=actor, at=at))
-            return role
+            return role, draft.append(Event(role_saved=fact), actor=actor, at=at)
 
         # Two commands of this process would be decided on the same roles; of two processes, one decides again.
         async with self._one_at_a_time:
-            role = await self._node.commits.execute(WORKSPACE, decide)
-        self._policies.take(events)
-        return RoleReply(role=orjson.dumps(role))
+            role, event = await self._node.commits.execute(WORKSPACE, decide)
+        self._policies.take(event)
+        return RoleReply(role=orjson.dumps(role), policy_seq=event.seq)
 
     def _saved(self, request: SaveRoleRequest, name: str, roles: dict[str, Document], new_role_id: str) -> Document:
         """The role as it will be. Raises InvalidInput or Conflict."""
@@ -80,13 +77,11 @@ class Roles:
             "mandatory2fa": request.mandatory_second_factor,
         }
 
-    async def delete(self, request: DeleteRoleRequest) -> Empty:
+    async def delete(self, request: DeleteRoleRequest) -> PolicyReply:
         """Deletes a role that nobody has."""
         actor = await self._checked_actor(request.actor)
-        events: list[Event] = []
 
-        async def decide(draft: Draft) -> None:
-            events.clear()
+        async def decide(draft: Draft) -> Event:
             role = (await self._policies.list_roles()).get(request.role_id)
             if role is None:
                 raise InvalidInput("This role does not exist", code="error-invalid-roleId")
@@ -94,12 +89,12 @@ class Roles:
                 raise InvalidInput("Cannot delete a protected role", code="error-delete-protected-role")
             if await self._store.is_role_in_use(role["_id"]):
                 raise InvalidInput("Cannot delete role because it's in use", code="error-role-in-use")
-            events.append(draft.append(Event(role_deleted=RoleDeleted(role_id=role["_id"])), actor=actor))
+            return draft.append(Event(role_deleted=RoleDeleted(role_id=role["_id"])), actor=actor)
 
         async with self._one_at_a_time:
-            await self._node.commits.execute(WORKSPACE, decide)
-        self._policies.take(events)
-        return Empty()
+            event = await self._node.commits.execute(WORKSPACE, decide)
+        self._policies.take(event)
+        return PolicyReply(seq=event.seq)
 
     async def add_user(self, request: UserRoleRequest) -> RoleReply:
         """Gives somebody a role of the workspace."""

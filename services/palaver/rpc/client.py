@@ -29,6 +29,7 @@ from palaver.errors import PalaverError, Unavailable
 from palaver.rpc.identity import Certificates
 from palaver.rpc.replicas import Replica, Replicas, Spawn, parse_address
 from palaver.rpc.wire import (
+    POLICY_KEY,
     REQUEST_ID_KEY,
     TRACE_KEY,
     UNREACHABLE,
@@ -55,7 +56,7 @@ class RemoteService:
     """A service that other processes play. Its methods are those of the descriptor.
 
     A call takes `deadline` seconds at most, the wait for a process that is just starting included. `spawn` runs the
-    background tasks that follow the replicas, until `close`.
+    background tasks that follow the replicas, until `close`. `policy_seq` says which policy this process obeys.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class RemoteService:
         affinity: str = "",
         by_actor: Collection[str] = (),
         certificates: Certificates | None = None,
+        policy_seq: Callable[[], int] = lambda: 0,
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
         """Raises ValueError for an address that can't be understood."""
         self._deadline = deadline
+        self._policy_seq = policy_seq
         self._replicas = Replicas(
             descriptor.full_name, descriptor.name.lower(), parse_address(address), spawn, certificates
         )
@@ -113,7 +116,10 @@ class RemoteService:
                         left /= 2
                     try:
                         with span(what, "client") as step:
-                            metadata: tuple[tuple[str, str], ...] = ((REQUEST_ID_KEY, request_id.get()),)
+                            metadata: tuple[tuple[str, str], ...] = (
+                                (REQUEST_ID_KEY, request_id.get()),
+                                (POLICY_KEY, str(self._policy_seq())),
+                            )
                             if step.trace:
                                 metadata += ((TRACE_KEY, step.trace),)
                             reply = await replica.stub(path, serialize, deserialize)(

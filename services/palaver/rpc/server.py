@@ -29,6 +29,7 @@ from palaver.rpc.wire import (
     MAX_METADATA_BYTES,
     MAX_REPLY_BYTES,
     MAX_REQUEST_BYTES,
+    POLICY_KEY,
     REFUSED_KEY,
     REQUEST_ID_KEY,
     TRACE_KEY,
@@ -83,6 +84,7 @@ class RpcServer:
     """Answers calls for the services of this process.
 
     With `certificates`, only for clients that prove to be of one of the roles that `callers` names for a service.
+    `catch_up` returns when this process obeys the policy of a `seq`, which the caller obeys.
     `port` 0 is any that is free; `reflection` lets tools ask which services there are. Raises OSError when the
     address is taken.
     """
@@ -95,9 +97,11 @@ class RpcServer:
         *,
         certificates: Certificates | None = None,
         callers: Callers | None = None,
+        catch_up: Callable[[int], Awaitable[None]] | None = None,
         reflection: bool = False,
     ) -> None:
         self._server = grpc.aio.server(options=_OPTIONS)
+        self._catch_up = catch_up
         self._callers = (callers or {}) if certificates is not None else None
         self._health = Health(descriptor.full_name for descriptor in services)
         self._stopping = False
@@ -172,14 +176,19 @@ class RpcServer:
                     code = grpc.StatusCode.UNAVAILABLE
                     await _refuse_stopping(context, service)
                 trace = ""
+                policy_seq = 0
                 for key, value in context.invocation_metadata() or ():
                     if key == REQUEST_ID_KEY:
                         request_id.set(str(value))
                     elif key == TRACE_KEY:
                         trace = str(value)
+                    elif key == POLICY_KEY:
+                        policy_seq = _parse_seq(str(value))
                 if request is None:
                     raise InvalidInput("The request is no message of this method")
                 with resumed_span(step, "server", (trace,)):
+                    if self._catch_up is not None:
+                        await self._catch_up(policy_seq)
                     return await run(request)
             except PalaverError as error:
                 code = status_of(error)
@@ -223,6 +232,10 @@ async def _refuse_stopping(context: "grpc.aio.ServicerContext[Any, Any]", servic
     REFUSED.labels(service.name, "stopping").inc()
     context.set_trailing_metadata(((REFUSED_KEY, "stopping"),))
     await context.abort(grpc.StatusCode.UNAVAILABLE, "this process is stopping")
+
+
+def _parse_seq(text: str) -> int:
+    return int(text) if len(text) < 19 and text.isascii() and text.isdigit() else 0
 
 
 def _make_deserializer(cls: type[Message]) -> Callable[[bytes], Message | None]:

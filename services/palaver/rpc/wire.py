@@ -30,6 +30,8 @@ _MAX_ERROR_BYTES = 32 * 1024
 
 REQUEST_ID_KEY = "palaver-request-id"
 TRACE_KEY = "traceparent"
+POLICY_KEY = "palaver-policy-seq"
+"""The `seq` of the policy that the caller obeys: who is called decides by no older one."""
 REFUSED_KEY = "palaver-refused"
 """Trailing metadata of a call that was not begun, and of which nothing was done: another replica may be asked."""
 _ERROR_KEY = "palaver-error-bin"

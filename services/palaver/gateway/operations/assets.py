@@ -24,12 +24,14 @@ async def set_asset(call: Call, name: str, data: bytes) -> None:
     extension = await _extension_of(call, data)
     async with call.pictures.kept(data) as file_id:
         request = SetAssetRequest(actor=call.actor, name=name, file_id=file_id, extension=extension)
-        await call.services.auth.set_asset(request)
+        reply = await call.services.auth.set_asset(request)
+    await call.obey(reply.seq)
 
 
 async def unset_asset(call: Call, name: str) -> None:
     """Has an asset be its default again. Raises NotAllowed, InvalidInput."""
-    await call.services.auth.set_asset(SetAssetRequest(actor=call.actor, name=name))
+    reply = await call.services.auth.set_asset(SetAssetRequest(actor=call.actor, name=name))
+    await call.obey(reply.seq)
 
 
 async def _extension_of(call: Call, data: bytes) -> str:
