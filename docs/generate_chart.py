@@ -33,6 +33,7 @@ NARROWER: Mapping[str, Schema] = {
     "workspace.annotations": {"additionalProperties": {"type": "string"}},
     "operator.replicas": {"minimum": 1, "maximum": 5},
     "operator.namespaces": {"items": {"type": "string", "minLength": 1}, "uniqueItems": True},
+    "operator.leaseSeconds": {"minimum": 5},
     "operator.logLevel": {"enum": ["debug", "info", "warning", "error"]},
     "operator.resources": {
         "properties": {

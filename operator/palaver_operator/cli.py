@@ -84,6 +84,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", action="append", default=[], help="look after this one only (several times)")
     parser.add_argument("--kubeconfig", type=Path, help="the way to the API server; in a pod: its service account")
     parser.add_argument("--lease", default="palaver-operator", help="its name; empty: no other operator may run")
+    parser.add_argument(
+        "--lease-seconds",
+        type=_positive,
+        default=15,
+        help="after so many of silence another operator takes over; more where the API server is slow to answer"
+        " (default: %(default)s)",
+    )
     parser.add_argument("--host", default="", help="address for health and metrics (default: all)")
     parser.add_argument("--port", type=int, default=9090, help="port for health and metrics")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
@@ -108,6 +115,7 @@ def _run(parsed: argparse.Namespace) -> None:
             namespaces=parsed.namespace,
             namespace=os.environ.get("POD_NAMESPACE", access.namespace),
             lease=parsed.lease,
+            lease_seconds=parsed.lease_seconds,
             host=parsed.host,
             port=parsed.port,
             metrics_url_template=parsed.metrics_url_template,

@@ -1,7 +1,7 @@
 """Which of several operators works: the one that holds a Lease. Called by operate.py before anything else is done.
 
 Who wants it looks at it again and again, and takes it when nobody has renewed it for its duration, by the watcher's own
-clock. Who can't renew it in time ends, so that two never work at once.
+clock. Who can't renew it in two thirds of that ends, so that two never work at once.
 """
 
 import asyncio
@@ -16,9 +16,6 @@ from palaver_operator.objects.naming import Object
 
 logger = logging.getLogger(__name__)
 
-DURATION_SECONDS = 15.0
-_RENEW_SECONDS = 3.0
-_GIVE_UP_SECONDS = 10.0
 _LOOK_SECONDS = 2.0
 
 
@@ -27,7 +24,7 @@ class LeadershipLost(Exception):
 
 
 class Leader:
-    """`identity`: unique among the operators; `clock`: monotonic seconds."""
+    """`identity`: unique among the operators; `duration`: of the lease, in seconds; `clock`: monotonic seconds."""
 
     def __init__(
         self,
@@ -35,12 +32,14 @@ class Leader:
         namespace: str,
         name: str,
         identity: str,
+        duration: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
         self._namespace = namespace
         self._name = name
         self._identity = identity
+        self._duration = duration
         self._clock = clock
         self._seen: tuple[str, float] = ("", clock())  # the lease's version, and when it was first seen
         self._lease: Object | None = None
@@ -60,37 +59,30 @@ class Leader:
     async def hold(self) -> None:
         """Renews the lease until it is lost. Raises LeadershipLost."""
         while True:
-            await asyncio.sleep(_RENEW_SECONDS)
+            await asyncio.sleep(self._duration / 5)
+            gives_up_at = self._renewed_at + self._duration * 2 / 3
             try:
-                left = self._renewed_at + _GIVE_UP_SECONDS - self._clock()
-                async with asyncio.timeout(max(0.1, left)):
-                    await self._renew()
+                async with asyncio.timeout(max(0.1, gives_up_at - self._clock())):
+                    begun = self._clock()
+                    await self._write(self._identity)
+                    self._renewed_at = begun
+                    continue
             except ApiError as error:
-                if error.status == 409:
-                    raise LeadershipLost("somebody else has written the lease") from error
                 logger.warning("the lease can't be renewed: %s", error)
             except TimeoutError:
                 logger.warning("the lease can't be renewed: no answer")
-            if self._clock() >= self._renewed_at + _GIVE_UP_SECONDS:
+            if self._clock() >= gives_up_at:
                 raise LeadershipLost("the lease could not be renewed in time")
 
     async def release(self) -> None:
         """Lets the next one begin at once. A lease that can't be given back runs out."""
         if self._lease is None:
             return
-        lease, self._lease = self._lease, None
         try:
-            try:
-                await self._kube.replace(KINDS["Lease"], self._written(lease, holder=""))
-            except ApiError as error:
-                if error.status != 409:
-                    raise
-                # A renewal that was under way was written, and its answer not waited for.
-                found = await self._kube.find(KINDS["Lease"], self._namespace, self._name)
-                if found is not None and found["spec"].get("holderIdentity") == self._identity:
-                    await self._kube.replace(KINDS["Lease"], self._written(found, holder=""))
-        except ApiError as error:
+            await self._write("")
+        except (ApiError, LeadershipLost) as error:
             logger.warning("the lease can't be given back: %s", error)
+        self._lease = None
 
     async def _try(self) -> bool:
         found = await self._kube.find(KINDS["Lease"], self._namespace, self._name)
@@ -105,7 +97,7 @@ class Leader:
             if version != self._seen[0]:
                 self._seen = (version, begun)
             holder = found["spec"].get("holderIdentity")
-            if holder and holder != self._identity and begun < self._seen[1] + DURATION_SECONDS:
+            if holder and holder != self._identity and begun < self._seen[1] + self._duration:
                 return False
         try:
             self._lease = await write(KINDS["Lease"], self._written(found, holder=self._identity))
@@ -116,11 +108,19 @@ class Leader:
         self._renewed_at = begun
         return True
 
-    async def _renew(self) -> None:
+    async def _write(self, holder: str) -> None:
+        """Says who holds the lease, which is ours. Raises ApiError; LeadershipLost where somebody else has taken it."""
         assert self._lease is not None, "acquired before it is held"
-        begun = self._clock()
-        self._lease = await self._kube.replace(KINDS["Lease"], self._written(self._lease, holder=self._identity))
-        self._renewed_at = begun
+        try:
+            self._lease = await self._kube.replace(KINDS["Lease"], self._written(self._lease, holder=holder))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            # What was written before may have been ours: its answer got lost, or nobody has waited for it.
+            found = await self._kube.find(KINDS["Lease"], self._namespace, self._name)
+            if found is None or found["spec"].get("holderIdentity") != self._identity:
+                raise LeadershipLost("somebody else has written the lease") from error
+            self._lease = await self._kube.replace(KINDS["Lease"], self._written(found, holder=holder))
 
     def _written(self, lease: Object, *, holder: str) -> Object:
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
@@ -128,5 +128,5 @@ class Leader:
         if spec.get("holderIdentity") != holder:
             spec["acquireTime"] = now
             spec["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + bool(holder)
-        spec |= {"holderIdentity": holder, "leaseDurationSeconds": int(DURATION_SECONDS), "renewTime": now}
+        spec |= {"holderIdentity": holder, "leaseDurationSeconds": self._duration, "renewTime": now}
         return lease | {"spec": spec}

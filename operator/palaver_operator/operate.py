@@ -30,11 +30,14 @@ _LOOK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`namespaces`: those to look after; empty: all. `lease`: its name; empty: this is the only operator."""
+    """`namespaces`: those to look after; empty: all. `lease`: its name; empty: this is the only operator.
+    `lease_seconds`: after so many of silence another operator takes over.
+    """
 
     namespaces: Sequence[str]
     namespace: str  # the operator's own
     lease: str
+    lease_seconds: int
     host: str
     port: int
     metrics_url_template: str
@@ -49,7 +52,8 @@ async def operate(access: Access, options: Options) -> None:
         if not options.lease:
             await _work(access, kube, options)
             return
-        leader = Leader(kube, options.namespace, options.lease, f"{socket.gethostname()}-{os.getpid()}")
+        identity = f"{socket.gethostname()}-{os.getpid()}"
+        leader = Leader(kube, options.namespace, options.lease, identity, options.lease_seconds)
         if not await _unless_stopped(leader.acquire()):
             return
         try:

@@ -80,6 +80,10 @@ async def running_operator(
 
         await plane.until(answers)
         yield operator
+    except BaseException as error:
+        state = "runs" if process.poll() is None else f"has ended with {process.returncode}"
+        error.add_note(f"the operator {state}; the end of its log:\n{log.read_text()[-4000:]}")
+        raise
     finally:
         if process.poll() is None:
             await children.stop(process)
@@ -98,6 +102,7 @@ async def operator_of(
     assert first == "run"
     account = await kubernetes.service_account(namespace, pod["serviceAccountName"])
     options += ["--metrics-url-template", "http://127.0.0.1:1/metrics"]  # where nobody listens, and who asks hears so
+    options += ["--lease-seconds", "120"]  # whoever loses it ends, and here nobody starts it again
     async with running_operator(kubernetes, kubeconfig=account, options=options, version=version) as operator:
         yield operator
 

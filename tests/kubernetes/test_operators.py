@@ -37,7 +37,7 @@ async def test_an_operator_that_dies_and_an_api_server_that_restarts(plane: Cont
 
 
 async def test_of_two_operators_one_works(plane: ControlPlane, namespace: str) -> None:
-    options = ("--lease", "palaver-operator")
+    options = ("--lease", "palaver-operator", "--lease-seconds", "60")
     os.environ.pop("POD_NAMESPACE", None)
     async with running_operator(plane, namespace, options=options) as first:
         await plane.until(first.leads, 120)
@@ -75,7 +75,7 @@ async def test_one_namespace_with_no_right_outside_it(plane: ControlPlane, names
         },
     )
     account = await plane.service_account(namespace, name)
-    options = ("--lease", "palaver-operator")
+    options = ("--lease", "palaver-operator", "--lease-seconds", "60")
     async with running_operator(plane, namespace, kubeconfig=account, options=options) as operator:
         await plane.apply(palaver(namespace, version="0.0.9"))
         await until_state(plane, namespace, "Ready")
