@@ -19,6 +19,7 @@ import orjson
 from prometheus_client import Counter, Gauge
 
 from palaver.api import Auth
+from palaver.causality import TRUST_SECONDS as _TRUST_SECONDS
 from palaver.clock import elapsed
 from palaver.database import Document
 from palaver.errors import LoginRequired, NotAllowed, PalaverError, Unavailable
@@ -58,7 +59,6 @@ ROLE_ASSIGNED = "roles"
 USER_DELETED = "deleted"
 """Live subject: everybody hears of an account that is no more: {"userId", "messageErasureType", "replaceByUser"?}."""
 
-_TRUST_SECONDS = 3.0
 _RENEW_SECONDS = 1.0
 _MAX_USERS = 50_000
 

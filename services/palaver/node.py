@@ -18,6 +18,7 @@ from palaver import __version__, failpoints
 from palaver.access import Access
 from palaver.api import Auth, Messaging, Presence
 from palaver.blobs import Blobs
+from palaver.causality import Causality
 from palaver.commit import Commits
 from palaver.config import Config, ConfigError, is_loopback
 from palaver.database import Database
@@ -75,6 +76,7 @@ class Node:
         self.commits = Commits(database, log, live, node_id=config.node_id)
         self.services = Services()
         self.access: Access
+        self.causality = Causality(lambda: self.access.policy.seq, lambda seq: self.access.catch_up(seq))
         self.roles: dict[str, Service] = {}
         self.ready = False
         self.problems: dict[str, str] = {}  # what is wrong although it serves; shown at /readyz
@@ -121,6 +123,7 @@ class Node:
                 setattr(self.services, role.name, service)
             if role.name == "auth" or not hasattr(self, "access"):
                 self.access = Access(self.services.auth, self.log, self.live)
+                self.causality.on_user_changed(self.access.forget_user)
         self._telling = self.spawn(self.commits.run_telling(), "telling")
         for role in roles:
             await self.roles[role.name].open()
@@ -181,7 +184,7 @@ class Node:
                 affinity=role.affinity,
                 by_actor=role.by_actor,
                 certificates=Certificates.from_config(self.config),
-                policy_seq=lambda: self.access.policy.seq,
+                causality=self.causality,
             )
         except ValueError as error:
             raise ConfigError(f"{variable}: {error}") from error
@@ -357,6 +360,6 @@ def make_rpc_server(node: Node, roles: Sequence["Role"]) -> "RpcServer":
         config.grpc_port,
         certificates=certificates,
         callers={service.full_name: list_callers(role.name) for role, service in played.items()},
-        catch_up=node.access.catch_up,
+        causality=node.causality,
         reflection=config.test_mode,
     )

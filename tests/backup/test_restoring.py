@@ -1,5 +1,6 @@
 """Into what an archive is restored, what becomes of half a restore, and archives that are not what they were."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,14 @@ async def test_events_without_their_documents_are_projected(
 ) -> None:
     """A restore into MongoDB that dies between its writes."""
     target = await make_storage("mongo")
-    for times in (1, 5):
-        stop_after(point, times)
-        with pytest.raises(Stopped):
-            await restore(archive, target)
-        failpoints.disarm()
+    stop_after(point, 1)
+    with pytest.raises(Stopped):
+        await restore(archive, target)
+    # What was under way beside it was finished: how much is left for the second try differs.
+    stop_after(point, 5)
+    with contextlib.suppress(Stopped):
+        await restore(archive, target)
+    failpoints.disarm()
     await restore(archive, target)
     assert await documents(target.database) == await documents(local.database)
     assert await events(target.database) == await events(local.database)

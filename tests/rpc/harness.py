@@ -10,6 +10,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import REGISTRY
 
 from palaver.api import Presence
+from palaver.causality import Causality
 from palaver.errors import PalaverError
 from palaver.rpc import Certificates, RemoteService, RpcServer
 from palaver.v1 import messaging_pb2, presence_pb2
@@ -86,7 +87,7 @@ async def calling(
     affinity: str = "",
     by_actor: Collection[str] = (),
     certificates: Certificates | None = None,
-    policy_seq: Callable[[], int] = lambda: 0,
+    causality: Causality | None = None,
 ) -> AsyncIterator[Any]:
     """A caller of whoever is at this address."""
     owner = Owner()
@@ -98,7 +99,7 @@ async def calling(
         affinity=affinity,
         by_actor=by_actor,
         certificates=certificates,
-        policy_seq=policy_seq,
+        causality=causality,
     )
     try:
         yield remote
@@ -134,13 +135,13 @@ class Pair:
 @asynccontextmanager
 async def pair(
     deadline: float = 5.0,
-    catch_up: Callable[[int], Awaitable[None]] | None = None,
-    policy_seq: Callable[[], int] = lambda: 0,
+    caller: Causality | None = None,
+    called: Causality | None = None,
 ) -> AsyncIterator[Pair]:
     subject = Subject()
-    server = RpcServer({PRESENCE: subject}, "127.0.0.1", 0, catch_up=catch_up)
+    server = RpcServer({PRESENCE: subject}, "127.0.0.1", 0, causality=called)
     address = f"127.0.0.1:{server.port}"
-    async with server, calling(PRESENCE, address, deadline=deadline, policy_seq=policy_seq) as remote:
+    async with server, calling(PRESENCE, address, deadline=deadline, causality=caller) as remote:
         yield Pair(subject, server, remote)
 
 

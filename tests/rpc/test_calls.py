@@ -18,7 +18,6 @@ from palaver.errors import (
     error_classes,
 )
 from palaver.rpc import RpcServer, server, wire
-from palaver.rpc.server import _parse_seq
 from palaver.telemetry import request_id
 from palaver.v1.auth_pb2 import Empty
 from palaver.v1.presence_pb2 import (
@@ -236,45 +235,6 @@ async def test_the_request_id_travels() -> None:
         heard.clear()
         await both.ask()
         assert heard == ["-", "-"]
-
-
-async def test_who_is_called_obeys_no_older_policy_than_the_caller() -> None:
-    heard: list[object] = []
-
-    async def catch_up(seq: int) -> None:
-        heard.append(seq)
-
-    async def behave(_: Any) -> None:
-        heard.append("begun")
-
-    known = 7
-    async with pair(catch_up=catch_up, policy_seq=lambda: known) as both:
-        both.subject.behave = behave
-        await both.ask()
-        known = 2**40
-        await both.ask()
-    assert heard == [7, "begun", 2**40, "begun"]
-
-
-@pytest.mark.parametrize("said", ["", "-1", "seven", "٣", "9" * 19, "1e3"])
-async def test_what_is_no_seq_of_a_policy_is_passed_over(said: str) -> None:
-    assert _parse_seq(said) == 0
-
-
-async def test_a_policy_that_cannot_be_had_lets_nothing_begin() -> None:
-    begun: list[object] = []
-
-    async def catch_up(seq: int) -> None:
-        raise Unavailable("auth is away")
-
-    async def behave(request: Any) -> None:
-        begun.append(request)
-
-    async with pair(deadline=0.3, catch_up=catch_up) as both:
-        both.subject.behave = behave
-        with pytest.raises(Unavailable, match="auth is away"):
-            await both.ask()
-    assert begun == []
 
 
 async def test_bytes_that_are_no_message() -> None:

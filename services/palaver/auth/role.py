@@ -201,6 +201,7 @@ class AuthService:
     async def open(self) -> None:
         """Makes what a new workspace lacks, and begins to hear of changed users."""
         await self._node.live.subscribe(USERS_CHANGED, self._tokens.on_user_changed)
+        self._node.causality.on_user_changed(self._tokens.forget_user)
         self._node.log.on_gap(self._tokens.forget_all)
         await self._logins.open()
         await self._second_factor.open()

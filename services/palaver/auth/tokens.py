@@ -14,6 +14,7 @@ from prometheus_client import Counter
 
 from palaver.auth.accounts import Accounts
 from palaver.auth.store import Store
+from palaver.causality import TRUST_SECONDS
 from palaver.clock import elapsed
 from palaver.commit import Draft, now
 from palaver.database import Document
@@ -32,7 +33,6 @@ EXPIRED = "Your session has expired. Please log in again."
 PERSONAL = "personal"
 """The type of personal access tokens (`personal_tokens.py`)."""
 
-_TRUST_SECONDS = 3.0
 _MAX_KNOWN = 100_000
 _MAX_TOKEN = 512
 
@@ -157,7 +157,7 @@ class Tokens:
         if stored is None or "revoked_at" in stored:
             raise LoginFailed(LOGGED_OUT)
         expires_at = stored.get("expires_at", {}).get("$date", 0)
-        known = Recognized(hashed, stored["user_id"], expires_at, asked + _TRUST_SECONDS)
+        known = Recognized(hashed, stored["user_id"], expires_at, asked + TRUST_SECONDS)
         if forgotten == self._forgotten:
             self._remember(known)
         return known

@@ -191,14 +191,13 @@ class Messages:
             raise NotAllowed("Room is archived", code="error-room-archived")
         if room.get("blockers"):
             raise NotAllowed("room_is_blocked")
-        username = view.user.username
         if (
             (room.get("ro") or room.get("broadcast"))
-            and username not in room.get("unmuted", ())
+            and not view.is_listed("unmuted")
             and not self._views.may(view.user, "post-readonly", view.roles)
         ):
             raise NotAllowed("You can't send messages because the room is readonly.")
-        if username in room.get("muted", ()):
+        if view.is_listed("muted"):
             raise NotAllowed("You_have_been_muted")
 
     def check_content(self, text: str, extra: dict[str, Any] | None, *, editing: bool = False) -> None:

@@ -67,12 +67,12 @@ class Reactions:
             raise NotAllowed()
         if room.get("archived"):
             raise NotAllowed("Room is archived", code="error-room-archived")
-        if user.username in room.get("muted", ()):
+        if view.is_listed("muted"):
             raise NotAllowed("You_have_been_muted")
         if (
             room.get("ro")
             and not room.get("reactWhenReadOnly")
-            and user.username not in room.get("unmuted", ())
+            and not view.is_listed("unmuted")
             and not self._views.may(user, "post-readonly", view.roles)
         ):
             raise NotAllowed("You can't react to messages because the room is readonly.")

@@ -207,11 +207,7 @@ class Revisions:
             milliseconds(message["ts"]), setting("Message_AllowDeleting_BlockDeleteInMinutes"), now()
         ):
             raise refused
-        if (
-            view.room.get("ro")
-            and user.username not in view.room.get("unmuted", ())
-            and not self._views.may(user, "post-readonly", roles)
-        ):
+        if view.room.get("ro") and not view.is_listed("unmuted") and not self._views.may(user, "post-readonly", roles):
             raise NotAllowed("You can't delete messages because the room is readonly.")
 
 

@@ -51,6 +51,17 @@ class View:
         """The user's roles in this room."""
         return room_roles(self.subscription)
 
+    def is_listed(self, field: str) -> bool:
+        """Whether a list of usernames of the room (`muted`, `unmuted`) has the user.
+
+        Of the names that they had and have: the list follows a new one when their subscription does, a moment later.
+        """
+        names = self.room.get(field, ())
+        if not names:
+            return False
+        own = self.subscription["u"]["username"] if self.subscription is not None else ""
+        return self.user.username in names or own in names
+
     @property
     def room_id(self) -> str:
         return str(self.room["_id"])

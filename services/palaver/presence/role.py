@@ -78,6 +78,7 @@ class PresenceService:
         """Takes over what other processes know, and begins to tell."""
         self._node.live.on_gap(self._on_gap)
         self._subscription = await self._node.live.subscribe(USERS_CHANGED, self._on_user_changed)
+        self._node.causality.on_user_changed(self._doubt)
         await self._telling.open()
         await self._sharing.open()
         self._node.spawn(self._telling.run(), "presence telling")
@@ -193,7 +194,11 @@ class PresenceService:
         return reply
 
     def _on_user_changed(self, message: bytes) -> None:
-        person = self._picture.people.get(message.decode(errors="replace"))
+        self._doubt(message.decode(errors="replace"))
+
+    def _doubt(self, user_id: str) -> None:
+        """Something about the user has changed: they are read again."""
+        person = self._picture.people.get(user_id)
         if person is not None:
             person.stale = True
             self._telling.add(person)

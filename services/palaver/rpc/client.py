@@ -25,11 +25,11 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from prometheus_client import Counter, Histogram
 
+from palaver.causality import Causality, Metadata
 from palaver.errors import PalaverError, Unavailable
 from palaver.rpc.identity import Certificates
 from palaver.rpc.replicas import Replica, Replicas, Spawn, parse_address
 from palaver.rpc.wire import (
-    POLICY_KEY,
     REQUEST_ID_KEY,
     TRACE_KEY,
     UNREACHABLE,
@@ -37,6 +37,7 @@ from palaver.rpc.wire import (
     find_error,
     is_refused,
     method_name,
+    trailing_of,
 )
 from palaver.telemetry import request_id, span
 
@@ -56,7 +57,8 @@ class RemoteService:
     """A service that other processes play. Its methods are those of the descriptor.
 
     A call takes `deadline` seconds at most, the wait for a process that is just starting included. `spawn` runs the
-    background tasks that follow the replicas, until `close`. `policy_seq` says which policy this process obeys.
+    background tasks that follow the replicas, until `close`. Its calls say what `causality` knows, and it hears
+    what their answers say.
     """
 
     def __init__(
@@ -68,12 +70,12 @@ class RemoteService:
         affinity: str = "",
         by_actor: Collection[str] = (),
         certificates: Certificates | None = None,
-        policy_seq: Callable[[], int] = lambda: 0,
+        causality: Causality | None = None,
         deadline: float = DEFAULT_DEADLINE,
     ) -> None:
         """Raises ValueError for an address that can't be understood."""
         self._deadline = deadline
-        self._policy_seq = policy_seq
+        self._causality = causality
         self._replicas = Replicas(
             descriptor.full_name, descriptor.name.lower(), parse_address(address), spawn, certificates
         )
@@ -93,6 +95,8 @@ class RemoteService:
         serialize = GetMessageClass(method.input_type).SerializeToString
         deserialize = GetMessageClass(method.output_type).FromString
         may_repeat = is_idempotent(method)
+        causality = self._causality
+        may_change = method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS
         replicas = self._replicas
         find = replicas.find
 
@@ -116,17 +120,21 @@ class RemoteService:
                         left /= 2
                     try:
                         with span(what, "client") as step:
-                            metadata: tuple[tuple[str, str], ...] = (
-                                (REQUEST_ID_KEY, request_id.get()),
-                                (POLICY_KEY, str(self._policy_seq())),
-                            )
+                            metadata: tuple[Metadata, ...] = ((REQUEST_ID_KEY, request_id.get()),)
+                            if causality is not None:
+                                metadata += causality.describe()
                             if step.trace:
                                 metadata += ((TRACE_KEY, step.trace),)
-                            reply = await replica.stub(path, serialize, deserialize)(
+                            running = replica.stub(path, serialize, deserialize)(
                                 request, timeout=left, metadata=metadata
                             )
+                            reply = await running
+                            if causality is not None and may_change:
+                                causality.hear(await running.trailing_metadata() or ())
                     except grpc.aio.AioRpcError as error:
                         code = error.code().name
+                        if causality is not None:
+                            causality.hear(trailing_of(error))
                         told = find_error(error)
                         if not self._is_repeated(error, told, tried, until, may_repeat):
                             raise _raised(error, told, what) from error

@@ -22,6 +22,7 @@ from grpc_health.v1.health_pb2 import DESCRIPTOR as HEALTH
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from prometheus_client import Counter, Histogram
 
+from palaver.causality import Causality
 from palaver.errors import InvalidInput, PalaverError
 from palaver.rpc.health import Health
 from palaver.rpc.identity import Certificates, list_roles
@@ -29,7 +30,6 @@ from palaver.rpc.wire import (
     MAX_METADATA_BYTES,
     MAX_REPLY_BYTES,
     MAX_REQUEST_BYTES,
-    POLICY_KEY,
     REFUSED_KEY,
     REQUEST_ID_KEY,
     TRACE_KEY,
@@ -84,7 +84,7 @@ class RpcServer:
     """Answers calls for the services of this process.
 
     With `certificates`, only for clients that prove to be of one of the roles that `callers` names for a service.
-    `catch_up` returns when this process obeys the policy of a `seq`, which the caller obeys.
+    No call begins before `causality` knows what its caller knows.
     `port` 0 is any that is free; `reflection` lets tools ask which services there are. Raises OSError when the
     address is taken.
     """
@@ -97,11 +97,11 @@ class RpcServer:
         *,
         certificates: Certificates | None = None,
         callers: Callers | None = None,
-        catch_up: Callable[[int], Awaitable[None]] | None = None,
+        causality: Causality | None = None,
         reflection: bool = False,
     ) -> None:
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._catch_up = catch_up
+        self._causality = causality
         self._callers = (callers or {}) if certificates is not None else None
         self._health = Health(descriptor.full_name for descriptor in services)
         self._stopping = False
@@ -161,11 +161,13 @@ class RpcServer:
     ) -> "Callable[[Message | None, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]":
         step = f"{service.name}.{method.name}"
         run: Callable[[Message], Awaitable[Message]] = getattr(implementation, method_name(method))
+        causality = self._causality
         allowed = None if self._callers is None else self._callers.get(service.full_name, frozenset())
 
         async def answer(request: Message | None, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
             started = time.perf_counter()
             code = grpc.StatusCode.OK
+            told = [] if causality is None else causality.begin()
             self._running += 1
             self._idle.clear()
             try:
@@ -176,23 +178,24 @@ class RpcServer:
                     code = grpc.StatusCode.UNAVAILABLE
                     await _refuse_stopping(context, service)
                 trace = ""
-                policy_seq = 0
                 for key, value in context.invocation_metadata() or ():
                     if key == REQUEST_ID_KEY:
                         request_id.set(str(value))
                     elif key == TRACE_KEY:
                         trace = str(value)
-                    elif key == POLICY_KEY:
-                        policy_seq = _parse_seq(str(value))
                 if request is None:
                     raise InvalidInput("The request is no message of this method")
                 with resumed_span(step, "server", (trace,)):
-                    if self._catch_up is not None:
-                        await self._catch_up(policy_seq)
-                    return await run(request)
+                    if causality is not None:
+                        await causality.precede(context.invocation_metadata() or ())
+                    reply = await run(request)
+                if told and causality is not None:
+                    context.set_trailing_metadata(causality.conclude(told))
+                return reply
             except PalaverError as error:
                 code = status_of(error)
-                context.set_trailing_metadata((error_metadata(error),))
+                changes = () if causality is None else causality.conclude(told)
+                context.set_trailing_metadata((error_metadata(error), *changes))
                 await context.abort(code, error.error_code)
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
@@ -232,10 +235,6 @@ async def _refuse_stopping(context: "grpc.aio.ServicerContext[Any, Any]", servic
     REFUSED.labels(service.name, "stopping").inc()
     context.set_trailing_metadata(((REFUSED_KEY, "stopping"),))
     await context.abort(grpc.StatusCode.UNAVAILABLE, "this process is stopping")
-
-
-def _parse_seq(text: str) -> int:
-    return int(text) if len(text) < 19 and text.isascii() and text.isdigit() else 0
 
 
 def _make_deserializer(cls: type[Message]) -> Callable[[bytes], Message | None]:

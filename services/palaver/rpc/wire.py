@@ -30,8 +30,6 @@ _MAX_ERROR_BYTES = 32 * 1024
 
 REQUEST_ID_KEY = "palaver-request-id"
 TRACE_KEY = "traceparent"
-POLICY_KEY = "palaver-policy-seq"
-"""The `seq` of the policy that the caller obeys: who is called decides by no older one."""
 REFUSED_KEY = "palaver-refused"
 """Trailing metadata of a call that was not begun, and of which nothing was done: another replica may be asked."""
 _ERROR_KEY = "palaver-error-bin"
@@ -82,7 +80,7 @@ def error_metadata(error: PalaverError) -> tuple[str, bytes]:
 
 def find_error(error: grpc.aio.AioRpcError) -> PalaverError | None:
     """The error that the service raised, or None when something on the way to it failed."""
-    for key, value in _trailing(error):
+    for key, value in trailing_of(error):
         if key == _ERROR_KEY:
             data = orjson.loads(value)
             known = error_classes()
@@ -95,7 +93,7 @@ def find_error(error: grpc.aio.AioRpcError) -> PalaverError | None:
 
 def is_refused(error: grpc.aio.AioRpcError) -> bool:
     """Whether the other end says that it has not begun."""
-    return any(key == REFUSED_KEY for key, _ in _trailing(error))
+    return any(key == REFUSED_KEY for key, _ in trailing_of(error))
 
 
 def failure(error: grpc.aio.AioRpcError, what: str) -> PalaverError:
@@ -110,5 +108,6 @@ def failure(error: grpc.aio.AioRpcError, what: str) -> PalaverError:
     return InternalError(f"{what} failed", details=details)
 
 
-def _trailing(error: grpc.aio.AioRpcError) -> Iterable[tuple[str, bytes]]:
+def trailing_of(error: grpc.aio.AioRpcError) -> Iterable[tuple[str, bytes]]:
+    """The trailing metadata of a call that failed."""
     return cast("Iterable[tuple[str, bytes]]", error.trailing_metadata() or ())
