@@ -79,8 +79,12 @@ class _Command(Generic[T]):
 class Commits:
     """The writers of this process, one for each stream in use, and the telling of what they committed."""
 
-    def __init__(self, database: Database, log: Log, live: Live, *, node_id: str) -> None:
+    def __init__(
+        self, database: Database, log: Log, live: Live, *, node_id: str, policy_seq: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`policy_seq`: of the policy that this process obeys."""
         self.database = database
+        self.policy_seq = policy_seq
         self._writers: OrderedDict[Stream, _Writer] = OrderedDict()
         self._waiting = 0  # commands that have no outcome yet
         self._telling = Telling(database, log)
@@ -302,6 +306,7 @@ class _Writer:
                     event.request_id = command.request_id
                 if command.trace:
                     event.trace = command.trace
+                event.policy_seq = self._commits.policy_seq()
             if not command.answer.done():
                 command.answer.set_result(result)
         if events:

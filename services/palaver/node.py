@@ -73,10 +73,10 @@ class Node:
         self.live = live
         self.blobs = blobs
         self.http = Http(_parse_allowed(config))
-        self.commits = Commits(database, log, live, node_id=config.node_id)
         self.services = Services()
         self.access: Access
-        self.causality = Causality(lambda: self.access.policy.seq, lambda seq: self.access.catch_up(seq))
+        self.commits = Commits(database, log, live, node_id=config.node_id, policy_seq=self._policy_seq)
+        self.causality = Causality(self._policy_seq, lambda seq: self.access.catch_up(seq))
         self.roles: dict[str, Service] = {}
         self.ready = False
         self.problems: dict[str, str] = {}  # what is wrong although it serves; shown at /readyz
@@ -92,6 +92,9 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
         return task
+
+    def _policy_seq(self) -> int:
+        return self.access.policy.seq
 
     def fail(self, error: BaseException) -> None:
         """Stops the node because of an error that nothing can be done about here."""

@@ -7,20 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from palaver import access
-from palaver.api import Auth
+from palaver.api import Auth, Messaging
 from palaver.auth import tokens
+from palaver.events import room_stream, user_actor
 from palaver.gateway.role import Gateway
+from palaver.ids import new_id
 from palaver.messaging import renames
+from palaver.messaging.integrations.deliveries import Deliveries
+from palaver.messaging.integrations.outgoing import Outgoing
 from palaver.node import Node, make_rpc_server
 from palaver.presence import role as presence_role
 from palaver.presence import sharing, telling
 from palaver.roles import ROLES as ALL_ROLES
 from palaver.v1.auth_pb2 import AuthenticateRequest
+from palaver.v1.event_pb2 import Event
+from palaver.v1.integration_pb2 import SaveIntegrationRequest
+from palaver.v1.messaging_pb2 import SendMessageRequest
 from tests.gateway.ddp import PATIENCE, ROLES, RunningGateway, served
 from tests.services import service_nodes
+from tests.waiting import eventually
 
 SERVICES = ("auth", "presence", "messaging")
 TIMES = 6  # replicas take turns
@@ -266,6 +275,32 @@ async def test_who_is_let_in_again_may_call(both: Replicated) -> None:
     answer = await socket.call("getRoomRoles", "GENERAL")
     rest = await statuses(gateway, "me", alice)
     assert ("error" not in answer, rest) == (True, [200] * TIMES), answer
+
+
+async def test_a_new_webhook_hears_the_next_message(both: Replicated) -> None:
+    """Whichever process follows the room: an event that it passed over would never come again."""
+    gateway = both.gateway
+    room = (await gateway.post("channels.create", gateway.admin, name="dev"))["channel"]["_id"]
+    events: list[Event] = []
+    await both.nodes["messaging"][0].log.follow(room_stream(room), events.append)
+    followers = [Outgoing(node, Deliveries(node.database)) for node in both.nodes["messaging"]]
+    await gateway.post("chat.postMessage", gateway.admin, roomId=room, text="before")
+    await eventually(lambda: events)
+    for follower in followers:
+        await follower.on_event(events[-1])
+    both.late.on = True
+    fields = {"name": "hook", "event": "sendMessage", "enabled": True, "username": "boss", "channel": "#dev"}
+    about = orjson.dumps({"urls": ["http://example.org/"], **fields})
+    messaging, actor = cast(Messaging, both.nodes["messaging"][0].roles["messaging"]), user_actor("theAdmin")
+    request = SaveIntegrationRequest(actor=actor, type="webhook-outgoing", set=about)
+    made = orjson.loads((await messaging.save_integration(request)).integration)["_id"]
+    heard = len(events)
+    await messaging.send_message(SendMessageRequest(actor=actor, room_id=room, message_id=new_id(), text="hear me"))
+    await eventually(lambda: len(events) > heard)
+    for follower in followers:
+        assert follower.make_follower()._follower.concerns(events[-1])
+        await follower.on_event(events[-1])
+        assert [integration["_id"] for integration in follower._known] == [made]
 
 
 def _late_rename(handled: Any) -> Any:

@@ -28,7 +28,9 @@ async def save(call: Call, integration_type: str, fields: Document, integration_
     request = SaveIntegrationRequest(
         actor=call.actor, integration_id=integration_id, type=integration_type, set=encode(given)
     )
-    return Fragment((await call.services.messaging.save_integration(request)).integration)
+    reply = await call.services.messaging.save_integration(request)
+    await call.obey(reply.policy_seq)
+    return Fragment(reply.integration)
 
 
 async def get(call: Call, integration_id: str, *, created_by: str = "") -> Fragment:
@@ -48,7 +50,9 @@ async def remove(call: Call, integration_type: str, integration_id: str = "", ta
     request = IntegrationRequest(
         actor=call.actor, type=integration_type, integration_id=integration_id, target_url=target_url
     )
-    return Fragment((await call.services.messaging.remove_integration(request)).integration)
+    reply = await call.services.messaging.remove_integration(request)
+    await call.obey(reply.policy_seq)
+    return Fragment(reply.integration)
 
 
 async def list_integrations(

@@ -99,7 +99,7 @@ class Catalogue:
 
         saved = await self._node.commits.execute(WORKSPACE, decide)
         await self._node.access.catch_up(seq)
-        return IntegrationReply(integration=rules.encode(saved))
+        return IntegrationReply(integration=rules.encode(saved), policy_seq=seq)
 
     async def get(self, request: IntegrationRequest) -> IntegrationReply:
         """One that the actor may manage. Raises IntegrationNotFound, NotAllowed."""
@@ -161,7 +161,7 @@ class Catalogue:
         removed = await self._node.commits.execute(WORKSPACE, decide)
         await self._node.access.catch_up(seq)
         await self._clear(found["_id"])
-        return IntegrationReply(integration=rules.encode(removed))
+        return IntegrationReply(integration=rules.encode(removed), policy_seq=seq)
 
     def _may_any(self, actor: User, kind: str) -> bool:
         return self._node.access.may(actor, _ALL[kind]) or self._node.access.may(actor, _OWN[kind])

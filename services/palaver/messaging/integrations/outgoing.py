@@ -33,6 +33,7 @@ class Outgoing:
 
     async def on_event(self, event: Event) -> None:
         """Writes down one delivery for each address of each webhook that wants to know."""
+        await self._node.access.catch_up(event.policy_seq)  # whoever said this may have made a webhook just before
         integrations = await self._list_integrations()
         if not integrations or (happening := triggers.read(event)) is None:
             return
@@ -67,7 +68,8 @@ class Outgoing:
 
     def _may_concern(self, event: Event) -> bool:
         access = self._node.access
-        return bool(self._known) or access.policy.seq != self._known_seq or not access.is_trusted()
+        newest = max(access.policy.seq, event.policy_seq)
+        return bool(self._known) or newest != self._known_seq or not access.is_trusted()
 
     async def _list_integrations(self) -> list[Document]:
         """Those that are enabled. The policy's number grows with each change of one. Raises Unavailable: while nobody
