@@ -118,9 +118,12 @@ class Access:
         then nothing is decided here before auth answers.
         """
         if self.policy.seq < seq:
+            failures = self._failures
             async with self._reloading:
                 if self.policy.seq < seq:
                     self._reload_needed = True
+                    if failures != self._failures:
+                        raise Unavailable
                     await self._renew()
 
     async def reload(self) -> None:

@@ -60,6 +60,19 @@ async def test_a_caller_may_know_of_a_later_policy(world: World) -> None:
     assert world.access.policy.roles_of("send") == ["nobody"]
 
 
+async def test_that_nobody_answers_is_found_out_once_for_all_who_must_know_more(world: World) -> None:
+    await world.grant("send", "nobody", tell=False)
+    world.auth.available = False
+    asked = world.auth.asked
+    outcomes = await asyncio.gather(*(world.access.catch_up(world.auth.seq) for _ in range(5)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 5
+    assert world.auth.asked == asked + 1
+    assert not world.access.is_trusted(), "nothing is decided here before auth answers"
+    world.auth.available = True
+    await world.access.catch_up(world.auth.seq)
+    assert world.access.policy.roles_of("send") == ["nobody"]
+
+
 async def test_a_lost_change_of_a_user_is_obeyed_within_three_seconds(world: World) -> None:
     await world.get_user("Alice")
     world.auth.users["Alice"]["active"] = False

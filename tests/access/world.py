@@ -1,5 +1,6 @@
 """An auth service that is small, a log that may lose something, and one node that follows them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -26,11 +27,14 @@ class SmallAuth:
         self.users: dict[str, Any] = {}
         self.during: Callable[[], Awaitable[None]] | None = None
         self.available = True
+        self.asked = 0
         self.policies_read = 0
         self.confirmations = 0
         self.users_read: list[str] = []
 
     async def get_policy(self, request: GetPolicyRequest) -> GetPolicyReply:
+        self.asked += 1
+        await asyncio.sleep(0)
         self._check()
         if request.HasField("known_seq") and request.known_seq == self.seq:
             self.confirmations += 1
