@@ -59,8 +59,8 @@ class Leader:
     async def hold(self) -> None:
         """Renews the lease until it is lost. Raises LeadershipLost."""
         while True:
-            await asyncio.sleep(self._duration / 5)
             gives_up_at = self._renewed_at + self._duration * 2 / 3
+            await asyncio.sleep(min(self._duration / 5, max(0.0, gives_up_at - self._clock())))
             try:
                 async with asyncio.timeout(max(0.1, gives_up_at - self._clock())):
                     begun = self._clock()

@@ -114,8 +114,8 @@ class Access:
         self._on_change.append(callback)
 
     async def catch_up(self, seq: int) -> None:
-        """Returns when the policy here is the one of this event of the workspace, or a later one. Raises Unavailable;
-        then nothing is decided here before auth answers.
+        """Returns when the policy here is the one of this event of the workspace, a later one, or the newest that auth
+        knows. Raises Unavailable; then nothing is decided here before auth answers.
         """
         if self.policy.seq < seq:
             failures = self._failures

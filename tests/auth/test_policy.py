@@ -132,9 +132,9 @@ async def test_permissions_change_and_are_obeyed(auth: Auth, running: RunningSer
     assert len(permissions) == 196
     assert permissions["create-user"]["roles"] == ["admin", "user"]
     assert permissions["view-d-room"]["roles"] == []
-    assert reply.seq == seq
-    assert (await auth.update_permissions(request)).seq == seq, "nothing has changed"
-    assert (await get_policy(auth))[3] == seq
+    assert reply.total == len(permissions)
+    await auth.update_permissions(request)
+    assert (await get_policy(auth))[3] == seq, "nothing has changed"
 
 
 async def test_permissions_that_can_not_be(auth: Auth) -> None:

@@ -35,7 +35,7 @@ async def test_a_lease_is_given_back() -> None:
 
 async def test_a_lease_is_kept_though_the_answer_to_a_renewal_got_lost() -> None:
     async with running_api_server() as (server, kube):
-        leader = Leader(kube, "talk", "palaver-operator", "one", 1)
+        leader = Leader(kube, "talk", "palaver-operator", "one", 1, lambda: 0.0)
         await leader.acquire()
         server.put(LEASE, server.objects[LEASE])
         version = server.objects[LEASE]["metadata"]["resourceVersion"]
@@ -50,10 +50,10 @@ async def test_a_lease_is_kept_though_the_answer_to_a_renewal_got_lost() -> None
 
 async def test_a_lease_that_somebody_else_has_taken_is_lost() -> None:
     async with running_api_server() as (server, kube):
-        leader = Leader(kube, "talk", "palaver-operator", "one", 1)
+        leader = Leader(kube, "talk", "palaver-operator", "one", 1, lambda: 0.0)
         await leader.acquire()
         found = server.objects[LEASE]
         server.put(LEASE, found | {"spec": found["spec"] | {"holderIdentity": "another"}})
-        with pytest.raises(LeadershipLost):
+        with pytest.raises(LeadershipLost, match="somebody else"):
             await asyncio.wait_for(leader.hold(), 60)
         assert server.objects[LEASE]["spec"]["holderIdentity"] == "another"

@@ -35,7 +35,7 @@ async def change(subject: Subject, causality: Causality, *user_ids: str, fails: 
 
     async def behave(_: Any) -> None:
         for user_id in user_ids:
-            causality.note(user_id)
+            causality.note_user(user_id)
         if fails:
             raise Conflict("It was so already")
 
@@ -120,27 +120,54 @@ async def test_what_is_learned_for_an_answer_goes_on_with_it() -> None:
     assert (gateway.forgotten, presence.forgotten) == (["Alice"], ["Alice"])
 
 
+async def test_an_answer_tells_the_policy_in_which_it_counts() -> None:
+    caller, called = Knowing(3), Knowing(3)
+
+    async def behave(_: Any) -> None:
+        called.seq = 9
+        called.causality.note_policy(9)
+
+    async with pair(caller=caller.causality, called=called.causality) as both:
+        both.subject.behave = behave
+        await both.presence.report_statuses(ReportStatusesRequest())
+        assert caller.seq == 9
+        caller.seq, caller.is_cut_off = 3, True
+        await both.presence.report_statuses(ReportStatusesRequest())
+        assert caller.seq == 3, "it is done, and answered: nothing is decided before auth says more"
+
+
+async def test_who_has_changed_a_user_bears_it_without_a_call() -> None:
+    """A process that plays auth and asks others."""
+    one, other = Knowing(), Knowing()
+    one.causality.note_user("Alice")
+    await other.causality.precede(one.causality.describe())
+    assert (one.forgotten, other.forgotten) == ([], ["Alice"])
+
+
 async def test_a_change_is_borne_no_longer_by_who_hears_of_it_late() -> None:
     first, second = Knowing(), Knowing()
-    told = first.causality.begin()
-    first.causality.note("Alice")
-    first.causality.hear(first.causality.conclude(told))
+    first.causality.note_user("Alice")
     first.now += 2.0
     await second.causality.precede(first.causality.describe())
     second.now += 1.5
     assert [key for key, _ in second.causality.describe()] == [POLICY_KEY]
 
 
-async def test_many_changes_are_told_up_to_a_number() -> None:
-    one = Knowing()
-    told = one.causality.begin()
-    for number in range(1000):
-        one.causality.note(f"user-{number}")
-    [(_, data)] = one.causality.conclude(told)
-    assert len(data) < 8192
-    one.causality.hear([(USERS_KEY, data)])
-    assert one.forgotten[-1] == "user-999"
-    assert len(one.forgotten) == 64
+async def test_many_changes_are_borne_up_to_a_number_and_taken_once() -> None:
+    callers, called = [Knowing() for _ in range(3)], Knowing()
+    for number, caller in enumerate(callers):
+        for change in range(200):
+            caller.causality.note_user(f"user-{number}-{change}")
+    for _ in range(5):
+        for caller in callers:
+            described = caller.causality.describe()
+            assert len(described[1][1]) < 8192
+            await called.causality.precede(described)
+    assert len(called.forgotten) == len(set(called.forgotten)) == 3 * 64
+    assert "user-0-199" in called.forgotten, "the newest"
+    called.now += 3.1
+    assert len(called.causality.describe()) == 1
+    assert not called.causality._changes
 
 
 @pytest.mark.parametrize("said", ["", "-1", "seven", "٣", "9" * 19, "1e3"])
@@ -148,7 +175,9 @@ async def test_what_is_no_seq_of_a_policy_is_passed_over(said: str) -> None:
     assert _parse_seq(said) == 0
 
 
-@pytest.mark.parametrize("said", [b"", b"{", b"[1]", b'[["a"]]', b'[["a", "b", "c"]]', b"\xff", b'[["a","b",-1]]'])
+@pytest.mark.parametrize(
+    "said", [b"", b"{", b"[1]", b'[["a"]]', b'[["a", "b", "c"]]', b"\xff", b'[["a","b",-1]]', b'[["a","b",1e400]]']
+)
 async def test_what_is_no_list_of_changes_is_passed_over(said: bytes) -> None:
     one = Knowing()
     await one.causality.precede([(USERS_KEY, said)])

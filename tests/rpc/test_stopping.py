@@ -19,6 +19,7 @@ from palaver.errors import Unavailable
 from palaver.rpc import RpcServer, wire
 from palaver.v1.messaging_pb2 import JoinRoomRequest, RoomRequest
 from tests.rpc.harness import MESSAGING, Replica, Subject, calling, connected, counted, group
+from tests.waiting import eventually
 
 SERVING, NOT_SERVING, UNKNOWN = (
     HealthCheckResponse.SERVING,
@@ -110,7 +111,7 @@ async def test_nobody_notices_that_a_replica_is_replaced() -> None:
         calls = [asyncio.create_task(call(number)) for number in range(20)]
         replaced: list[Replica] = []
         for index in (0, 1, 0):
-            await asyncio.sleep(0.2)
+            await eventually(lambda: all(replica.calls for replica in messaging.replicas))
             old = messaging.replicas[index]
             await old.server.stop(10)
             replaced.append(old)
@@ -119,7 +120,7 @@ async def test_nobody_notices_that_a_replica_is_replaced() -> None:
             new.subject.behave = behave
             await new.server.start()
             await connected(2)
-        await asyncio.sleep(0.2)
+        await eventually(lambda: all(replica.calls for replica in messaging.replicas))
         ended.set()
         made = sum(await asyncio.gather(*calls))
         assert sum(replica.calls for replica in [*replaced, *messaging.replicas]) == made

@@ -269,7 +269,7 @@ class Accounts:
         committed by asking for it, or from the sweeper.
         """
         self.forget(user_id)
-        self._node.causality.note(user_id)
+        self._node.causality.note_user(user_id)
         try:
             await self._node.live.publish(USERS_CHANGED, user_id.encode())
         except Unavailable as error:

@@ -22,9 +22,10 @@ from palaver.errors import InvalidInput, NotAllowed
 from palaver.events import SYSTEM, WORKSPACE, user_actor
 from palaver.node import Node
 from palaver.v1.auth_pb2 import (
+    DocumentsReply,
+    Empty,
     GetPolicyReply,
     GetPolicyRequest,
-    PolicyReply,
     SetAssetRequest,
     UpdatePermissionsRequest,
     UpdateSettingRequest,
@@ -73,7 +74,7 @@ class Policies:
         defaults = self._defaults.settings
         return [merged_setting(defaults.get(id), stored.get(id)) for id in {**defaults, **stored}]
 
-    async def update_permissions(self, request: UpdatePermissionsRequest) -> PolicyReply:
+    async def update_permissions(self, request: UpdatePermissionsRequest) -> DocumentsReply:
         """Says which roles have which permissions: all are checked before the first is changed."""
         access = self._node.access
         actor = await access.get_actor(request.actor)
@@ -87,12 +88,12 @@ class Policies:
                 raise InvalidInput("Invalid permission", code="error-invalid-permission")
             if len(wanted.roles) > _MAX_ROLES or not all(role in policy.roles for role in wanted.roles):
                 raise InvalidInput("Invalid role", code="error-invalid-role")
-        seq = 0
         for wanted in request.permissions:
-            seq = await self._grant(wanted.permission_id, list(dict.fromkeys(wanted.roles)), user_actor(actor.id))
-        return PolicyReply(seq=seq)
+            await self._grant(wanted.permission_id, list(dict.fromkeys(wanted.roles)), user_actor(actor.id))
+        documents = await self.list_permissions()
+        return DocumentsReply(documents=_encoded(documents), total=len(documents))
 
-    async def _grant(self, permission_id: str, roles: list[str], actor: Actor) -> int:
+    async def _grant(self, permission_id: str, roles: list[str], actor: Actor) -> None:
         async def decide(draft: Draft) -> None:
             stored = await draft.get("permissions", permission_id)
             permission = merged_permission(self._defaults.permissions.get(permission_id), stored)
@@ -103,9 +104,9 @@ class Policies:
             fact = PermissionChanged(permission_id=permission_id, permission=orjson.dumps(changed))
             draft.append(Event(permission_changed=fact), actor=actor, at=at)
 
-        return await self._execute(decide)
+        await self._execute(decide)
 
-    async def update_setting(self, request: UpdateSettingRequest) -> PolicyReply:
+    async def update_setting(self, request: UpdateSettingRequest) -> Empty:
         """Changes one setting's value."""
         access = self._node.access
         actor = await access.get_actor(request.actor)
@@ -126,9 +127,10 @@ class Policies:
             _check_free(self._merged(setting["_id"], await draft.get("settings", setting["_id"])))
             await self._change_setting(draft, setting["_id"], user_actor(actor.id), value=value)
 
-        return PolicyReply(seq=await self._execute(decide))
+        await self._execute(decide)
+        return Empty()
 
-    async def set_asset(self, request: SetAssetRequest) -> PolicyReply:
+    async def set_asset(self, request: SetAssetRequest) -> Empty:
         """Has an asset's setting name another file, or none. Raises NotAllowed, InvalidInput."""
         access = self._node.access
         actor = await access.get_actor(request.actor)
@@ -148,7 +150,8 @@ class Policies:
             _check_free(self._merged(setting_id, await draft.get("settings", setting_id)))
             await self._change_setting(draft, setting_id, user_actor(actor.id), value=value)
 
-        return PolicyReply(seq=await self._execute(decide))
+        await self._execute(decide)
+        return Empty()
 
     def _may_edit(self, actor: User, setting_id: str) -> bool:
         access = self._node.access
@@ -186,8 +189,8 @@ class Policies:
     def _merged(self, setting_id: str, stored: Document | None) -> Document:
         return merged_setting(self._defaults.settings.get(setting_id), stored)
 
-    async def _execute(self, decide: Callable[[Draft], Awaitable[None]]) -> int:
-        """Commits to the workspace's stream. Returns the `seq` from which on it counts, also where it did before."""
+    async def _execute(self, decide: Callable[[Draft], Awaitable[None]]) -> None:
+        """Commits to the workspace's stream. Who asked for it obeys before they are answered, also where it was so."""
 
         async def decide_and_say(draft: Draft) -> tuple[Event | None, int]:
             await decide(draft)
@@ -195,12 +198,13 @@ class Policies:
 
         event, head = await self._node.commits.execute(WORKSPACE, decide_and_say)
         if event is None:
-            return head
-        self.take(event)
-        return event.seq
+            self._node.causality.note_policy(head)
+        else:
+            self.take(event)
 
     def take(self, event: Event) -> None:
-        """Lets this node's own view follow at once; the log brings the event to all others, and to it again."""
+        """Lets this node's own view follow at once, and who asked for it; the log brings the event to all others."""
+        self._node.causality.note_policy(event.seq)
         access = self._node.access
         if event.seq == access.policy.seq + 1:
             access.take(event)

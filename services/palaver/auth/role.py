@@ -78,7 +78,6 @@ from palaver.v1.auth_pb2 import (
     MediumRequest,
     PicturesReply,
     PicturesRequest,
-    PolicyReply,
     RegisterUserRequest,
     RemovePersonalTokenRequest,
     ResetKeysRequest,
@@ -357,19 +356,19 @@ class AuthService:
     async def get_policy(self, request: GetPolicyRequest) -> GetPolicyReply:
         return await self._policies.get(request)
 
-    async def update_permissions(self, request: UpdatePermissionsRequest) -> PolicyReply:
+    async def update_permissions(self, request: UpdatePermissionsRequest) -> DocumentsReply:
         return await self._policies.update_permissions(request)
 
-    async def update_setting(self, request: UpdateSettingRequest) -> PolicyReply:
+    async def update_setting(self, request: UpdateSettingRequest) -> Empty:
         return await self._policies.update_setting(request)
 
-    async def set_asset(self, request: SetAssetRequest) -> PolicyReply:
+    async def set_asset(self, request: SetAssetRequest) -> Empty:
         return await self._policies.set_asset(request)
 
     async def save_role(self, request: SaveRoleRequest) -> RoleReply:
         return await self._roles.save(request)
 
-    async def delete_role(self, request: DeleteRoleRequest) -> PolicyReply:
+    async def delete_role(self, request: DeleteRoleRequest) -> Empty:
         return await self._roles.delete(request)
 
     async def save_custom_status(self, request: SaveCustomStatusRequest) -> CustomStatusReply:

@@ -13,7 +13,7 @@ from palaver.errors import Conflict, InvalidInput, NotAllowed
 from palaver.events import WORKSPACE, user_actor
 from palaver.ids import new_id
 from palaver.node import Node
-from palaver.v1.auth_pb2 import DeleteRoleRequest, PolicyReply, RoleReply, SaveRoleRequest, UserRoleRequest
+from palaver.v1.auth_pb2 import DeleteRoleRequest, Empty, RoleReply, SaveRoleRequest, UserRoleRequest
 from palaver.v1.event_pb2 import Actor, Event, RoleDeleted, RoleSaved
 
 _SCOPES = ("Users", "Subscriptions")
@@ -52,7 +52,7 @@ class Roles:
         async with self._one_at_a_time:
             role, event = await self._node.commits.execute(WORKSPACE, decide)
         self._policies.take(event)
-        return RoleReply(role=orjson.dumps(role), policy_seq=event.seq)
+        return RoleReply(role=orjson.dumps(role))
 
     def _saved(self, request: SaveRoleRequest, name: str, roles: dict[str, Document], new_role_id: str) -> Document:
         """The role as it will be. Raises InvalidInput or Conflict."""
@@ -77,7 +77,7 @@ class Roles:
             "mandatory2fa": request.mandatory_second_factor,
         }
 
-    async def delete(self, request: DeleteRoleRequest) -> PolicyReply:
+    async def delete(self, request: DeleteRoleRequest) -> Empty:
         """Deletes a role that nobody has."""
         actor = await self._checked_actor(request.actor)
 
@@ -94,7 +94,7 @@ class Roles:
         async with self._one_at_a_time:
             event = await self._node.commits.execute(WORKSPACE, decide)
         self._policies.take(event)
-        return PolicyReply(seq=event.seq)
+        return Empty()
 
     async def add_user(self, request: UserRoleRequest) -> RoleReply:
         """Gives somebody a role of the workspace."""

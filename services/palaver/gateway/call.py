@@ -79,15 +79,6 @@ class Call:
             )
         )
 
-    async def obey(self, policy_seq: int) -> None:
-        """Returns when this gateway obeys what the caller has just changed in the policy: who hears that it is done
-        asks here next. Where auth says no more, it is stored all the same; nothing is decided here before auth answers.
-        """
-        try:
-            await self.access.catch_up(policy_seq)
-        except Unavailable as error:
-            logger.warning("a change of the policy is not obeyed yet: %s", error.error_reason)
-
     async def show(self, subject: str, change: bytes) -> None:
         """Has every gateway show its clients what is stored already. Who misses it sees it when they look anew: so that
         it can't be told is no failure of the call.

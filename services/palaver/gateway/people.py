@@ -147,7 +147,8 @@ class People:
     async def _load_rooms(self, session: Session) -> None:
         with self._news(session) as news:
             seq = session.seq
-            self._node.access.forget_user(session.user_id)  # a wish that is not told yet would be followed by no news
+            # What is remembered may be older than a change whose news came before this session listened.
+            self._node.access.forget_user(session.user_id)
             reply = await self._list_with_choices(session)
             await self._listen(session, reply.room_ids, news)
             while late := [room_id for room_id, joined in news.items() if joined and not self._is_in(session, room_id)]:

@@ -277,19 +277,18 @@ class Changes:
 
     async def _add_mute(self, change: Change, view: View, name: str, username: str) -> None:
         target = (await self._node.access.find_users_by_name([username])).get(username)
-        member = target is not None and await self._node.database.find_one(
-            "subscriptions", {"rid": view.room_id, "u._id": target.id, "left_at": None}
-        )
-        if not member:
+        where = {"rid": view.room_id, "u._id": "" if target is None else target.id, "left_at": None}
+        member = await self._node.database.find_one("subscriptions", where)
+        if member is None:
             raise NotAllowed("User is not in this room", code="error-user-not-in-room")
-        muted, unmuted = list(view.room.get("muted", ())), list(view.room.get("unmuted", ()))
+        # The lists follow a new name when the subscription does, a moment later.
+        names = {username, member["u"]["username"]}
+        muted = [entry for entry in view.room.get("muted", ()) if entry not in names]
+        unmuted = [entry for entry in view.room.get("unmuted", ()) if entry not in names]
         if name == "mute":
-            muted = [*muted, username] if username not in muted else muted
-            unmuted = [entry for entry in unmuted if entry != username]
-        else:
-            muted = [entry for entry in muted if entry != username]
-            if view.room.get("ro") and username not in unmuted:
-                unmuted.append(username)
+            muted.append(username)
+        elif view.room.get("ro") or not names.isdisjoint(view.room.get("unmuted", ())):
+            unmuted.append(username)
         for key, value in (("muted", muted), ("unmuted", unmuted)):
             if value:
                 change.set[key] = value

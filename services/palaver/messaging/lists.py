@@ -268,6 +268,7 @@ class Lists:
     async def check_access(self, request: CheckAccessRequest) -> CheckAccessReply:
         """Whether the actor may hear the room. Raises RoomNotFound."""
         access = self._node.access
+        await access.catch_up(request.policy_seq)
         if request.user_changed:
             access.forget_user(request.actor.id)
         view = await self._views.get_view(request.actor, request.room_id)
@@ -282,6 +283,7 @@ class Lists:
     async def list_hearing(self, request: ListHearingRequest) -> ListHearingReply:
         """Whether each listener may hear their room. An unknown room nobody may."""
         access = self._node.access
+        await access.catch_up(request.policy_seq)
         by_room: dict[str, list[str]] = {}
         by_user: dict[str, list[str]] = {}
         for one in request.listeners:

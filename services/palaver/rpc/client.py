@@ -15,7 +15,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from operator import attrgetter
 
 import grpc
@@ -130,11 +130,11 @@ class RemoteService:
                             )
                             reply = await running
                             if causality is not None and may_change:
-                                causality.hear(await running.trailing_metadata() or ())
+                                await self._hear(what, await running.trailing_metadata() or ())
                     except grpc.aio.AioRpcError as error:
                         code = error.code().name
                         if causality is not None:
-                            causality.hear(trailing_of(error))
+                            await self._hear(what, trailing_of(error))
                         told = find_error(error)
                         if not self._is_repeated(error, told, tried, until, may_repeat):
                             raise _raised(error, told, what) from error
@@ -150,6 +150,16 @@ class RemoteService:
                 CALL_SECONDS.labels(service.name, method.name, code).observe(time.perf_counter() - started)
 
         return call
+
+    async def _hear(self, what: str, trailing: Iterable[tuple[str, str | bytes]]) -> None:
+        """Goes by what an answer says. Where auth says no more, the call is done all the same, and nothing is decided
+        here before auth answers.
+        """
+        try:
+            if self._causality is not None:
+                await self._causality.hear(trailing)
+        except Unavailable as error:
+            logger.warning("what %s has changed of the policy is not obeyed yet: %s", what, error.error_reason)
 
     def _is_repeated(
         self,

@@ -22,8 +22,8 @@ from grpc_health.v1.health_pb2 import DESCRIPTOR as HEALTH
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from prometheus_client import Counter, Histogram
 
-from palaver.causality import Causality
-from palaver.errors import InvalidInput, PalaverError
+from palaver.causality import Causality, Told
+from palaver.errors import InvalidInput, PalaverError, Unavailable
 from palaver.rpc.health import Health
 from palaver.rpc.identity import Certificates, list_roles
 from palaver.rpc.wire import (
@@ -167,7 +167,7 @@ class RpcServer:
         async def answer(request: Message | None, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
             started = time.perf_counter()
             code = grpc.StatusCode.OK
-            told = [] if causality is None else causality.begin()
+            told = Told() if causality is None else causality.begin()
             self._running += 1
             self._idle.clear()
             try:
@@ -186,16 +186,17 @@ class RpcServer:
                 if request is None:
                     raise InvalidInput("The request is no message of this method")
                 with resumed_span(step, "server", (trace,)):
-                    if causality is not None:
-                        await causality.precede(context.invocation_metadata() or ())
+                    if causality is not None and (ignorant := await _precede(causality, context)) is not None:
+                        code = status_of(ignorant)
+                        context.set_trailing_metadata((error_metadata(ignorant), (REFUSED_KEY, "behind")))
+                        await context.abort(code, ignorant.error_code)
                     reply = await run(request)
-                if told and causality is not None:
-                    context.set_trailing_metadata(causality.conclude(told))
+                if changes := told.describe():
+                    context.set_trailing_metadata(changes)
                 return reply
             except PalaverError as error:
                 code = status_of(error)
-                changes = () if causality is None else causality.conclude(told)
-                context.set_trailing_metadata((error_metadata(error), *changes))
+                context.set_trailing_metadata((error_metadata(error), *told.describe()))
                 await context.abort(code, error.error_code)
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
@@ -229,6 +230,15 @@ async def _refuse_peer(
         ", ".join(sorted(allowed)) or "nobody",
     )
     await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"a certificate for {shown} may not call {service.name}")
+
+
+async def _precede(causality: Causality, context: "grpc.aio.ServicerContext[Any, Any]") -> Unavailable | None:
+    """Why this process can't know what the caller of a call knows. Another replica may: nothing is begun here."""
+    try:
+        await causality.precede(context.invocation_metadata() or ())
+    except Unavailable as error:
+        return error
+    return None
 
 
 async def _refuse_stopping(context: "grpc.aio.ServicerContext[Any, Any]", service: ServiceDescriptor) -> NoReturn:

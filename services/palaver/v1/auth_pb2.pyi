@@ -1733,27 +1733,6 @@ class GetPolicyReply(_message.Message):
 Global___GetPolicyReply: _TypeAlias = GetPolicyReply  # noqa: Y015
 
 @_typing.final
-class PolicyReply(_message.Message):
-    """What was changed counts in the policy of this seq of the workspace stream, and in all later ones."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEQ_FIELD_NUMBER: _builtins.int
-    seq: _builtins.int
-    def __init__(
-        self,
-        *,
-        seq: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seq", b"seq"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PolicyReply: _TypeAlias = PolicyReply  # noqa: Y015
-
-@_typing.final
 class UpdatePermissionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1903,19 +1882,15 @@ class RoleReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROLE_FIELD_NUMBER: _builtins.int
-    POLICY_SEQ_FIELD_NUMBER: _builtins.int
     role: _builtins.bytes
-    policy_seq: _builtins.int
-    """of SaveRole: as in PolicyReply"""
     def __init__(
         self,
         *,
         role: _builtins.bytes = ...,
-        policy_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy_seq", b"policy_seq", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

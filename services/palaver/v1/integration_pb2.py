@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from palaver.v1 import event_pb2 as palaver_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpalaver/v1/integration.proto\x12\npalaver.v1\x1a\x16palaver/v1/event.proto\"m\n\x16SaveIntegrationRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0b\n\x03set\x18\x04 \x01(\x0c\"\x84\x01\n\x12IntegrationRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x12\n\ntarget_url\x18\x04 \x01(\t\x12\x12\n\ncreated_by\x18\x05 \x01(\t\";\n\x10IntegrationReply\x12\x13\n\x0bintegration\x18\x01 \x01(\x0c\x12\x12\n\npolicy_seq\x18\x02 \x01(\x03\"\x8a\x01\n\x17ListIntegrationsRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\x0c\x12\x0c\n\x04sort\x18\x03 \x01(\x0c\x12\x0e\n\x06offset\x18\x04 \x01(\x05\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x06 \x03(\t\"\x88\x01\n\x14PostByWebhookRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07targets\x18\x03 \x03(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\tthread_id\x18\x05 \x01(\t\x12\r\n\x05\x65xtra\x18\x06 \x01(\x0c\"p\n\x15ListDeliveriesRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x05\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\"`\n\x0f\x44\x65liveryRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x03 \x01(\t\"S\n\x11PreviewUrlRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\"\"\n\x0fPreviewUrlReply\x12\x0f\n\x07preview\x18\x01 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpalaver/v1/integration.proto\x12\npalaver.v1\x1a\x16palaver/v1/event.proto\"m\n\x16SaveIntegrationRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0b\n\x03set\x18\x04 \x01(\x0c\"\x84\x01\n\x12IntegrationRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x12\n\ntarget_url\x18\x04 \x01(\t\x12\x12\n\ncreated_by\x18\x05 \x01(\t\"\'\n\x10IntegrationReply\x12\x13\n\x0bintegration\x18\x01 \x01(\x0c\"\x8a\x01\n\x17ListIntegrationsRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\x0c\x12\x0c\n\x04sort\x18\x03 \x01(\x0c\x12\x0e\n\x06offset\x18\x04 \x01(\x05\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x06 \x03(\t\"\x88\x01\n\x14PostByWebhookRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07targets\x18\x03 \x03(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\tthread_id\x18\x05 \x01(\t\x12\r\n\x05\x65xtra\x18\x06 \x01(\x0c\"p\n\x15ListDeliveriesRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x05\x12\r\n\x05\x63ount\x18\x04 \x01(\x05\"`\n\x0f\x44\x65liveryRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x16\n\x0eintegration_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x03 \x01(\t\"S\n\x11PreviewUrlRequest\x12 \n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x11.palaver.v1.Actor\x12\x0f\n\x07room_id\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\"\"\n\x0fPreviewUrlReply\x12\x0f\n\x07preview\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,17 +37,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTEGRATIONREQUEST']._serialized_start=180
   _globals['_INTEGRATIONREQUEST']._serialized_end=312
   _globals['_INTEGRATIONREPLY']._serialized_start=314
-  _globals['_INTEGRATIONREPLY']._serialized_end=373
-  _globals['_LISTINTEGRATIONSREQUEST']._serialized_start=376
-  _globals['_LISTINTEGRATIONSREQUEST']._serialized_end=514
-  _globals['_POSTBYWEBHOOKREQUEST']._serialized_start=517
-  _globals['_POSTBYWEBHOOKREQUEST']._serialized_end=653
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=655
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=767
-  _globals['_DELIVERYREQUEST']._serialized_start=769
-  _globals['_DELIVERYREQUEST']._serialized_end=865
-  _globals['_PREVIEWURLREQUEST']._serialized_start=867
-  _globals['_PREVIEWURLREQUEST']._serialized_end=950
-  _globals['_PREVIEWURLREPLY']._serialized_start=952
-  _globals['_PREVIEWURLREPLY']._serialized_end=986
+  _globals['_INTEGRATIONREPLY']._serialized_end=353
+  _globals['_LISTINTEGRATIONSREQUEST']._serialized_start=356
+  _globals['_LISTINTEGRATIONSREQUEST']._serialized_end=494
+  _globals['_POSTBYWEBHOOKREQUEST']._serialized_start=497
+  _globals['_POSTBYWEBHOOKREQUEST']._serialized_end=633
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=635
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=747
+  _globals['_DELIVERYREQUEST']._serialized_start=749
+  _globals['_DELIVERYREQUEST']._serialized_end=845
+  _globals['_PREVIEWURLREQUEST']._serialized_start=847
+  _globals['_PREVIEWURLREQUEST']._serialized_end=930
+  _globals['_PREVIEWURLREPLY']._serialized_start=932
+  _globals['_PREVIEWURLREPLY']._serialized_end=966
 # @@protoc_insertion_point(module_scope)

@@ -96,19 +96,15 @@ class IntegrationReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INTEGRATION_FIELD_NUMBER: _builtins.int
-    POLICY_SEQ_FIELD_NUMBER: _builtins.int
     integration: _builtins.bytes
-    policy_seq: _builtins.int
-    """of a change: it counts in the policy of this seq, and in all later ones"""
     def __init__(
         self,
         *,
         integration: _builtins.bytes = ...,
-        policy_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "policy_seq", b"policy_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

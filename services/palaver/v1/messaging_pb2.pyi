@@ -2723,8 +2723,11 @@ class CheckAccessRequest(_message.Message):
 
     ACTOR_FIELD_NUMBER: _builtins.int
     ROOM_ID_FIELD_NUMBER: _builtins.int
+    POLICY_SEQ_FIELD_NUMBER: _builtins.int
     USER_CHANGED_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
+    policy_seq: _builtins.int
+    """of the policy that the caller obeys: it is asked for again here where an older one is known"""
     user_changed: _builtins.bool
     """something about the actor may have changed a moment ago: nothing remembered of them counts"""
     @_builtins.property
@@ -2734,11 +2737,12 @@ class CheckAccessRequest(_message.Message):
         *,
         actor: _event_pb2.Actor | None = ...,
         room_id: _builtins.str = ...,
+        policy_seq: _builtins.int = ...,
         user_changed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "room_id", b"room_id", "user_changed", b"user_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "policy_seq", b"policy_seq", "room_id", b"room_id", "user_changed", b"user_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2804,7 +2808,10 @@ class ListHearingRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     LISTENERS_FIELD_NUMBER: _builtins.int
+    POLICY_SEQ_FIELD_NUMBER: _builtins.int
     USERS_CHANGED_FIELD_NUMBER: _builtins.int
+    policy_seq: _builtins.int
+    """as in CheckAccessRequest"""
     users_changed: _builtins.bool
     """something about these users may have changed: nothing remembered of them counts"""
     @_builtins.property
@@ -2813,11 +2820,12 @@ class ListHearingRequest(_message.Message):
         self,
         *,
         listeners: _abc.Iterable[Global___ListHearingRequest.Listener] | None = ...,
+        policy_seq: _builtins.int = ...,
         users_changed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["listeners", b"listeners", "users_changed", b"users_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listeners", b"listeners", "policy_seq", b"policy_seq", "users_changed", b"users_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -291,6 +291,7 @@ class Streams:
         """Whether each of these users may hear the room. When nobody can say they may not: clients subscribe again."""
         request = ListHearingRequest(
             listeners=[ListHearingRequest.Listener(room_id=room.id, user_id=user_id) for room, user_id in pairs],
+            policy_seq=self._node.access.policy.seq,
             users_changed=users_changed,
         )
         try:
@@ -327,7 +328,7 @@ class Streams:
                 await self.unsubscribe(connection, id)
 
     async def _check_access(self, connection: Connection, room_id: str) -> CheckAccessReply:
-        request = CheckAccessRequest(room_id=room_id)
+        request = CheckAccessRequest(room_id=room_id, policy_seq=self._node.access.policy.seq)
         if connection.user is not None:
             request.actor.CopyFrom(user_actor(connection.user.id))
         elif not self._node.access.setting("Accounts_AllowAnonymousRead"):

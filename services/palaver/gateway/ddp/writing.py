@@ -46,7 +46,9 @@ class Writing:
         message = parse_written(arguments, user, connection.id, real_names=real_names)
         if message is None:
             return
-        request = CheckAccessRequest(actor=user_actor(user.id), room_id=message.room_id)
+        request = CheckAccessRequest(
+            actor=user_actor(user.id), room_id=message.room_id, policy_seq=self._node.access.policy.seq
+        )
         try:
             reply = await self._node.services.messaging.check_access(request)
         except NotFound:

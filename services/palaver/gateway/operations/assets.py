@@ -24,14 +24,12 @@ async def set_asset(call: Call, name: str, data: bytes) -> None:
     extension = await _extension_of(call, data)
     async with call.pictures.kept(data) as file_id:
         request = SetAssetRequest(actor=call.actor, name=name, file_id=file_id, extension=extension)
-        reply = await call.services.auth.set_asset(request)
-    await call.obey(reply.seq)
+        await call.services.auth.set_asset(request)
 
 
 async def unset_asset(call: Call, name: str) -> None:
     """Has an asset be its default again. Raises NotAllowed, InvalidInput."""
-    reply = await call.services.auth.set_asset(SetAssetRequest(actor=call.actor, name=name))
-    await call.obey(reply.seq)
+    await call.services.auth.set_asset(SetAssetRequest(actor=call.actor, name=name))
 
 
 async def _extension_of(call: Call, data: bytes) -> str:

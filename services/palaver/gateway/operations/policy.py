@@ -54,8 +54,9 @@ async def update_permissions(call: Call, changes: Sequence[tuple[str, list[str]]
     for permission_id, roles in changes:
         request.permissions.add(permission_id=permission_id, roles=roles)
     reply = await call.services.auth.update_permissions(request)
-    await call.obey(reply.seq)
-    return list_permissions(call)
+    # This node may hear of the change a moment later.
+    changed = {document["_id"]: document for document in map(orjson.loads, reply.documents)}
+    return list({**call.access.policy.permissions, **changed}.values())
 
 
 async def set_role_permission(call: Call, permission_id: str, role_id: str, *, granted: bool) -> None:
@@ -99,14 +100,12 @@ async def save_role(
             mandatory_second_factor=mandatory_second_factor,
         )
     )
-    await call.obey(reply.policy_seq)
     role: Document = orjson.loads(reply.role)
     return role
 
 
 async def delete_role(call: Call, role_id: str) -> None:
-    reply = await call.services.auth.delete_role(DeleteRoleRequest(actor=call.actor, role_id=role_id))
-    await call.obey(reply.seq)
+    await call.services.auth.delete_role(DeleteRoleRequest(actor=call.actor, role_id=role_id))
 
 
 async def set_user_role(call: Call, role: Document, username: str, *, room_id: str = "", granted: bool) -> None:
@@ -188,9 +187,8 @@ def shown_setting(setting: Document) -> Document:
 
 async def update_setting(call: Call, setting_id: str, value: Any) -> None:
     """Sets a value. Raises NotAllowed, InvalidInput."""
-    reply = await call.services.auth.update_setting(
+    await call.services.auth.update_setting(
         UpdateSettingRequest(
             actor=call.actor, setting_id=setting_id, value=encode(value), hashed_token=call.hashed_token
         )
     )
-    await call.obey(reply.seq)

@@ -98,8 +98,9 @@ class Catalogue:
             return after
 
         saved = await self._node.commits.execute(WORKSPACE, decide)
+        self._node.causality.note_policy(seq)
         await self._node.access.catch_up(seq)
-        return IntegrationReply(integration=rules.encode(saved), policy_seq=seq)
+        return IntegrationReply(integration=rules.encode(saved))
 
     async def get(self, request: IntegrationRequest) -> IntegrationReply:
         """One that the actor may manage. Raises IntegrationNotFound, NotAllowed."""
@@ -159,9 +160,10 @@ class Catalogue:
             return known
 
         removed = await self._node.commits.execute(WORKSPACE, decide)
+        self._node.causality.note_policy(seq)
         await self._node.access.catch_up(seq)
         await self._clear(found["_id"])
-        return IntegrationReply(integration=rules.encode(removed), policy_seq=seq)
+        return IntegrationReply(integration=rules.encode(removed))
 
     def _may_any(self, actor: User, kind: str) -> bool:
         return self._node.access.may(actor, _ALL[kind]) or self._node.access.may(actor, _OWN[kind])
