@@ -225,6 +225,25 @@ async def test_who_is_muted_stays_muted(both: Replicated, monkeypatch: pytest.Mo
     assert "You_have_been_muted" in answer.text
 
 
+async def test_who_is_let_speak_by_a_new_name_may(both: Replicated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the room knows them by the old one for a moment more."""
+    monkeypatch.setattr(renames.Renames, "_rename_in", _late_rename(renames.Renames._rename_in))
+    gateway = both.gateway
+    alice = await gateway.make_user("alice")
+    room = (await gateway.post("channels.create", gateway.admin, name="dev", members=["alice"]))["channel"]["_id"]
+    await gateway.post("rooms.muteUser", gateway.admin, roomId=room, username="alice")
+    await gateway.post("users.updateOwnBasicInfo", alice, data={"username": "alicia"})
+    await gateway.post("rooms.unmuteUser", gateway.admin, roomId=room, username="alicia")
+    await gateway.post("chat.postMessage", alice, roomId=room, text="I may")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            [one, *_] = await got(gateway, "subscriptions.getOne", alice, roomId=room)
+            if one["subscription"]["u"]["username"] == "alicia":
+                break
+            await asyncio.sleep(0.05)
+    await gateway.post("chat.postMessage", alice, roomId=room, text="still")
+
+
 async def test_a_room_entered_after_a_rename_shows_the_new_name(both: Replicated) -> None:
     """Nothing mends this later: the follower has passed by."""
     gateway = both.gateway
