@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import httpx
 import orjson
 
-COMMAND_SECONDS = 180.0
+COMMAND_SECONDS = 600.0
 
 Object = dict[str, Any]
 """A Kubernetes object, as JSON has it."""

@@ -126,7 +126,7 @@ class ControlPlane(Access):
         text = orjson.dumps({"apiVersion": "v1", "kind": "List", "items": [_node(number) for number in numbers]})
         await self.kubectl("create", "-f", "-", text=text.decode())
         names = [_node_name(number) for number in numbers]
-        await self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *(f"node/{name}" for name in names))
+        await self.kubectl("wait", "--for=condition=Ready", "--timeout=300s", *(f"node/{name}" for name in names))
         return names
 
     # -- what its processes are told -----------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ async def install_definitions(plane: Access) -> None:
     """The custom resources, as every test of the operator needs them."""
     await plane.kubectl("apply", "--server-side", "-f", "-", text="---\n".join(read_crd(name) for name in CRDS))
     names = [f"crd/{plural}.palaver.chat" for plural in ("palavers", "palaverbackups")]
-    await plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+    await plane.kubectl("wait", "--for=condition=Established", "--timeout=300s", *names)
 
 
 def palaver(namespace: str, **spec: Any) -> Object:

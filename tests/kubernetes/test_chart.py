@@ -38,6 +38,8 @@ async def schemas(kubernetes: ControlPlane, tmp_path_factory: pytest.TempPathFac
     files = [option for name in ("monitoring-kinds.yaml", "gateway-kinds.yaml") for option in ("-f", str(found[name]))]
     await kubernetes.kubectl("apply", "--server-side", "-f", str(CHART / "crds"))
     await kubernetes.kubectl("apply", "--server-side", *files)
+    # One that is not served yet can't be deleted either: the API server tries again later and later.
+    await kubernetes.kubectl("wait", "--for=condition=Established", "--timeout=300s", *files)
     await write_schemas(kubernetes, folder)
     await kubernetes.kubectl("delete", *files)
     return folder

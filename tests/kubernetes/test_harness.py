@@ -77,7 +77,7 @@ async def test_a_job_completes(kubernetes: ControlPlane, namespace: str) -> None
             "spec": {"template": template},
         }
     )
-    await kubernetes.kubectl("wait", "--for=condition=Complete", "--timeout=60s", "job/once", "-n", namespace)
+    await kubernetes.kubectl("wait", "--for=condition=Complete", "--timeout=300s", "job/once", "-n", namespace)
 
 
 async def test_a_stateful_set_has_its_volumes(kubernetes: ControlPlane, namespace: str) -> None:
@@ -99,7 +99,7 @@ async def test_a_stateful_set_has_its_volumes(kubernetes: ControlPlane, namespac
             },
         }
     )
-    await kubernetes.kubectl("rollout", "status", "statefulset/store", "--timeout=60s", "-n", namespace)
+    await kubernetes.kubectl("rollout", "status", "statefulset/store", "--timeout=300s", "-n", namespace)
     claims = await kubernetes.list_objects("v1", "persistentvolumeclaims", namespace)
     assert sorted((found["metadata"]["name"], found["status"]["phase"]) for found in claims) == [
         (f"data-store-{number}", "Bound") for number in range(3)
@@ -159,7 +159,7 @@ spec:
 async def test_helm_installs_upgrades_rolls_back_and_leaves_nothing(
     kubernetes: ControlPlane, namespace: str, chart: Path
 ) -> None:
-    there = ("web", "-n", namespace, "--wait", "--timeout=60s")
+    there = ("web", "-n", namespace, "--wait", "--timeout=300s")
     await kubernetes.helm("install", there[0], str(chart), *there[1:])
     await until_ready(kubernetes, namespace, 1)
     await kubernetes.helm("upgrade", there[0], str(chart), *there[1:], "--set", "replicas=3")

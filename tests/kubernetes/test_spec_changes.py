@@ -19,7 +19,7 @@ async def custom_kinds(plane: ControlPlane) -> AsyncIterator[None]:
     found = get_programs(CUSTOM_KINDS)
     files = [option for name in ("monitoring-kinds.yaml", "gateway-kinds.yaml") for option in ("-f", str(found[name]))]
     await plane.kubectl("apply", "--server-side", *files)
-    await plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", *files)
+    await plane.kubectl("wait", "--for=condition=Established", "--timeout=300s", *files)
     yield
     await plane.kubectl("delete", *files)
 
